@@ -1,0 +1,195 @@
+# SPDX-FileCopyrightText: The Baleine authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# `make webfarm` builds the web farm, `make test` tests everything; both prepare what they need, and may be run again
+# and again. `make help` lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+# What the tests need of Debian, beyond git, make and python3-venv.
+PACKAGES := apt-cacher-ng busybox-static ca-certificates crun curl e2fsprogs iproute2 iptables iputils-ping kmod \
+    mmdebstrap nftables openssh-client openssh-server procps python3 python3-apt python3-pyroute2 runc socat sudo tar \
+    util-linux xfsprogs
+
+# The first Python that this release of ansible-core accepts.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+    "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+
+VENV := .venv
+LINT := .venv-lint
+CACHE := .cache
+# For example: make webfarm ANSIBLE_FLAGS="--check --diff", make unit PYTEST_FLAGS="-k plan".
+ANSIBLE_FLAGS ?=
+PYTEST_FLAGS ?=
+
+PLAYBOOK = $(VENV)/bin/ansible-playbook playbooks/webfarm.yml
+VERSION = $(shell sed -n 's/^version: *//p' galaxy.yml)
+TARBALL = $(CACHE)/lab-baleine-$(VERSION).tar.gz
+
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONDONTWRITEBYTECODE := 1
+
+heading = @printf '\n==== %s ====\n' $(1)
+
+## help: this list
+.PHONY: help
+help:
+	@sed -n 's/^## /  make /p' Makefile
+
+# ---- the web farm
+
+## webfarm: build the web farm of inventory/webfarm.yml, or bring it back to what it should be
+.PHONY: webfarm
+webfarm: $(VENV)/.ready become
+	@$(PLAYBOOK) $(ANSIBLE_FLAGS)
+
+## webfarm-absent: take the web farm away, disks and pages included
+.PHONY: webfarm-absent
+webfarm-absent: $(VENV)/.ready become
+	@$(PLAYBOOK) -e farm_state=absent $(ANSIBLE_FLAGS)
+
+# Without this, sudo would wait for a password that nobody was told about.
+.PHONY: become
+become:
+	@if [ "$$(id -u)" -ne 0 ] && [ -z '$(ANSIBLE_FLAGS)' ] && ! sudo -n true 2>/dev/null; then \
+	    echo 'The farm needs root on its hosts. Run this as root, or as a user whose sudo asks for no password,' >&2; \
+	    echo 'or let Ansible ask for it: make $(MAKECMDGOALS) ANSIBLE_FLAGS=--ask-become-pass' >&2; \
+	    exit 1; \
+	fi
+
+# ---- environments
+
+# Made at one go: an environment whose making was interrupted has no .ready and is made again.
+define environment
+	@if [ -z '$(PYTHON)' ]; then echo 'No Python 3.11 or later was found: name one with PYTHON=...' >&2; exit 1; fi
+	@echo 'Preparing $(@D)'
+	@'$(PYTHON)' -m venv --clear $(@D) || { \
+	    echo 'On Debian, the package python3-venv brings what is missing.' >&2; exit 1; }
+	@$(@D)/bin/pip --quiet install $(addprefix -r ,$^)
+	@touch $@
+endef
+
+$(VENV)/.ready: requirements.txt
+	$(environment)
+
+$(VENV)/.ready-test: requirements-test.txt $(VENV)/.ready
+	@echo 'Preparing $(@D) for tests'
+	@$(@D)/bin/pip --quiet install -r requirements-test.txt
+	@touch $@
+
+$(LINT)/.ready: requirements-lint.txt
+	$(environment)
+
+# The names under which a host knows the core and the command line.
+.PHONY: links
+links:
+	@mkdir -p .build $(CACHE)
+	@ln -sfn ../plugins/module_utils .build/baleine
+	@ln -sfn ../roles/host/files/baleine_cli .build/baleine_cli
+
+.PHONY: root
+root:
+	@if [ "$$(id -u)" -ne 0 ]; then \
+	    echo 'make $(MAKECMDGOALS) needs root: the tests make namespaces, loop devices and bridges.' >&2; \
+	    echo 'They do so in laboratory hosts of their own; `make unit` and `make lint` need no root.' >&2; \
+	    exit 1; \
+	fi
+
+.PHONY: packages
+packages:
+	@.ci/packages $(PACKAGES)
+
+# ---- tests
+
+## test: everything, as a pull request must pass it (root)
+.PHONY: test
+test: root packages
+	@$(MAKE) ruff
+	@$(MAKE) mypy
+	@$(MAKE) unit
+	@$(MAKE) integration
+	@$(MAKE) molecule
+	@$(MAKE) ansible-lint
+	@$(MAKE) install
+	$(call heading,'all of it passed')
+	@for part in unit integration; do echo "tests/$$part"; tail -n 1 $(CACHE)/$$part.log; done
+
+## lint: ruff, mypy and ansible-lint
+.PHONY: lint
+lint: ruff mypy ansible-lint
+
+.PHONY: ruff
+ruff: $(VENV)/.ready-test
+	$(call heading,'ruff')
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+
+## format: let ruff format the Python files
+.PHONY: format
+format: $(VENV)/.ready-test
+	@$(VENV)/bin/ruff check --fix
+	@$(VENV)/bin/ruff format
+
+.PHONY: mypy
+mypy: $(VENV)/.ready-test links
+	$(call heading,'mypy')
+	@$(VENV)/bin/mypy --cache-dir $(CACHE)/mypy
+
+.PHONY: ansible-lint
+ansible-lint: $(LINT)/.ready
+	$(call heading,'ansible-lint')
+	@PATH="$(CURDIR)/$(LINT)/bin:$$PATH" ansible-lint
+
+## unit: the tests of plans and parsers, no root needed
+.PHONY: unit
+unit: $(VENV)/.ready-test links
+	$(call heading,'unit tests')
+	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests/unit | tee $(CACHE)/unit.log
+
+## integration: the tests on real parts, in laboratory hosts (root)
+.PHONY: integration
+integration: root packages $(VENV)/.ready-test links
+	$(call heading,'integration tests')
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pytest $(PYTEST_FLAGS) tests/integration | tee $(CACHE)/integration.log
+
+## molecule: the farm on a laboratory host: converge, idempotence, verify, destroy (root)
+.PHONY: molecule
+molecule: root packages $(VENV)/.ready-test $(LINT)/.ready links
+	$(call heading,'molecule')
+	@PATH="$(CURDIR)/$(LINT)/bin:$$PATH" LAB_PYTHON="$(CURDIR)/$(VENV)/bin/python" molecule test
+
+## build: the collection's tarball, in .cache
+.PHONY: build
+build: $(VENV)/.ready
+	@mkdir -p $(CACHE)
+	@$(VENV)/bin/ansible-galaxy collection build --force --output-path $(CACHE) . >/dev/null
+	@echo 'Built $(TARBALL)'
+
+# The tarball must be whole: installed elsewhere, without a network, its playbook is found and understood. Elsewhere also
+# means out of sight of ansible.cfg, which would lead to this checkout.
+.PHONY: install
+install: build
+	$(call heading,'the tarball')
+	@rm -rf $(CACHE)/installed && mkdir -p $(CACHE)/installed
+	@cd $(CACHE)/installed && unset ANSIBLE_CONFIG && export ANSIBLE_COLLECTIONS_PATH="$$PWD" && \
+	    '$(CURDIR)/$(VENV)/bin/ansible-galaxy' collection install --offline --no-deps -p . '$(CURDIR)/$(TARBALL)' && \
+	    '$(CURDIR)/$(VENV)/bin/ansible-playbook' --syntax-check -i localhost, lab.baleine.webfarm
+	@rm -rf $(CACHE)/installed
+
+## bench: measure, and compare with the peers (root)
+.PHONY: bench
+bench: root packages $(VENV)/.ready-test links
+	@if [ ! -e bench/run ]; then echo 'There is no benchmark yet (bench/run).' >&2; exit 1; fi
+	@bench/run
+
+## clean: remove what make made in this folder
+.PHONY: clean
+clean:
+	@rm -rf .ansible .build $(CACHE) .mypy_cache .pytest_cache .ruff_cache $(VENV) $(LINT) tests/output bench/output
+	@rm -f lab-baleine-*.tar.gz
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,102 @@
+# SPDX-FileCopyrightText: The Baleine authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keep a laboratory host alive between molecule's create and destroy.
+
+Usage: lab.py up|down FOLDER
+
+`up` returns when the host answers; FOLDER then holds ssh_config (the way to it, as host `lab`), proxy_url (the package
+proxy on its wire) and pid (of the process that keeps it). `down` ends that process, and with it the host.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+
+from tests.lab.host import LabHost
+from tests.lab.wire import Wire
+
+START_SECONDS = 900  # the pristine Debian tree may have to be built first
+STOP_SECONDS = 60
+
+SSH_CONFIG = """Host lab
+    HostName {address}
+    User ops
+    IdentityFile {key}
+    IdentitiesOnly yes
+    UserKnownHostsFile {known_hosts}
+    StrictHostKeyChecking yes
+    BatchMode yes
+    LogLevel ERROR
+    ProxyCommand nsenter --target={pid} --net socat - TCP:{address}:22
+"""
+
+
+def keep(folder: Path) -> None:
+    """Start the host, say in FOLDER how to reach it, and keep it until SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with Wire() as wire, LabHost("lab", root="debian", wire=wire) as host:
+        host.start_sshd()
+        (folder / "proxy_url").write_text(host.use_package_proxy())
+        (folder / "ssh_config").write_text(
+            SSH_CONFIG.format(address=host.address, key=wire.ssh_key, known_hosts=wire.known_hosts, pid=wire.pid)
+        )
+        while True:
+            signal.pause()
+
+
+def keeper(folder: Path) -> int | None:
+    """The process that keeps the host, if it is alive."""
+    try:
+        pid = int((folder / "pid").read_text())
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return None
+    return pid if os.fsencode(str(folder)) in command.split(b"\0") else None
+
+
+def up(folder: Path) -> None:
+    down(folder)
+    folder.mkdir(parents=True)
+    (folder / "cp").mkdir(mode=0o700)
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, __file__, "keep", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    (folder / "pid").write_text(f"{process.pid}\n")
+    end = time.monotonic() + START_SECONDS
+    while not (folder / "ssh_config").exists():
+        if process.poll() is not None or time.monotonic() > end:
+            sys.exit("The laboratory host did not start:\n" + (folder / "log").read_text())
+        time.sleep(0.1)
+    print("started")
+
+
+def down(folder: Path) -> None:
+    for socket in (folder / "cp").glob("*"):  # ssh's shared connections would outlive the host
+        subprocess.run(["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "lab"], capture_output=True, check=False)
+    pid = keeper(folder)
+    if pid is not None:
+        os.kill(pid, signal.SIGTERM)
+        end = time.monotonic() + STOP_SECONDS
+        while keeper(folder) is not None:
+            if time.monotonic() > end:
+                sys.exit(f"The laboratory host (process {pid}) did not stop:\n" + (folder / "log").read_text())
+            time.sleep(0.05)
+        print("stopped")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    {"up": up, "down": down, "keep": keep}[sys.argv[1]](Path(sys.argv[2]))

@@ -1,0 +1,368 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bridges: wanted, found, plan, apply."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from typing import Any, Mapping, Optional, Sequence
+
+from . import manifest, netlink, network, units
+from .errors import BaleineError
+from .plan import Action, Outcome, Plan, apply, show
+from .process import Runner
+
+DEFAULT_MTU = 1500
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A bridge as it is asked for, normalised. ``state``: up, down or absent; a MAC of None is made from the name."""
+
+    name: str
+    state: str = "up"
+    addresses: tuple[str, ...] = ()
+    mtu: int = DEFAULT_MTU
+    stp: bool = False
+    mac: Optional[str] = None
+    ports: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is recorded and what is there.
+
+    :param link: the kernel's link of this name, or None.
+    :param ports: every link whose master is the bridge.
+    :param members: running containers' host-side links that are recorded for this bridge, with their container.
+    :param users: all containers that name this bridge.
+    """
+
+    record: Optional[manifest.Record] = None
+    link: Optional[Mapping[str, Any]] = None
+    ports: tuple[str, ...] = ()
+    members: Mapping[str, str] = field(default_factory=dict)
+    users: tuple[str, ...] = ()
+    links: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    routes: tuple[Mapping[str, Any], ...] = ()
+    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    machine: str = ""
+
+
+def request(params: Mapping[str, Any]) -> Wanted:
+    """Return what a task or a command asks for, normalised.
+
+    :raises BaleineError: for a name, address, MTU, MAC or port that is none.
+    """
+    name = units.check_name(str(params["name"]), "bridge")
+    what = f"bridge {name}"
+    mac = params.get("mac")
+    ports = tuple(dict.fromkeys(params.get("ports") or ()))
+    for port in ports:
+        if not port or len(port) > units.LINK_NAME_LENGTH or "/" in port or port.split() != [port] or port == name:
+            raise BaleineError(f"{what}: {port!r} is no name of an interface that can be its port")
+    return Wanted(
+        name=name,
+        state=params.get("state") or "up",
+        addresses=tuple(dict.fromkeys(units.parse_address(text, what) for text in params.get("addresses") or ())),
+        mtu=units.parse_mtu(params.get("mtu"), what) or DEFAULT_MTU,
+        stp=bool(params.get("stp")),
+        mac=units.parse_mac(mac, what) if mac else None,
+        ports=ports,
+    )
+
+
+def find(run: Runner, name: str) -> Found:
+    """Return what is recorded of a bridge and what the kernel shows."""
+    links = netlink.links(run)
+    members, users = {}, []
+    for container in manifest.names("container"):
+        record = _readable("container", container)
+        bridges = manifest.split(record.get("nom_bridge", ""))
+        if name in bridges:
+            users.append(container)
+            for bridge, link in zip(bridges, manifest.split(record.get("interface", ""))):
+                if bridge == name and link in links:
+                    members[link] = container
+    others = {
+        other: tuple(manifest.split(_readable("bridge", other).get("address", "")))
+        for other in manifest.names("bridge")
+        if other != name
+    }
+    return Found(
+        record=manifest.read("bridge", name),
+        link=links.get(name),
+        ports=tuple(sorted(link for link, entry in links.items() if entry.get("master") == name)),
+        members=members,
+        users=tuple(users),
+        links=links,
+        routes=tuple(netlink.routes(run)),
+        others=others,
+        machine=network.machine_id(),
+    )
+
+
+def _readable(kind: str, name: str) -> manifest.Record:
+    """Another resource's record; a torn one is that resource's trouble, not this one's."""
+    try:
+        return manifest.read(kind, name) or {}
+    except BaleineError:
+        return {}
+
+
+def plan(wanted: Wanted, found: Found) -> Plan:
+    """Compare and decide. Pure.
+
+    :raises BaleineError: for what must not be done: a foreign link, a network routed elsewhere, a port in use,
+        removing a bridge that containers are connected to.
+    """
+    what = f"bridge {wanted.name}"
+    if found.link is not None and found.record is None and wanted.state != "absent":
+        raise BaleineError(
+            f"{what}: this host has a link {wanted.name} that Baleine did not make "
+            f"({netlink.kind(dict(found.link)) or 'a device'})",
+            "Choose another name, or remove that link",
+        )
+    if wanted.state == "absent":
+        return _plan_absent(wanted, found, what)
+    network.check_overlap(what, wanted.addresses, found.routes, wanted.name)
+    _check_others(what, wanted, found)
+    goal = _goal(wanted, found)
+    is_now = _as_found(found)
+    actions: list[Action] = []
+    drift: list[str] = []
+    recorded = _as_recorded(found.record)
+    if found.link is None:
+        lost = found.record is not None and found.record.get("state") != "creating"
+        reason = "drift: the link is gone" if lost else "there is none"
+        if lost:
+            drift.append(f"{what}: the link is gone")
+        actions.append(Action("create", what, reason, {"mac": goal["mac"], "mtu": goal["mtu"]}))
+        is_now = {**is_now, "mac": goal["mac"], "mtu": goal["mtu"], "stp": False, "state": "down"}
+    for address in is_now.get("addresses", []):
+        if address not in wanted.addresses:
+            actions.append(Action("remove_address", what, f"{address} is not wanted", {"value": address}))
+    for key in ("mac", "mtu", "stp", "state"):
+        if is_now.get(key) != goal[key]:
+            drifted = found.link is not None and recorded.get(key) == goal[key]
+            reason = f"{'drift: ' if drifted else ''}{key} {show(is_now.get(key))} -> {show(goal[key])}"
+            if drifted:
+                drift.append(f"{what}: {key} was {show(is_now.get(key))}")
+            actions.append(Action(f"set_{key}", what, reason if found.link else key, {"value": goal[key]}))
+    for address in _expected(wanted.addresses, wanted.state):
+        if address not in is_now.get("addresses", []):
+            was_there = _expected(recorded.get("addresses", []), recorded.get("state"))
+            drifted = found.link is not None and address in was_there
+            if drifted:
+                drift.append(f"{what}: the address {address} is gone")
+            reason = f"drift: {address} is gone" if drifted else f"{address} is missing"
+            actions.append(Action("add_address", what, reason, {"value": address}))
+    actions += _plan_ports(wanted, found, what, recorded, drift)
+    if recorded != goal:
+        actions.append(Action("record", what, "the manifest says otherwise" if recorded else "new"))
+        if found.record is None:
+            actions.insert(0, Action("record_creating", what, "what is begun is recorded first"))
+    before = {**is_now, "ports": [p for p in found.ports if p not in found.members]} if found.link else {}
+    return Plan(what, tuple(actions), before, goal, tuple(drift))
+
+
+def _expected(addresses: Sequence[str], state: Optional[str]) -> list[str]:
+    """The addresses that a link in this state has: the kernel takes IPv6 ones from a link that goes down."""
+    return [address for address in addresses if state == "up" or ":" not in address]
+
+
+def _plan_ports(wanted: Wanted, found: Found, what: str, recorded: Mapping[str, Any], drift: list[str]) -> list[Action]:
+    actions = []
+    for port in found.ports:
+        if port in recorded.get("ports", []) and port not in wanted.ports:
+            actions.append(Action("remove_port", what, f"{port} is not wanted", {"value": port}))
+    for port in wanted.ports:
+        if port not in found.ports:
+            _check_port(what, port, found)
+            if port in recorded.get("ports", []) and found.link is not None:
+                drift.append(f"{what}: the port {port} is gone")
+            actions.append(Action("add_port", what, f"{port} is missing", {"value": port}))
+    for link, container in found.members.items():
+        if link not in found.ports:
+            drift.append(f"{what}: container {container} was cut off")
+            reason = f"drift: container {container} was cut off"
+            actions.append(Action("add_port", what, reason, {"value": link}))
+    return actions
+
+
+def _plan_absent(wanted: Wanted, found: Found, what: str) -> Plan:
+    if found.record is None:
+        return Plan(what)
+    if found.users:
+        raise BaleineError(
+            f"{what}: it cannot be removed, containers are connected to it: {', '.join(found.users)}",
+            "Remove these containers first",
+        )
+    actions = [] if found.link is None else [Action("remove_link", what, "absent is wanted")]
+    actions.append(Action("forget", what, "absent is wanted"))
+    return Plan(what, tuple(actions), _as_found(found) if found.link else _as_recorded(found.record), {})
+
+
+def _check_port(what: str, port: str, found: Found) -> None:
+    link = found.links.get(port)
+    if link is None:
+        raise BaleineError(f"{what}: this host has no interface {port}", "Name one that 'ip link' shows")
+    if link.get("master"):
+        raise BaleineError(f"{what}: {port} is already a port of {link['master']}", "Take it from there first")
+    addresses = netlink.global_addresses(dict(link))
+    if addresses:
+        raise BaleineError(
+            f"{what}: {port} has addresses ({', '.join(addresses)}); as a port it would cut them off",
+            "Give these addresses to the bridge in the host's own network configuration first",
+        )
+    routed = [route for route in found.routes if route.get("dev") == port]
+    if any(route.get("dst") == "default" for route in routed):
+        raise BaleineError(
+            f"{what}: the default route of this host leaves by {port}", "Move the route first, or take another interface"
+        )
+
+
+def _check_others(what: str, wanted: Wanted, found: Found) -> None:
+    for address in wanted.addresses:
+        mine = ipaddress.ip_interface(address).network
+        for other, addresses in found.others.items():
+            for text in addresses:
+                theirs = ipaddress.ip_interface(text).network
+                if theirs.version == mine.version and theirs.overlaps(mine):
+                    raise BaleineError(
+                        f"{what}: the network {mine} meets {theirs} of the bridge {other}", "Choose another range"
+                    )
+
+
+def _goal(wanted: Wanted, found: Found) -> dict[str, Any]:
+    return {
+        "state": wanted.state,
+        "addresses": list(wanted.addresses),
+        "mtu": wanted.mtu,
+        "stp": wanted.stp,
+        "mac": wanted.mac or units.make_mac(found.machine, f"bridge {wanted.name}", 0),
+        "ports": list(wanted.ports),
+    }
+
+
+def _as_found(found: Found) -> dict[str, Any]:
+    if found.link is None:
+        return {}
+    details = found.link.get("linkinfo", {}).get("info_data", {})
+    return {
+        "state": "up" if "UP" in found.link.get("flags", ()) else "down",
+        "addresses": netlink.global_addresses(dict(found.link)),
+        "mtu": found.link.get("mtu"),
+        "stp": bool(details.get("stp_state")),
+        "mac": found.link.get("address"),
+    }
+
+
+def _as_recorded(record: Optional[manifest.Record]) -> dict[str, Any]:
+    if record is None or "mtu" not in record:
+        return {}
+    return {
+        "state": record.get("state"),
+        "addresses": manifest.split(record.get("address", "")),
+        "mtu": int(record["mtu"]) if record["mtu"].isdigit() else None,
+        "stp": record.get("stp") == "yes",
+        "mac": record.get("mac"),
+        "ports": manifest.split(record.get("port", "")),
+    }
+
+
+def _record(name: str, goal: Mapping[str, Any]) -> manifest.Record:
+    return {
+        "nom_bridge": name,
+        "state": goal["state"],
+        "address": manifest.join(goal["addresses"]),
+        "mtu": str(goal["mtu"]),
+        "stp": "yes" if goal["stp"] else "no",
+        "mac": goal["mac"],
+        "port": manifest.join(goal["ports"]),
+    }
+
+
+def ensure(run: Runner, wanted_all: Sequence[Wanted], check: bool = False) -> list[Outcome]:
+    """Bring bridges to what is wanted, or only say what that would take (``check``).
+
+    :raises BaleineError: see :func:`plan`; or with the change that the kernel refused.
+    """
+    if check:
+        return [Outcome(plan(wanted, find(run, wanted.name))) for wanted in wanted_all]
+    with manifest.lock([("bridge", wanted.name, False) for wanted in wanted_all]):
+        outcomes = []
+        for wanted in wanted_all:
+            decided = plan(wanted, find(run, wanted.name))
+            _carry_out(run, wanted.name, decided)
+            outcomes.append(Outcome(decided, facts(run, wanted.name) if decided.changed else dict(decided.after)))
+    return outcomes
+
+
+def _carry_out(run: Runner, name: str, decided: Plan) -> None:
+    what = f"bridge {name}"
+
+    def change(line: str) -> None:
+        netlink.batch(run, [line], what)
+
+    def create(action: Action) -> None:
+        change(
+            f"link add name {name} address {action.data['mac']} mtu {action.data['mtu']} type bridge forward_delay 0"
+        )
+
+    def set_stp(action: Action) -> None:
+        # forwarding at once unless loops are looked for (802.1D wants 15 s then)
+        delay, state = (1500, 1) if action.data["value"] else (0, 0)
+        change(f"link set dev {name} type bridge stp_state {state} forward_delay {delay}")
+
+    def address(verb: str, action: Action) -> None:
+        text = action.data["value"]
+        change(f"address {verb} {text} dev {name}" + (" nodad" if ":" in text and verb == "add" else ""))
+
+    def remove_port(action: Action) -> None:
+        change(f"link set dev {action.data['value']} nomaster")
+
+    apply(
+        decided,
+        {
+            "record_creating": lambda action: manifest.write(
+                "bridge", name, {**_record(name, decided.after), "state": "creating"}
+            ),
+            "create": create,
+            "set_mac": lambda action: change(f"link set dev {name} address {action.data['value']}"),
+            "set_mtu": lambda action: change(f"link set dev {name} mtu {action.data['value']}"),
+            "set_stp": set_stp,
+            "set_state": lambda action: change(f"link set dev {name} {action.data['value']}"),
+            "add_address": lambda action: address("add", action),
+            "remove_address": lambda action: address("del", action),
+            "add_port": lambda action: change(f"link set dev {action.data['value']} master {name} up"),
+            "remove_port": remove_port,
+            "remove_link": lambda action: change(f"link del dev {name}"),
+            "record": lambda action: manifest.write("bridge", name, _record(name, decided.after)),
+            "forget": lambda action: manifest.remove("bridge", name),
+        },
+    )
+
+
+def facts(run: Runner, name: str, found: Optional[Found] = None) -> dict[str, Any]:
+    """Return what is true of a bridge now, as lists and results show it; empty where there is none."""
+    found = found or find(run, name)
+    if found.record is None:
+        return {}
+    recorded, now = _as_recorded(found.record), _as_found(found)
+    return {
+        "name": name,
+        "state": now.get("state", "missing"),
+        "addresses": now.get("addresses", recorded.get("addresses", [])),
+        "mtu": now.get("mtu", recorded.get("mtu")),
+        "stp": now.get("stp", recorded.get("stp", False)),
+        "mac": now.get("mac", recorded.get("mac")),
+        "ports": recorded.get("ports", []),
+        "containers": sorted(set(found.members.values())),
+    }
+
+
+def list_all(run: Runner) -> list[dict[str, Any]]:
+    """Return the facts of every bridge that Baleine made."""
+    return [facts(run, name) for name in manifest.names("bridge")]

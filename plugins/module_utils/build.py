@@ -1,0 +1,214 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How the tree of an image is made: Debian's packages into an ext4 file, then files and commands.
+
+All of it happens in a mount and a PID namespace of its own: when Baleine is killed, the kernel ends the build,
+unmounts the file and frees its loop device; what stays is a file under a temporary name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from typing import Any, Callable, Optional
+
+from . import disk, rootfs
+from .errors import BaleineError
+from .process import Result, Runner, check, in_child, need_program, wait_until
+
+#: Where a tree is mounted while it is built; only the build's own processes see it.
+PLACE = "/mnt/baleine-images"
+#: dpkg's marks that a package lacks for a tree that is no machine yet
+FRONTEND = {"DEBIAN_FRONTEND": "noninteractive", "DEBCONF_NONINTERACTIVE_SEEN": "true"}
+#: invoke-rc.d(8): 101 means that a service must not be started
+POLICY = "#!/bin/sh\nexit 101\n"
+DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
+#: What a build leaves of the machine it ran on.
+TRACES = ("etc/resolv.conf", "etc/hostname", "etc/apt/apt.conf.d/99mmdebstrap", "var/lib/dbus/machine-id")
+
+
+@dataclass(frozen=True)
+class File:
+    """A file to write into a tree. ``mode`` is a number."""
+
+    path: str
+    content: str
+    mode: int
+
+    @property
+    def digest(self) -> str:
+        """What is recorded of the content: a manifest and a diff hold no secret."""
+        return "sha256:" + hashlib.sha256(self.content.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an image is made from. ``proxy`` is how packages are fetched, no part of what the image is."""
+
+    size: int
+    suite: str = ""
+    packages: tuple[str, ...] = ()
+    mirror: str = ""
+    from_image: str = ""
+    files: tuple[File, ...] = ()
+    commands: tuple[str, ...] = ()
+    proxy: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """What is recorded and compared: everything that shapes the image."""
+        return {
+            "size": self.size,
+            "suite": self.suite,
+            "packages": list(self.packages),
+            "mirror": self.mirror,
+            "from_image": self.from_image,
+            "files": [{"path": f.path, "digest": f.digest, "mode": f"{f.mode:04o}"} for f in self.files],
+            "commands": list(self.commands),
+        }
+
+
+def build(run: Runner, recipe: Recipe, target: str, source: Optional[str], what: str) -> Optional[disk.Copied]:
+    """Make an image file.
+
+    :param target: the file, a temporary name; the caller removes it when this fails.
+    :param source: the file to start from, or None for a tree from nothing.
+    :returns: how the source was copied.
+    :raises BaleineError: with the last words of the step that failed.
+    """
+    if source is None:
+        need_program("mmdebstrap", what)
+        disk.create(run, target, recipe.size)
+        copied = None
+    else:
+        copied = disk.copy(source, target)
+        if recipe.size > os.path.getsize(target):
+            disk.grow(run, target, recipe.size)
+    if source is None or recipe.packages or recipe.files or recipe.commands:
+        _isolated(lambda: _fill(run, recipe, target, source is None, what), what)
+    if not wait_free(target):
+        raise BaleineError(f"{what}: its file is still held by {', '.join(disk.holders(target))}")
+    disk.check_ext4(run, target)
+    return copied
+
+
+def wait_free(path: str) -> bool:
+    """Wait until the kernel has let go of a file that was mounted."""
+    return wait_until(lambda: not disk.holders(path), 10.0)
+
+
+def _isolated(function: Callable[[], None], what: str) -> None:
+    """Run a function as PID 1 of a new PID namespace, in a new mount namespace."""
+
+    def inner() -> None:
+        rootfs.mount("proc", "/proc", "proc", rootfs.MS_NOSUID | rootfs.MS_NODEV | rootfs.MS_NOEXEC)
+        function()
+
+    def outer() -> None:
+        rootfs.unshare(rootfs.CLONE_NEWNS | rootfs.CLONE_NEWPID | rootfs.CLONE_NEWIPC)
+        in_child(inner, what)
+
+    in_child(outer, what)
+
+
+def _fill(run: Runner, recipe: Recipe, target: str, from_nothing: bool, what: str) -> None:
+    os.makedirs(PLACE, mode=0o711, exist_ok=True)
+    rootfs.mount("baleine", PLACE, "tmpfs", rootfs.MS_NOSUID | rootfs.MS_NODEV, "size=64k,mode=711")
+    tree = f"{PLACE}/tree"
+    os.mkdir(tree, 0o755)
+    device, loop = disk.attach(target)
+    # nothing of a half-made image is ever used: its blocks need no order on their way to the device
+    rootfs.mount(device, tree, "ext4", rootfs.MS_NOATIME, "errors=remount-ro,discard,barrier=0")
+    os.close(loop)
+    os.chmod(tree, 0o755)
+    env = {**FRONTEND, **({"http_proxy": recipe.proxy, "https_proxy": recipe.proxy} if recipe.proxy else {})}
+    if from_nothing:
+        words = [need_program("mmdebstrap", what), "--quiet", "--mode=root", "--variant=minbase", "--format=directory"]
+        words += ["--include=" + ",".join(recipe.packages)] if recipe.packages else []
+        words += [recipe.suite, tree, *([recipe.mirror] if recipe.mirror else [])]
+        check_built(run(words, env=env), f"{what}: making a {recipe.suite} tree")
+    if not from_nothing and recipe.packages or recipe.commands:
+        _with_chroot(run, recipe, tree, env, not from_nothing, what)
+    if recipe.files and not recipe.commands:
+        in_child(lambda: _write_files(tree, recipe.files), f"{what}: writing files")
+    for trace in TRACES if from_nothing else ():
+        with contextlib.suppress(OSError):
+            os.unlink(f"{tree}/{trace}")
+    if from_nothing and os.path.exists(f"{tree}/etc/machine-id"):
+        os.truncate(f"{tree}/etc/machine-id", 0)
+    rootfs.unmount(tree)
+
+
+def check_built(result: Result, attempt: str) -> None:
+    """Turn the failure of a build's step into words a person can act on."""
+    hint = "See that its packages and suite exist and that the mirror can be reached from this host"
+    if "No space left on device" in result.err + result.out:
+        hint = "The image is too small for this tree: give it a larger size"
+    errors = [line for line in result.err.splitlines() if line.startswith(("E:", "dpkg: error"))]
+    if result.code != 0 and errors:
+        result = Result(result.argv, result.code, result.out, "\n".join(errors[:3]))
+    check(result, attempt, hint)
+
+
+def _with_chroot(run: Runner, recipe: Recipe, tree: str, env: dict[str, str], install: bool, what: str) -> None:
+    """Install packages, write files and run commands in the tree, with what programs expect around them."""
+    rootfs.check_real_directories(tree, ("proc", "sys", "dev", "etc"), what)
+    strict = rootfs.MS_NOSUID | rootfs.MS_NOEXEC
+    rootfs.mount("proc", f"{tree}/proc", "proc", strict | rootfs.MS_NODEV)
+    rootfs.mount("sysfs", f"{tree}/sys", "sysfs", strict | rootfs.MS_NODEV | rootfs.MS_RDONLY)
+    rootfs.mount("dev", f"{tree}/dev", "tmpfs", strict, "size=64k,mode=755")
+    for name, major, minor in DEVICES:
+        os.mknod(f"{tree}/dev/{name}", stat.S_IFCHR | 0o666, os.makedev(major, minor))
+        os.chmod(f"{tree}/dev/{name}", 0o666)
+    os.symlink("/proc/self/fd", f"{tree}/dev/fd")
+    os.mkdir(f"{tree}/dev/shm", 0o1777)
+    helpers = [File("/usr/sbin/policy-rc.d", POLICY, 0o755)]
+    with contextlib.suppress(OSError), open("/etc/resolv.conf") as stream:
+        helpers.append(File("/etc/resolv.conf", stream.read(), 0o644))
+    added: list[str] = in_child(lambda: _write_files(tree, tuple(helpers), keep=True), f"{what}: preparing its tree")
+
+    def inside(words: list[str], attempt: str) -> None:
+        check_built(run([need_program("chroot", what), tree, *words], env=env), f"{what}: {attempt}")
+
+    if install and recipe.packages:
+        inside(["apt-get", "-q", "update"], "reading the package lists")
+        words = ["apt-get", "-q", "-y", "--no-install-recommends", "-o", "Dpkg::Options::=--force-unsafe-io", "install"]
+        inside([*words, "--", *recipe.packages], "installing packages")
+        inside(["/bin/sh", "-c", "apt-get clean; rm -rf /var/lib/apt/lists/*"], "cleaning")
+    if recipe.files:
+        in_child(lambda: _write_files(tree, recipe.files), f"{what}: writing files")
+    for command in recipe.commands:
+        inside(["/bin/sh", "-c", command], f"command {command!r}")
+    in_child(lambda: _remove_files(tree, added), f"{what}: cleaning its tree")
+    for name in ("dev", "sys", "proc"):
+        rootfs.unmount(f"{tree}/{name}")
+
+
+def _write_files(tree: str, files: tuple[File, ...], keep: bool = False) -> list[str]:
+    """In a child that sees nothing but the tree: write files, following only links of the tree itself.
+
+    :param keep: leave a file that is there.
+    :returns: what was written.
+    """
+    os.chroot(tree)
+    os.chdir("/")
+    os.umask(0o022)
+    written = []
+    for file in files:
+        if keep and os.path.lexists(file.path):
+            continue
+        os.makedirs(os.path.dirname(file.path), exist_ok=True)
+        with open(file.path, "w", encoding="utf-8") as stream:
+            stream.write(file.content)
+            os.fchmod(stream.fileno(), file.mode)
+        written.append(file.path)
+    return written
+
+
+def _remove_files(tree: str, paths: list[str]) -> None:
+    os.chroot(tree)
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)

@@ -1,0 +1,277 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Containers: what is wanted, what is found, and the plan between them. lifecycle.py applies it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Mapping, Optional
+
+from . import manifest, network, units
+from .description import FIXED, LIMITS, Description, describe, network_as_dict
+from .errors import BaleineError
+from .plan import Action, Plan, show
+from .process import boot_id, start_ticks
+
+#: What a task may say about a container without naming its image.
+STATE_ONLY = {"name", "state", "restart", "wait"}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A container as it is asked for. ``description`` is None where only its state is spoken of."""
+
+    name: str
+    state: str = "started"
+    description: Optional[Description] = None
+    restart: bool = False
+    recreate: str = "never"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is recorded and what is there.
+
+    :param description: what the manifest says it is; None where there is no manifest.
+    :param interfaces: as recorded, with the names and MACs that were given.
+    :param alive: its first process is the one that was recorded, and runs.
+    :param limits: what the kernel holds, while it runs.
+    :param host_links: the host's ends, by name; :param inside: what the kernel shows inside.
+    :param image_digest: of the image of the *wanted* (or recorded) name; None where there is no such image.
+    :param bridges: the addresses of every recorded bridge; :param mtus: their MTU.
+    :param used: per bridge, who has which address.
+    :param taken: interface names that other containers have recorded.
+    """
+
+    record: Optional[manifest.Record] = None
+    description: Optional[Description] = None
+    interfaces: tuple[network.Interface, ...] = ()
+    alive: bool = False
+    disk: bool = False
+    leftovers: tuple[str, ...] = ()
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    host_links: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    inside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    image_digest: Optional[str] = None
+    bridges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    mtus: Mapping[str, int] = field(default_factory=dict)
+    used: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    taken: tuple[str, ...] = ()
+    now: str = ""
+
+    @property
+    def state(self) -> str:
+        """What is true now: ``running``, ``stopped``, or the unfinished step that a crash left."""
+        if self.record is None:
+            return "absent"
+        if self.alive:
+            return "running"
+        recorded = self.record.get("state", "stopped")
+        return recorded if recorded in ("creating", "removing") else "stopped"
+
+
+def request(params: Mapping[str, Any]) -> Wanted:
+    """Return what a task or a command asks for, normalised.
+
+    :raises BaleineError: for anything that is not what it should be, naming it.
+    """
+    name = units.check_name(str(params["name"]), "container")
+    what = f"container {name}"
+    state = params.get("state") or "started"
+    restart = bool(params.get("restart"))
+    if params.get("image") is None:
+        extra = sorted(key for key, value in params.items() if value is not None and key not in STATE_ONLY)
+        if extra and state != "absent":
+            raise BaleineError(
+                f"{what}: {', '.join(extra)} without image", "Name the image too: a task without it only touches the state"
+            )
+        return Wanted(name, state, None, restart)
+    recreate = params.get("recreate") or "never"
+    return Wanted(name, state, describe(params, what), restart, recreate)
+
+
+def is_alive(record: Mapping[str, str]) -> bool:
+    """Say whether the process of a record is the one that was started: pid, start time and boot agree, no zombie."""
+    pid, ticks = record.get("pid", ""), record.get("start_ticks", "")
+    if not pid.isdigit() or not ticks.isdigit() or record.get("boot_id") != boot_id():
+        return False
+    return start_ticks(int(pid)) == int(ticks)
+
+
+def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
+    """Compare and decide. Pure.
+
+    :param check: a missing image or bridge is taken to come from an earlier task.
+    :raises BaleineError: for what cannot or must not be done, before anything was changed.
+    """
+    what = f"container {wanted.name}"
+    if wanted.state == "absent":
+        return _plan_absent(what, found)
+    if wanted.description is None:
+        if found.record is None or found.state == "creating":
+            raise BaleineError(f"{what}: there is none", "Name its image to create it")
+        return _plan_state(wanted, found, what, [], [], [])
+    warnings = _check_surroundings(wanted.name, what, wanted.description, found, check)
+    if found.record is None or found.state in ("creating", "removing"):
+        reason = "there is none" if found.record is None else f"it was interrupted while {found.state}"
+        actions = [Action("create", what, reason, {"description": wanted.description})]
+        if wanted.state == "started":
+            actions.append(Action("start", what, "started is wanted"))
+        return Plan(what, tuple(actions), {}, after_state(wanted), (), tuple(warnings))
+    return _plan_changes(wanted, found, what, warnings)
+
+
+def _plan_absent(what: str, found: Found) -> Plan:
+    if found.record is None and not found.leftovers:
+        return Plan(what)
+    actions = [Action("stop", what, "absent is wanted")] if found.alive else []
+    actions.append(Action("remove", what, "absent is wanted"))
+    return Plan(what, tuple(actions), before_state(found), {})
+
+
+def _plan_changes(wanted: Wanted, found: Found, what: str, warnings: list[str]) -> Plan:
+    """What it takes to make an existing container what is described."""
+    new, old = wanted.description, found.description
+    assert_description(new, old, what)
+    assert new is not None and old is not None and found.record is not None
+    actions: list[Action] = []
+    drift: list[str] = []
+    fixed_new, fixed_old = new.fixed(), old.fixed()
+    differing = [f"{key} {show(fixed_old[key])} -> {show(fixed_new[key])}" for key in FIXED if fixed_new[key] != fixed_old[key]]
+    new_disk = []
+    if new.image != old.image:
+        new_disk.append(f"image {old.image} -> {new.image}")
+    outdated = bool(found.image_digest) and found.record.get("image_digest", found.image_digest) != found.image_digest
+    if outdated and not new_disk and wanted.recreate == "on_change":
+        new_disk.append(f"image {old.image} was rebuilt")
+    elif outdated and not new_disk:
+        warnings.append(f"{what}: it runs an older content of the image {old.image} (image_outdated)")
+    must = wanted.recreate == "always" or bool(differing or new_disk)
+    if (differing or new_disk) and wanted.recreate == "never":
+        lost = "its disk would be replaced by a new one and kept aside" if new_disk else "its disk would be kept"
+        raise BaleineError(
+            f"{what}: cannot change in place: {'; '.join(new_disk + differing)}",
+            f"Set recreate: on_change to restart it that way ({lost})",
+        )
+    if not found.disk and not new_disk:
+        drift.append(f"{what}: its disk is gone")
+        actions.append(Action("create", what, "drift: its disk is gone", {"description": new}))
+    elif must:
+        reason = "; ".join(new_disk + differing) or "always is wanted"
+        data = {"description": new, "new_disk": bool(new_disk), "start": wanted.state == "started"}
+        actions.append(Action("recreate", what, reason, data))
+    else:
+        actions += _plan_limits(new, found, what, drift)
+        actions += _plan_networks(wanted.name, new, found, what, drift)
+    return _plan_state(wanted, found, what, actions, drift, warnings)
+
+
+def assert_description(new: Optional[Description], old: Optional[Description], what: str) -> None:
+    """Refuse to compare with a record that describes nothing."""
+    if new is None or old is None:
+        raise BaleineError(f"{what}: its manifest describes nothing", "Remove it and create it again")
+
+
+def _plan_limits(new: Description, found: Found, what: str, drift: list[str]) -> list[Action]:
+    assert found.description is not None
+    recorded = found.description.limits
+    differing = [key for key in LIMITS if new.limits.get(key) != recorded.get(key)]
+    reasons = [f"{key} {show(recorded.get(key))} -> {show(new.limits.get(key))}" for key in differing]
+    if found.alive:
+        for key in LIMITS:
+            if key in differing or (key == "cpuset" and not new.limits.get(key)):
+                continue
+            if found.limits.get(key) != new.limits.get(key):
+                drift.append(f"{what}: limits.{key} was {show(found.limits.get(key))}")
+                reasons.append(f"drift: {key} {show(found.limits.get(key))} -> {show(new.limits.get(key))}")
+    return [Action("set_limits", what, ", ".join(reasons), {"limits": dict(new.limits)})] if reasons else []
+
+
+def _plan_networks(name: str, new: Description, found: Found, what: str, drift: list[str]) -> list[Action]:
+    interfaces = network.interfaces_for(name, new.networks, found.interfaces, found.taken)
+    actions: list[Action] = []
+    if found.alive:
+        for index in range(len(interfaces), len(found.interfaces)):
+            link = found.interfaces[index].link
+            actions.append(Action("cut", what, f"{found.interfaces[index].inside} is not wanted", {"link": link}))
+        for item in interfaces:
+            mtu = item.network.mtu or found.mtus.get(item.network.bridge, 1500)
+            mending = network.mend(item, found.host_links.get(item.link), found.inside.get(item.inside), mtu)
+            if mending.reasons:
+                known = item.index < len(found.interfaces) and found.interfaces[item.index] == item
+                if known:
+                    drift.extend(f"{what}: {item.inside}: {reason}" for reason in mending.reasons)
+                reason = f"{'drift: ' if known else ''}{item.inside}: {', '.join(mending.reasons)}"
+                actions.append(Action("connect", what, reason, {"interface": item, "mending": mending}))
+    if interfaces != found.interfaces:
+        actions.append(Action("record_networks", what, "networks differ", {"interfaces": interfaces}))
+    return actions
+
+
+def _plan_state(
+    wanted: Wanted, found: Found, what: str, actions: list[Action], drift: list[str], warnings: list[str]
+) -> Plan:
+    """Append what the state needs."""
+    assert found.record is not None
+    recreated = any(action.verb == "recreate" for action in actions)
+    died = found.record.get("state") in ("running", "paused", "starting", "stopping") and not found.alive
+    if died:
+        drift.append(f"{what}: its first process is gone")
+    if wanted.state == "started" and not recreated:
+        if not found.alive:
+            actions.append(Action("start", what, "drift: its first process is gone" if died else "started is wanted"))
+        elif wanted.restart:
+            actions += [Action("stop", what, "restart is asked for"), Action("start", what, "restart is asked for")]
+    elif wanted.state == "stopped" and found.alive and not recreated:
+        actions.append(Action("stop", what, "stopped is wanted"))
+    elif wanted.state == "stopped" and not found.alive and (died or found.leftovers):
+        actions.append(Action("settle", what, "drift: it ended by itself"))
+    wished = found.record.get("wanted_state")
+    if wanted.state in ("started", "stopped") and wished != wanted.state and not actions:
+        actions.append(Action("wish", what, f"wanted state {show(wished)} -> {wanted.state}"))
+    return Plan(what, tuple(actions), before_state(found), after_state(wanted, found), tuple(drift), tuple(warnings))
+
+
+def before_state(found: Found) -> dict[str, Any]:
+    """Return what a diff shows of what is there."""
+    if found.record is None or found.description is None:
+        return {}
+    shown: dict[str, Any] = {"state": found.state, "image": found.description.image, **found.description.fixed()}
+    shown["limits"] = dict(found.limits if found.alive else found.description.limits)
+    shown["networks"] = [network_as_dict(item.network) for item in found.interfaces]
+    if found.alive:
+        for item, network_ in zip(found.interfaces, shown["networks"]):
+            seen = found.inside.get(item.inside)
+            network_["addresses"] = list(seen["addresses"]) if seen else None
+    return shown
+
+
+def after_state(wanted: Wanted, found: Optional[Found] = None) -> dict[str, Any]:
+    """Return what a diff shows of what will be there."""
+    description = wanted.description or (found.description if found else None)
+    state = {"started": "running", "stopped": "stopped", "present": found.state if found else "stopped"}[wanted.state]
+    if description is None:
+        return {"state": state}
+    networks = [network_as_dict(item) for item in description.networks]
+    shown = {"state": state, "image": description.image, **description.fixed()}
+    return {**shown, "limits": dict(description.limits), "networks": networks}
+
+
+def _check_surroundings(name: str, what: str, new: Description, found: Found, check: bool) -> list[str]:
+    """Refuse an image or bridge that is not there, and addresses that cannot be; in check mode say so only."""
+    missing = []
+    if found.image_digest is None and (found.record is None or found.record.get("nom_image") != new.image):
+        missing.append((f"there is no image {new.image}", "Make it with baleine_image or 'baleine image create'"))
+    for item in new.networks:
+        if item.bridge not in found.bridges:
+            missing.append(
+                (f"there is no bridge {item.bridge}", "Make it with baleine_bridge or 'baleine bridge create'")
+            )
+            continue
+        used = {address: who for address, who in found.used.get(item.bridge, {}).items() if who != what}
+        network.check_member(what, item, found.bridges[item.bridge], used)
+    if missing and not check:
+        raise BaleineError(f"{what}: {missing[0][0]}", missing[0][1])
+    return [f"{what}: {text}; taken to come from an earlier task" for text, _hint in missing]
+
+

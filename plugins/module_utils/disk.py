@@ -1,0 +1,280 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""ext4 image files: made, copied, identified, attached and mounted."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import struct
+from dataclasses import dataclass
+from typing import Iterator, Optional
+
+from . import rootfs
+from .errors import BaleineError
+from .process import Runner, check, find_program, need_program
+
+BLOCK = 4096
+MEBIBYTE = 1 << 20
+#: Below this mke2fs makes no journal worth having.
+SMALLEST = 16 * MEBIBYTE
+FICLONE = 0x40049409
+LOOP_CTL_GET_FREE = 0x4C82
+LOOP_CONFIGURE = 0x4C0A
+LOOP_GET_STATUS64 = 0x4C05
+LO_FLAGS_READ_ONLY = 1
+LO_FLAGS_AUTOCLEAR = 4
+#: struct loop_info64 of linux/loop.h
+LOOP_INFO = struct.Struct("5Q4I64s64s32s2Q")
+EXT4_MAGIC = 0xEF53
+#: A filesystem that cannot clone answers FICLONE with one of these (ioctl_ficlone(2)).
+CANNOT_CLONE = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL)
+
+
+@dataclass(frozen=True)
+class Copied:
+    """How a disk was copied: ``reflink`` or ``extents``, and the bytes of data it holds."""
+
+    method: str
+    data_bytes: int
+
+
+def create(run: Runner, path: str, size: int) -> None:
+    """Make a sparse file of ``size`` bytes with an empty ext4 filesystem and a small journal.
+
+    :raises BaleineError: when mke2fs fails.
+    """
+    journal = max(4, min(32, size // MEBIBYTE // 64))
+    options = "lazy_itable_init=1"
+    features = []
+    if _mke2fs_version(run) >= (1, 47):  # older ones do not know these words
+        options = "assume_storage_prezeroed=1"
+        features = ["-O", "^orphan_file,^metadata_csum_seed"]
+    with open(path, "xb") as stream:
+        os.fchmod(stream.fileno(), 0o600)
+        os.ftruncate(stream.fileno(), size)
+    command = [need_program("mke2fs", f"disk {path}"), "-q", "-t", "ext4", "-b", str(BLOCK), "-T", "default", "-m", "0"]
+    command += ["-J", f"size={journal}", "-E", options, *features, path]
+    check(run(command), f"disk {path}: making an ext4 filesystem of {size} bytes")
+
+
+def _mke2fs_version(run: Runner) -> tuple[int, ...]:
+    result = run([need_program("mke2fs", "disk"), "-V"])
+    match = re.search(r"mke2fs (\d+)\.(\d+)", result.err + result.out)
+    return tuple(int(part) for part in match.groups()) if match else (0, 0)
+
+
+def copy(source: str, target: str) -> Copied:
+    """Copy a disk to a new file: as a reflink where the filesystem can, else extent by extent, holes kept.
+
+    The target is complete and on the device when this returns; give it a temporary name and rename it.
+
+    :raises BaleineError: when space is short or the device fails; then there is no target.
+    """
+    with open(source, "rb") as old, open(target, "xb") as new:
+        os.fchmod(new.fileno(), 0o600)
+        try:
+            return _copy_into(old.fileno(), new.fileno(), target)
+        except OSError as error:
+            os.unlink(target)
+            raise BaleineError(
+                f"copying the disk {source}: {error.strerror}",
+                f"Make room on the filesystem of {os.path.dirname(target)}" if error.errno == errno.ENOSPC else "",
+            ) from None
+
+
+def _copy_into(old: int, new: int, target: str) -> Copied:
+    status = os.fstat(old)
+    try:
+        fcntl.ioctl(new, FICLONE, old)
+        os.fsync(new)
+        return Copied("reflink", status.st_blocks * 512)
+    except OSError as error:
+        if error.errno not in CANNOT_CLONE:
+            raise
+    space = os.statvfs(os.path.dirname(target))
+    if space.f_bavail * space.f_frsize < status.st_blocks * 512:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.ftruncate(new, status.st_size)
+    data = 0
+    for start, end in extents(old, status.st_size):
+        data += end - start
+        while start < end:
+            done = os.copy_file_range(old, new, end - start, start, start)
+            if done == 0:
+                raise OSError(errno.EIO, "the disk became shorter while it was copied")
+            start += done
+    os.fdatasync(new)
+    return Copied("extents", data)
+
+
+def extents(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
+    """Give (start, end) of each stretch of a file that is not a hole (lseek(2), SEEK_DATA)."""
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(descriptor, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            raise
+        end = os.lseek(descriptor, start, os.SEEK_HOLE)
+        yield start, end
+
+
+def digest(path: str) -> str:
+    """Return ``sha256:`` and the digest of a disk's content: offset and bytes of each 4 KiB block that is not zero.
+
+    Holes and blocks of zeros count the same, so that every way of copying gives the same digest.
+    """
+    zeros = bytes(BLOCK)
+    content = hashlib.sha256()
+    with open(path, "rb", buffering=0) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        content.update(struct.pack("<Q", size))
+        for start, end in extents(stream.fileno(), size):
+            position = start - start % BLOCK
+            while position < end:
+                piece = os.pread(stream.fileno(), min(256 * BLOCK, end - position), position)
+                if not piece:
+                    break
+                for offset in range(0, len(piece), BLOCK):
+                    block = piece[offset : offset + BLOCK]
+                    if block != zeros[: len(block)]:
+                        content.update(struct.pack("<Q", position + offset))
+                        content.update(block)
+                position += len(piece)
+    return f"sha256:{content.hexdigest()}"
+
+
+def fingerprint(path: str) -> str:
+    """Return what changes cheaply when somebody writes to a file: inode, size and time of change."""
+    status = os.stat(path)
+    return f"{status.st_ino}/{status.st_size}/{status.st_mtime_ns}"
+
+
+def allocated(path: str) -> int:
+    """Return how many bytes of its host's filesystem a file takes."""
+    return os.stat(path).st_blocks * 512
+
+
+def check_ext4(run: Runner, path: str) -> None:
+    """Refuse a file that is no sound ext4 filesystem.
+
+    :raises BaleineError: with what is wrong.
+    """
+    with open(path, "rb") as stream:
+        stream.seek(1024)
+        block = stream.read(1024)
+    if len(block) < 1024 or struct.unpack_from("<H", block, 0x38)[0] != EXT4_MAGIC:
+        raise BaleineError(f"disk {path}: this is no ext4 filesystem", "An image is one file holding one ext4")
+    blocks = struct.unpack_from("<I", block, 0x4)[0] * (1024 << struct.unpack_from("<I", block, 0x18)[0])
+    if blocks > os.path.getsize(path):
+        raise BaleineError(f"disk {path}: the filesystem is larger than its file", "The file was cut short: make it again")
+    result = run([need_program("e2fsck", f"disk {path}"), "-fn", path])
+    if result.code & ~1:
+        raise BaleineError(f"disk {path}: e2fsck finds errors: {result.said}", "Repair a copy with e2fsck, or make it again")
+
+
+def repair(run: Runner, path: str) -> None:
+    """Replay the journal of a disk and mend what a crash left (``e2fsck -p``).
+
+    :raises BaleineError: when a person is needed (e2fsck(8), exit code 4 and above).
+    """
+    result = run([need_program("e2fsck", f"disk {path}"), "-p", path])
+    if result.code >= 4:
+        raise BaleineError(f"disk {path}: e2fsck cannot repair it by itself: {result.said}", f"Run e2fsck {path} by hand")
+
+
+def grow(run: Runner, path: str, size: int) -> None:
+    """Give a disk that is attached nowhere the larger size ``size`` (bytes)."""
+    os.truncate(path, size)
+    repair(run, path)
+    check(run([need_program("resize2fs", f"disk {path}"), path]), f"disk {path}: growing it to {size} bytes")
+
+
+def holders(path: str) -> list[str]:
+    """Return the loop devices that hold this file, by device and inode: Linux lets two of them mount one file."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return []
+    minor, major = os.minor(status.st_dev), os.major(status.st_dev)
+    wanted = ((minor & 0xFF) | (major << 8) | ((minor & ~0xFF) << 12), status.st_ino)  # huge_encode_dev of the kernel
+    found = []
+    for name in os.listdir("/sys/block"):
+        if name.startswith("loop") and os.path.exists(f"/sys/block/{name}/loop/backing_file"):
+            try:
+                descriptor = os.open(f"/dev/{name}", os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                continue
+            try:
+                info = fcntl.ioctl(descriptor, LOOP_GET_STATUS64, bytes(LOOP_INFO.size))
+                if LOOP_INFO.unpack(info)[:2] == wanted:
+                    found.append(f"/dev/{name}")
+            except OSError:
+                pass  # cleared in the meantime
+            finally:
+                os.close(descriptor)
+    return sorted(found)
+
+
+def attach(path: str, read_only: bool = False) -> tuple[str, int]:
+    """Attach a disk to a free loop device that clears itself after its last user.
+
+    :returns: the device and a descriptor to close once it is mounted.
+    :raises BaleineError: when no loop device can be had.
+    """
+    file = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
+    flags = LO_FLAGS_AUTOCLEAR | (LO_FLAGS_READ_ONLY if read_only else 0)
+    info = LOOP_INFO.pack(0, 0, 0, 0, 0, 0, 0, 0, flags, os.fsencode(path)[:63], b"", b"", 0, 0)
+    config = struct.pack("II", file, 0) + info + bytes(64)
+    try:
+        for _attempt in range(64):
+            control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
+            try:
+                device = f"/dev/loop{fcntl.ioctl(control, LOOP_CTL_GET_FREE)}"
+            finally:
+                os.close(control)
+            loop = os.open(device, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.ioctl(loop, LOOP_CONFIGURE, config)
+                return device, loop
+            except OSError as error:
+                os.close(loop)
+                if error.errno != errno.EBUSY:  # somebody else took it between the two calls
+                    raise
+    except OSError as error:
+        raise BaleineError(f"attaching the disk {path} to a loop device: {error.strerror}") from None
+    finally:
+        os.close(file)
+    raise BaleineError(f"attaching the disk {path}: no free loop device in 64 attempts")
+
+
+def mount(path: str, target: str, first_id: Optional[int] = None, read_only: bool = False) -> None:
+    """Mount a disk at ``target`` in this mount namespace.
+
+    :param first_id: where the owners 0-65535 of the disk begin outside; None leaves them as they are.
+    :raises BaleineError: when the kernel refuses.
+    """
+    os.makedirs(target, mode=0o700, exist_ok=True)
+    device, loop = attach(path, read_only)
+    flags = rootfs.MS_NODEV | (rootfs.MS_RDONLY if read_only else 0)
+    try:
+        rootfs.mount(device, target, "ext4", flags, "errors=remount-ro" + ("" if read_only else ",discard"))
+    except OSError as error:
+        raise BaleineError(
+            f"mounting the disk {path}: {error.strerror}", "Look at the kernel's messages (dmesg) and run e2fsck on it"
+        ) from None
+    finally:
+        os.close(loop)
+    if first_id is not None:
+        rootfs.map_owners(target, first_id)
+
+
+def have_tools() -> list[str]:
+    """Return the programs of this door that the host lacks."""
+    return [name for name in ("mke2fs", "e2fsck", "resize2fs") if find_program(name) is None]

@@ -1,0 +1,150 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What of a host would hurt containers: said, never worked around."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import Any, Optional
+
+from . import cgroup, disk, launch, manifest, runtime
+from .process import PACKAGES, Runner, find_program
+
+BRIDGE_FILTER = "/proc/sys/net/bridge/bridge-nf-call-iptables"
+FORWARDING = "/proc/sys/net/ipv4/ip_forward"
+LEGACY_TABLES = "/proc/net/ip_tables_names"
+#: ext4 can be an idmapped mount from this kernel on.
+KERNEL = (5, 12)
+LOW_SPACE = 1 << 30
+
+
+def hazards(run: Runner) -> list[dict[str, str]]:
+    """Return what would hurt: each with ``what``, ``why`` and ``hint``."""
+    return [*forwarding(run), *_routing(), *_space(), *_cgroups()]
+
+
+def forwarding(run: Runner) -> list[dict[str, str]]:
+    """Return the rule that drops what containers on one bridge send each other, if there is one."""
+    rule = dropping_rule(run) if _read(BRIDGE_FILTER) == "1" else None
+    if rule is None:
+        return []
+    return [
+        {
+            "what": f"{rule} while bridge-nf-call-iptables is 1",
+            "why": "br_netfilter gives frames between containers of one bridge to the FORWARD chain, which drops them",
+            "hint": "Set net.bridge.bridge-nf-call-iptables=0, or let the bridges' traffic pass in that firewall's own "
+            "configuration; Baleine changes no rule",
+        }
+    ]
+
+
+def dropping_rule(run: Runner) -> Optional[str]:
+    """Return the policy of a forwarding chain that drops, in the words of the tool that shows it; rules are only read."""
+    nft = find_program("nft")
+    if nft:
+        result = run([nft, "-j", "list", "chains"])
+        for entry in _chains(result.out if result.code == 0 else ""):
+            if entry.get("hook") == "forward" and entry.get("policy") == "drop":
+                rule = f"the policy of chain {entry.get('name')} in table {entry.get('family')} {entry.get('table')} is drop"
+                return f"{rule} (-P FORWARD DROP)" if entry.get("name") == "FORWARD" else rule
+    legacy = find_program("iptables-legacy")
+    # the list of tables is looked at first: asking iptables-legacy for a table that is not there would make it
+    if legacy and "filter" in _read(LEGACY_TABLES).split():
+        result = run([legacy, "-S", "FORWARD"])
+        if "-P FORWARD DROP" in result.out:
+            return "the policy of iptables' chain FORWARD is DROP (-P FORWARD DROP)"
+    return None
+
+
+def _chains(text: str) -> list[dict[str, Any]]:
+    try:
+        return [item["chain"] for item in json.loads(text).get("nftables", []) if "chain" in item]
+    except (ValueError, AttributeError):
+        return []
+
+
+def _routing() -> list[dict[str, str]]:
+    if _read(FORWARDING) != "1":
+        return []
+    return [
+        {
+            "what": "net.ipv4.ip_forward is 1",
+            "why": "this host routes between its bridges: a container that names it as gateway reaches the others",
+            "hint": "Set it to 0 unless something else (Docker, a VPN) needs it; give private containers no gateway",
+        }
+    ]
+
+
+def errors() -> list[str]:
+    """Return why this host cannot run containers at all; empty where it can."""
+    found = []
+    match = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    if not match or (int(match[1]), int(match[2])) < KERNEL:
+        found.append(
+            f"the kernel {os.uname().release} cannot map the owners of an ext4 disk into a private user namespace: "
+            "Linux 5.12 or newer is needed"
+        )
+    if not os.path.exists("/dev/loop-control"):
+        found.append("there is no /dev/loop-control: load the kernel's module loop")
+    return found
+
+
+def _space() -> list[dict[str, str]]:
+    folder = manifest.LIBRARY if os.path.isdir(manifest.LIBRARY) else "/var"
+    space = os.statvfs(folder)
+    free = space.f_bavail * space.f_frsize
+    if free >= LOW_SPACE:
+        return []
+    return [
+        {
+            "what": f"{free >> 20} MiB are free below {folder}",
+            "why": "disks are sparse: a container that writes would meet a full host",
+            "hint": "Make room there",
+        }
+    ]
+
+
+def _cgroups() -> list[dict[str, str]]:
+    left = ", ".join(cgroup.unified_controllers()) if cgroup.layout() == "hybrid" else ""
+    if not left:
+        return []
+    return [
+        {
+            "what": f"the cgroup layout is hybrid ({left} on v2)",
+            "why": "crun refuses it: runc is used, which takes a few hundredths of a second longer per start",
+            "hint": "Mount that controller on v1, or boot with cgroup v2 alone",
+        }
+    ]
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path) as stream:
+            return stream.read().strip()
+    except OSError:
+        return ""
+
+
+def missing_packages() -> list[str]:
+    """Return the Debian packages that this host still needs."""
+    programs = ["ip", "nsenter", "mmdebstrap", *disk.have_tools()]
+    packages = {PACKAGES[name] for name in programs if find_program(name) is None}
+    if not launch.have_init():
+        packages.add(PACKAGES["busybox"])
+    if runtime.installed() is None:
+        packages.add(runtime.wanted_package())
+    return sorted(packages)
+
+
+def report(run: Runner) -> dict[str, Any]:
+    """Return what a host is, lacks and suffers from."""
+    return {
+        "cgroup": cgroup.layout(),
+        "runtime": runtime.installed(),
+        "packages_missing": missing_packages(),
+        "hazards": hazards(run),
+        "errors": errors(),
+        "kernel": os.uname().release,
+    }

@@ -1,0 +1,440 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Images: wanted, found, plan, apply; and editing one by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from dataclasses import dataclass
+from typing import Any, Mapping, Optional, Sequence
+
+from . import build, disk, manifest, rootfs, units
+from .errors import BaleineError
+from .lifecycle import image_path, utc_now
+from .plan import Action, Outcome, Plan, apply, differences, show
+from .process import Runner
+
+DIRECTORY = f"{manifest.LIBRARY}/images"
+EDITED = "/mnt/baleine-images"
+DEFAULT_SIZE = 10 << 30
+DEFAULT_SUITE = "bookworm"
+PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]+(?::[a-z0-9]+)?(?:=[A-Za-z0-9.+:~-]+)?(?:/[a-z0-9-]+)?")
+SUITE = re.compile(r"[a-z][a-z0-9-]*")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An image as it is asked for. ``recipe`` is None where only absence is wanted."""
+
+    name: str
+    state: str = "present"
+    recipe: Optional[build.Recipe] = None
+    directory: str = DIRECTORY
+    rebuild: str = "on_change"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is recorded and what is there.
+
+    :param edited: its content is not what was recorded when it was made.
+    :param source_digest: of the image that is wanted as the start; None where there is none.
+    :param users: containers made from it; :param open: it is being edited.
+    """
+
+    record: Optional[manifest.Record] = None
+    file: bool = False
+    edited: bool = False
+    source_digest: Optional[str] = None
+    source_size: int = 0
+    users: tuple[str, ...] = ()
+    open: bool = False
+
+
+def request(params: Mapping[str, Any]) -> Wanted:
+    """Return what a task or a command asks for, normalised.
+
+    :raises BaleineError: for a name, size, suite, package or file that is none.
+    """
+    name = units.check_name(str(params["name"]), "image")
+    what = f"image {name}"
+    if params.get("state") == "absent":
+        return Wanted(name, "absent")
+    source = params.get("from_image") or ""
+    suite = params.get("suite") or ("" if source else DEFAULT_SUITE)
+    if source:
+        source = units.check_name(str(source), "image")
+        if source == name:
+            raise BaleineError(f"{what}: it cannot start from itself", "Name another image")
+        if params.get("suite") or params.get("mirror"):
+            raise BaleineError(f"{what}: suite and mirror do not go with from_image", "They are those of that image")
+    elif not SUITE.fullmatch(suite):
+        raise BaleineError(f"{what}: {suite!r} is no suite", "Write its code name: bookworm")
+    packages = tuple(dict.fromkeys(str(package) for package in params.get("packages") or ()))
+    for package in packages:
+        if not PACKAGE.fullmatch(package):
+            raise BaleineError(f"{what}: {package!r} is no name of a package")
+    size = units.parse_size(params["size"], bare=units.MEBIBYTE) if params.get("size") else 0 if source else DEFAULT_SIZE
+    size = (size + disk.BLOCK - 1) // disk.BLOCK * disk.BLOCK
+    if size and size < disk.SMALLEST:
+        raise BaleineError(
+            f"{what}: a size of {size} bytes is too small for a tree", f"Give it {disk.SMALLEST >> 20}M at the very least"
+        )
+    directory = os.path.normpath(params.get("directory") or DIRECTORY)
+    if not directory.startswith("/"):
+        raise BaleineError(f"{what}: directory {directory!r} is no absolute path")
+    recipe = build.Recipe(
+        size=size,
+        suite=suite,
+        packages=packages,
+        mirror=str(params.get("mirror") or ""),
+        from_image=source,
+        files=tuple(_parse_file(item, what) for item in params.get("files") or ()),
+        commands=tuple(str(command) for command in params.get("commands") or ()),
+        proxy=str(params.get("proxy") or ""),
+    )
+    return Wanted(name, "present", recipe, directory, params.get("rebuild") or "on_change")
+
+
+def _parse_file(item: Mapping[str, Any], what: str) -> build.File:
+    path = str(item["path"])
+    if not path.startswith("/") or path.endswith("/") or "\0" in path or ".." in path.split("/"):
+        raise BaleineError(f"{what}: {path!r} is no absolute path of a file")
+    mode = str(item.get("mode") or "0644")
+    if not re.fullmatch(r"0?[0-7]{3,4}", mode):
+        raise BaleineError(f"{what}: {path}: {mode!r} is no mode", "Write it in octal: '0644'")
+    return build.File(os.path.normpath(path), str(item.get("content") or ""), int(mode, 8))
+
+
+def find(run: Runner, wanted: Wanted) -> Found:
+    """Return what is recorded of an image and what is on the disk."""
+    record = _settled(wanted.name)
+    path = image_path(wanted.name, record or {})
+    there = record is not None and os.path.exists(path)
+    source_digest, source_size = None, 0
+    if wanted.recipe and wanted.recipe.from_image:
+        source = manifest.read("image", wanted.recipe.from_image)
+        if source is not None and os.path.exists(image_path(wanted.recipe.from_image, source)):
+            source_path = image_path(wanted.recipe.from_image, source)
+            source_digest = source.get("digest") or disk.digest(source_path)
+            source_size = os.path.getsize(source_path)
+    return Found(
+        record=record,
+        file=there,
+        edited=record is not None and there and _is_edited(path, record),
+        source_digest=source_digest,
+        source_size=source_size,
+        users=users(wanted.name),
+        open=os.path.exists(edit_path(wanted.name, record or {})),
+    )
+
+
+def _settled(name: str) -> Optional[manifest.Record]:
+    """Return an image's record, with what a crash left half said settled; an unfinished one is none."""
+    record = manifest.read("image", name)
+    if record is None or record.get("state") == "creating":
+        return None
+    following = manifest.from_json(record, "next", {})
+    path = image_path(name, record)
+    if following and os.path.exists(path) and disk.fingerprint(path) == following.get("fingerprint"):
+        return {**{key: value for key, value in record.items() if key != "next"}, **following}
+    record.pop("next", None)
+    return record
+
+
+def _is_edited(path: str, record: Mapping[str, str]) -> bool:
+    """Say whether somebody wrote to an image's file; the digest is only taken when its cheap fingerprint differs."""
+    if "digest" not in record:
+        return False  # one of the 2019 scripts: whatever it is, it is that image
+    if disk.fingerprint(path) == record.get("fingerprint"):
+        return record.get("edited") == "yes"
+    return disk.digest(path) != record["digest"] or record.get("edited") == "yes"
+
+
+def users(name: str) -> tuple[str, ...]:
+    """Return the containers that were made from an image."""
+    found = []
+    for container in manifest.names("container"):
+        with contextlib.suppress(BaleineError):
+            if (manifest.read("container", container) or {}).get("nom_image") == name:
+                found.append(container)
+    return tuple(found)
+
+
+def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
+    """Compare and decide. Pure.
+
+    :param check: an image to start from that is missing is taken to come from an earlier task.
+    :raises BaleineError: for what must not be done.
+    """
+    what = f"image {wanted.name}"
+    if wanted.state == "absent":
+        return _plan_absent(what, found)
+    assert wanted.recipe is not None
+    warnings = []
+    if wanted.recipe.from_image and found.source_digest is None:
+        if not check:
+            raise BaleineError(
+                f"{what}: there is no image {wanted.recipe.from_image} to start from", "Make that image first"
+            )
+        warnings.append(f"{what}: there is no image {wanted.recipe.from_image}; taken to come from an earlier task")
+    if found.source_size and wanted.recipe.size and wanted.recipe.size < found.source_size:
+        raise BaleineError(
+            f"{what}: a size of {units.show_size(wanted.recipe.size)} is smaller than that of "
+            f"{wanted.recipe.from_image} ({units.show_size(found.source_size)})",
+            "Leave the size out, or give a larger one",
+        )
+    goal = _goal(wanted, found)
+    if found.record is None:
+        return Plan(what, (Action("build", what, "there is none"),), {}, goal, (), tuple(warnings))
+    before = _recorded(found.record)
+    if not found.file:
+        reason = "drift: its file is gone"
+        return Plan(what, (Action("build", what, reason),), {}, goal, (f"{what}: its file is gone",), tuple(warnings))
+    differing = [key for key in differences(goal, before) if not (check and key == "source" and goal[key] is None)]
+    if not before:
+        differing = [] if wanted.rebuild != "always" else ["recipe"]
+        warnings.append(f"{what}: its manifest does not say what it was made from; it is kept as it is")
+    reasons = [f"{key} {_brief(before.get(key))} -> {_brief(goal.get(key))}" for key in differing]
+    if wanted.rebuild == "always":
+        return _rebuild(what, found, before, goal, reasons or ["always is wanted"], warnings)
+    if not reasons:
+        if found.edited:
+            warnings.append(f"{what}: it was edited by hand since it was made; it is kept as it is")
+        return Plan(what, (), before, before, (), tuple(warnings))
+    if wanted.rebuild == "never":
+        warnings.append(f"{what}: kept (rebuild: never), but the request differs: {'; '.join(reasons)}")
+        return Plan(what, (), before, before, (), tuple(warnings))
+    if found.edited:
+        raise BaleineError(
+            f"{what}: the request differs ({'; '.join(reasons)}), but the image was edited by hand since it was made",
+            "Set rebuild: always to make it anew and lose the edit, or rebuild: never to keep it",
+        )
+    return _rebuild(what, found, before, goal, reasons, warnings)
+
+
+def _rebuild(
+    what: str, found: Found, before: dict[str, Any], goal: dict[str, Any], reasons: list[str], warnings: list[str]
+) -> Plan:
+    if found.open:
+        raise BaleineError(f"{what}: it is being edited by hand", "End that with 'baleine image umount' first")
+    if found.users:
+        warnings.append(f"{what}: containers of its older content are not changed: {', '.join(found.users)}")
+    return Plan(what, (Action("build", what, "; ".join(reasons)),), before, goal, (), tuple(warnings))
+
+
+def _plan_absent(what: str, found: Found) -> Plan:
+    if found.record is None:
+        return Plan(what)
+    if found.users:
+        raise BaleineError(
+            f"{what}: it cannot be removed, containers use it: {', '.join(found.users)}", "Remove these containers first"
+        )
+    if found.open:
+        raise BaleineError(f"{what}: it is being edited by hand", "End that with 'baleine image umount' first")
+    before = _recorded(found.record) or {"state": "present"}
+    return Plan(what, (Action("remove", what, "absent is wanted"),), before, {})
+
+
+def _goal(wanted: Wanted, found: Found) -> dict[str, Any]:
+    """What the recipe comes to: the size is the source's where none is asked for."""
+    assert wanted.recipe is not None
+    goal = wanted.recipe.as_dict()
+    goal["size"] = goal["size"] or found.source_size
+    goal["source"] = found.source_digest if wanted.recipe.from_image else ""
+    goal["directory"] = wanted.directory
+    return goal
+
+
+def _recorded(record: Mapping[str, str]) -> dict[str, Any]:
+    recipe: dict[str, Any] = manifest.from_json(dict(record), "recipe", {})
+    return {**recipe, "directory": record.get("chemin") or DIRECTORY} if recipe else {}
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return " ".join(str(item.get("path")) for item in value)
+    text = show(value)
+    return text if len(text) < 60 else text[:57] + "..."
+
+
+def part_path(name: str, directory: str) -> str:
+    """Return where an image's file lies while it is made."""
+    return f"{directory}/.{name}.part"
+
+
+def edit_path(name: str, record: Mapping[str, str]) -> str:
+    """Return where the copy lies that is edited by hand."""
+    return f"{record.get('chemin') or DIRECTORY}/.{name}.edit"
+
+
+def ensure(run: Runner, wanted_all: Sequence[Wanted], check: bool = False) -> list[Outcome]:
+    """Bring images to what is wanted, or only say what that would take (``check``).
+
+    :raises BaleineError: see :func:`plan`; or with the step that failed.
+    """
+    if check:
+        return [Outcome(plan(wanted, find(run, wanted), check=True)) for wanted in wanted_all]
+    locks = [("image", wanted.name, False) for wanted in wanted_all]
+    locks += [("image", w.recipe.from_image, True) for w in wanted_all if w.recipe and w.recipe.from_image]
+    with manifest.lock(locks):
+        plans = [(wanted, plan(wanted, find(run, wanted))) for wanted in wanted_all]
+        outcomes = []
+        for wanted, decided in plans:
+            apply(
+                decided,
+                {
+                    "build": lambda action, w=wanted, p=decided: _build(run, w, p),
+                    "remove": lambda action, w=wanted: _remove(w.name),
+                },
+            )
+            outcomes.append(Outcome(decided, facts(wanted.name)))
+    return outcomes
+
+
+def _build(run: Runner, wanted: Wanted, decided: Plan) -> None:
+    assert wanted.recipe is not None
+    what, directory = f"image {wanted.name}", wanted.directory
+    old = _settled(wanted.name)
+    source = None
+    if wanted.recipe.from_image:
+        source = image_path(wanted.recipe.from_image, manifest.read("image", wanted.recipe.from_image) or {})
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    target = f"{directory}/{wanted.name}"
+    if old is None and os.path.exists(target) and manifest.read("image", wanted.name) is None:
+        raise BaleineError(f"{what}: there is a file {target} that Baleine did not make", "Move it away")
+    if old is None:
+        begun = {"nom_image": wanted.name, "taille": "", "chemin": directory, "state": "creating"}
+        manifest.write("image", wanted.name, begun)
+    part = part_path(wanted.name, directory)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(part)
+    try:
+        build.build(run, wanted.recipe, part, source, what)
+        _put(wanted.name, old, part, target, {"recipe": manifest.to_json({**decided.after})})
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)
+        if old is None:
+            manifest.remove("image", wanted.name)
+        raise
+    if old is not None and image_path(wanted.name, old) != target:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(image_path(wanted.name, old))
+
+
+def _put(name: str, old: Optional[manifest.Record], part: str, target: str, keys: Mapping[str, str]) -> None:
+    """Give a finished file its name, and say so in the manifest before and after: a crash leaves old or new."""
+    with open(part, "rb") as stream:
+        os.fsync(stream.fileno())
+    size = os.path.getsize(part)
+    following = {
+        "taille": str(size >> 20),
+        "chemin": os.path.dirname(target),
+        "state": "present",
+        "size": str(size),
+        "digest": disk.digest(part),
+        "fingerprint": disk.fingerprint(part),
+        "created": utc_now(),
+        **keys,
+    }
+    if old is not None:
+        manifest.write("image", name, {**old, "next": manifest.to_json(following)})
+    os.rename(part, target)
+    manifest.sync_directory(os.path.dirname(target))
+    kept = {} if "recipe" in keys else dict(old or {})
+    manifest.write("image", name, {**kept, "nom_image": name, **following})
+
+
+def _remove(name: str) -> None:
+    record = manifest.read("image", name) or {}
+    for path in (image_path(name, record), part_path(name, record.get("chemin") or DIRECTORY)):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    manifest.remove("image", name)
+
+
+def mount(run: Runner, name: str) -> str:
+    """Mount a copy of an image for editing by hand; the image itself stays as it is until :func:`umount`.
+
+    :returns: the directory of its tree.
+    :raises BaleineError: when there is none, or it is already being edited.
+    """
+    what, tree = f"image {name}", f"{EDITED}/{name}"
+    with manifest.lock([("image", units.check_name(name, "image"), False)]):
+        record = _settled(name)
+        if record is None:
+            raise BaleineError(f"{what}: there is none", "See 'baleine image list'")
+        if rootfs.is_mounted(tree):
+            raise BaleineError(f"{what}: it is already mounted at {tree}", "Edit it there, then 'baleine image umount'")
+        copy = edit_path(name, record)
+        if not os.path.exists(copy):  # else the edit goes on that a reboot interrupted
+            part = copy + ".part"
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(part)
+            disk.copy(image_path(name, record), part)
+            os.rename(part, copy)
+        else:
+            disk.repair(run, copy)
+        disk.mount(copy, tree)
+    return tree
+
+
+def umount(run: Runner, name: str) -> None:
+    """End the editing of an image: check what was written and put it in the image's place.
+
+    :raises BaleineError: when it is not being edited, is still in use, or is no sound filesystem any more.
+    """
+    what, tree = f"image {name}", f"{EDITED}/{name}"
+    with manifest.lock([("image", units.check_name(name, "image"), False)]):
+        record = _settled(name)
+        copy = edit_path(name, record or {})
+        if record is None or not os.path.exists(copy):
+            raise BaleineError(f"{what}: it is not being edited", "Begin with 'baleine image mount'")
+        if rootfs.is_mounted(tree):
+            try:
+                rootfs.unmount(tree)
+            except OSError as error:
+                raise BaleineError(
+                    f"{what}: {tree}: {error.strerror}", "A program or a shell still works in it: end it"
+                ) from None
+        for folder in (tree, EDITED):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+        if not build.wait_free(copy):
+            raise BaleineError(f"{what}: its copy is still held by {', '.join(disk.holders(copy))}", "End what uses it")
+        disk.repair(run, copy)
+        disk.check_ext4(run, copy)
+        changed = "digest" not in record or disk.digest(copy) != record["digest"]
+        if not changed:
+            os.unlink(copy)
+            return
+        _put(name, record, copy, image_path(name, record), {"edited": "yes"})
+
+
+def facts(name: str) -> dict[str, Any]:
+    """Return what is true of an image now; empty where there is none."""
+    record = _settled(name)
+    if record is None:
+        return {}
+    path = image_path(name, record)
+    there = os.path.exists(path)
+    return {
+        "name": name,
+        "state": "present" if there else "missing",
+        "size": os.path.getsize(path) if there else 0,
+        "allocated": disk.allocated(path) if there else 0,
+        "path": path,
+        "digest": record.get("digest", ""),
+        "created": record.get("created", ""),
+        "edited": there and _is_edited(path, record),
+        "recipe": _recorded(record),
+        "containers": list(users(name)),
+    }
+
+
+def list_all() -> list[dict[str, Any]]:
+    """Return the facts of every image."""
+    return [shown for shown in (facts(name) for name in manifest.names("image")) if shown]

@@ -1,0 +1,91 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command line on a host: wanted files, found files, a plan, and its application."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from typing import Mapping, Optional
+
+from . import manifest
+from .errors import BaleineError
+from .plan import Action, Outcome, Plan, apply
+
+LIBRARY = "/usr/local/lib/baleine"
+LAUNCHER = "/usr/local/bin/baleine"
+#: -I and -S: nothing of the caller's environment or of site-packages is looked at, which also saves half the start.
+LAUNCHER_TEXT = f"""\
+#!/usr/bin/python3 -IS
+# Baleine's command line. Installed by the role lab.baleine.host.
+import sys
+
+sys.path.insert(0, "{LIBRARY}")
+from baleine_cli.main import main
+
+sys.exit(main())
+"""
+WHAT = "command line"
+
+
+def find() -> dict[str, str]:
+    """Return the text of every installed file, by path."""
+    found = {}
+    paths = [os.path.join(folder, name) for folder, _folders, names in os.walk(LIBRARY) for name in names]
+    for path in [*paths, LAUNCHER]:
+        if path.endswith(".pyc"):
+            continue
+        with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as stream:
+            found[path] = stream.read()
+    return found
+
+
+def wanted(files: Optional[Mapping[str, str]]) -> dict[str, str]:
+    """Return the text of every wanted file, by path.
+
+    :param files: by path below the library, as the controller has them; None where nothing is wanted.
+    :raises BaleineError: for a path that leads out of the library.
+    """
+    if files is None:
+        return {}
+    for name in files:
+        if name.startswith("/") or ".." in name.split("/"):
+            raise BaleineError(f"{WHAT}: {name!r} is no path below {LIBRARY}")
+    return {**{f"{LIBRARY}/{name}": text for name, text in files.items()}, LAUNCHER: LAUNCHER_TEXT}
+
+
+def plan(goal: Mapping[str, str], found: Mapping[str, str]) -> Plan:
+    """Compare and decide. Pure."""
+    surplus = sorted(path for path in found if path not in goal)
+    missing = sorted(path for path, text in goal.items() if found.get(path) != text)
+    actions = [Action("write", WHAT, f"{path} {'differs' if path in found else 'is missing'}", {"path": path}) for path in missing]
+    actions += [Action("delete", WHAT, f"{path} is not wanted", {"path": path}) for path in surplus]
+    return Plan(WHAT, tuple(actions), {"files": sorted(found)}, {"files": sorted(goal)})
+
+
+def ensure(files: Optional[Mapping[str, str]], check: bool = False) -> list[Outcome]:
+    """Install, replace or remove the command line; containers that run do not notice.
+
+    :param files: see :func:`wanted`.
+    """
+    goal = wanted(files)
+    decided = plan(goal, find())
+    if not check:
+        apply(decided, {"write": lambda action: _write(action, goal), "delete": lambda action: _delete(action)})
+        if not goal:
+            shutil.rmtree(LIBRARY, ignore_errors=True)
+    return [Outcome(decided, {"launcher": LAUNCHER, "library": LIBRARY} if goal else {})]
+
+
+def _write(action: Action, goal: Mapping[str, str]) -> None:
+    path = action.data["path"]
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    manifest.replace(path, goal[path].encode(), 0o755 if path == LAUNCHER else 0o644)
+    os.chmod(path, 0o755 if path == LAUNCHER else 0o644)  # whatever the umask
+
+
+def _delete(action: Action) -> None:
+    os.unlink(action.data["path"])
+    with contextlib.suppress(OSError):
+        os.rmdir(os.path.dirname(action.data["path"]))

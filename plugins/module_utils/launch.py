@@ -1,0 +1,323 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a container starts, runs one more program, and ends. Nothing here outlives the container's own processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import stat
+from dataclasses import dataclass, field
+from typing import Any, Mapping, Optional, Sequence
+
+from . import cgroup, disk, netlink, network, oci, pid1, rootfs, runtime
+from .errors import BaleineError
+from .process import (
+    ENVIRONMENT,
+    Runner,
+    find_program,
+    in_child,
+    need_program,
+    open_process,
+    start_ticks,
+    handles_signal,
+    wait_ended,
+    wait_until,
+)
+
+BUNDLES = "/run/baleine/containers"
+LOGS = "/var/log/baleine"
+#: Directories that the runtime mounts on, or that we bind files into.
+REAL_DIRECTORIES = ("dev", "proc", "sys", "etc")
+SETTLE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A path of the host seen at ``target`` inside."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Everything that a start needs, decided before anything is touched."""
+
+    name: str
+    disk: str
+    mount_point: str
+    first_id: int
+    runtime: str
+    command: tuple[str, ...]
+    hostname: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    workdir: str = ""
+    user: str = ""
+    init: bool = True
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    volumes: tuple[Volume, ...] = ()
+    interfaces: tuple[network.Interface, ...] = ()
+    mtus: Mapping[str, int] = field(default_factory=dict)
+
+
+def bundle_of(name: str) -> str:
+    """Return the directory of what a running container needs on the host."""
+    return f"{BUNDLES}/{name}"
+
+
+def log_of(name: str) -> str:
+    """Return the path of a container's log."""
+    return f"{LOGS}/{name}.log"
+
+
+def start(run: Runner, launch: Launch) -> tuple[int, int]:
+    """Start a container; nothing is left of one that does not start.
+
+    :returns: the pid of its first process and when that started, in clock ticks after boot.
+    :raises BaleineError: with the step that failed and what the system said.
+    """
+    what = f"container {launch.name}"
+    clear(run, launch.name, launch.runtime, [item.link for item in launch.interfaces])
+    if not disk_is_free(launch.disk):
+        raise BaleineError(
+            f"{what}: its disk {launch.disk} is still held by {', '.join(disk.holders(launch.disk))}",
+            "Something still uses the disk (a mount, a shell in /proc/PID/root): end it, then start again",
+        )
+    try:
+        _prepare_bundle(launch)
+        try:
+            in_child(lambda: _become_runtime(launch), f"{what}: starting it")
+        except BaleineError as error:
+            said = runtime.last_words(bundle_of(launch.name))
+            raise BaleineError(f"{what}: {launch.runtime} says: {said}", error.hint) if said else error from None
+        with open(f"{bundle_of(launch.name)}/pid") as stream:
+            pid = int(stream.read())
+        network.connect(run, what, pid, launch.interfaces, launch.mtus)
+        result = runtime.start(run, launch.runtime, launch.name)
+        if result.code != 0:
+            raise BaleineError(f"{what}: {launch.runtime} says: {result.said}", "Look at the program and its user")
+        ticks = start_ticks(pid)
+        if ticks is None:  # it ended at once: what it was is told by its exit code
+            ticks = 0
+        return pid, ticks
+    except BaseException:
+        clear(run, launch.name, launch.runtime, [item.link for item in launch.interfaces])
+        raise
+
+
+def disk_is_free(path: str) -> bool:
+    """Wait until no loop device holds a disk (the kernel lets go of it a moment after the last process); or False."""
+    return wait_until(lambda: not disk.holders(path), SETTLE_SECONDS)
+
+
+def _prepare_bundle(launch: Launch) -> None:
+    """Make the directory of a container on the host, with what it and its PID 1 are given."""
+    folder = bundle_of(launch.name)
+    os.makedirs(runtime.STATE, mode=0o711, exist_ok=True)
+    for path in (runtime.STATE, BUNDLES):  # the container's root, which is nobody here, must be able to pass
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path)
+        os.chmod(path, 0o711)
+    os.mkdir(folder, 0o711)
+    os.mkdir(f"{folder}/volumes", 0o711)
+    os.mkdir(f"{folder}/state", 0o700)
+    os.makedirs(LOGS, mode=0o700, exist_ok=True)
+    _write(f"{folder}/init", pid1.SCRIPT, 0o755)
+    _write(f"{folder}/hosts", hosts(launch), 0o644)
+    options = f"size=16k,nr_inodes=8,mode=0700,uid={launch.first_id},gid={launch.first_id}"
+    flags = rootfs.MS_NOSUID | rootfs.MS_NODEV | rootfs.MS_NOEXEC
+    rootfs.mount("baleine", f"{folder}/state", "tmpfs", flags, options)
+
+
+def hosts(launch: Launch) -> str:
+    """Return a container's /etc/hosts."""
+    own = [address.partition("/")[0] for item in launch.interfaces for address in item.network.addresses]
+    lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
+    lines += [f"{address} {launch.hostname}" for address in own] or [f"127.0.1.1 {launch.hostname}"]
+    return "\n".join(lines) + "\n"
+
+
+def _write(path: str, text: str, mode: int) -> None:
+    with open(path, "x") as stream:
+        stream.write(text)
+    os.chmod(path, mode)
+
+
+def _become_runtime(launch: Launch) -> None:
+    """In a forked child: mount the disk where only we see it, then become ``crun create``."""
+    folder, what = bundle_of(launch.name), f"container {launch.name}"
+    rootfs.unshare(rootfs.CLONE_NEWNS)
+    os.makedirs(os.path.dirname(launch.mount_point), mode=0o711, exist_ok=True)
+    disk.mount(launch.disk, launch.mount_point, launch.first_id)
+    rootfs.check_real_directories(launch.mount_point, REAL_DIRECTORIES, what)
+    identity = find_identity(launch.mount_point, launch.user, what)
+    state = f"{folder}/state"
+    pid1.prepare_state(state, launch.first_id + identity.uid, launch.first_id + identity.gid)
+    os.chown(state, launch.first_id + identity.uid, launch.first_id + identity.gid)
+    binds = [oci.Bind(f"{folder}/hosts", "/etc/hosts", False, ("nosuid", "nodev"))]
+    command = launch.command
+    if launch.init:
+        binds += oci.init_binds(need_program("busybox", f"{what}: its PID 1"), folder)
+        command = tuple(pid1.arguments(command))
+    binds += [_stage(volume, f"{folder}/volumes/{index}", what) for index, volume in enumerate(launch.volumes)]
+    process = oci.process(command, identity, launch.env, launch.workdir)
+    specification = oci.specification(
+        launch.mount_point,
+        launch.hostname,
+        process,
+        oci.resources(**launch.limits),
+        launch.first_id,
+        cgroup.path_of(launch.name),
+        tuple(binds),
+    )
+    _write(f"{folder}/config.json", json.dumps(specification), 0o600)
+    log = os.open(log_of(launch.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    os.fchown(log, launch.first_id + identity.uid, launch.first_id + identity.gid)  # so that /dev/stdout can be opened
+    nothing = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    for descriptor in _open_descriptors():
+        with contextlib.suppress(OSError):
+            os.set_inheritable(descriptor, False)
+    os.chdir("/")
+    os.umask(0o022)
+    words = runtime.create_argv(launch.runtime, launch.name, folder)
+    os.execve(words[0], words, ENVIRONMENT)
+
+
+def _open_descriptors() -> list[int]:
+    return [int(name) for name in os.listdir("/proc/self/fd") if int(name) > 2]
+
+
+def _stage(volume: Volume, place: str, what: str) -> oci.Bind:
+    """Bind a volume where the runtime can reach it as the container's root, whatever the modes above its source."""
+    try:
+        is_directory = stat.S_ISDIR(os.stat(volume.source).st_mode)
+        if is_directory:
+            os.mkdir(place)
+        else:
+            _write(place, "", 0o600)
+        rootfs.mount(volume.source, place, "", rootfs.MS_BIND | rootfs.MS_REC)
+    except OSError as error:
+        raise BaleineError(
+            f"{what}: volume {volume.source}: {error.strerror}", "Make the file or directory on the host first"
+        ) from None
+    bits = os.statvfs(place).f_flag
+    named = ((os.ST_NOSUID, "nosuid"), (os.ST_NODEV, "nodev"), (os.ST_NOEXEC, "noexec"))
+    flags = tuple(word for bit, word in named if bits & bit)
+    return oci.Bind(place, volume.target, volume.read_only or bool(bits & os.ST_RDONLY), flags)
+
+
+def find_identity(root: str, user: str, what: str) -> oci.Identity:
+    """Return who ``user`` (``name``, ``uid``, either with ``:group``) is by the tree's own passwd and group files.
+
+    :param root: the tree, or /proc/PID/root; it is read without following a link out of it.
+    :raises BaleineError: for a name that the tree does not know.
+    """
+    passwd = [line.split(":") for line in (rootfs.read_inside(root, "etc/passwd") or "").splitlines()]
+    groups = [line.split(":") for line in (rootfs.read_inside(root, "etc/group") or "").splitlines()]
+    if not user:
+        user = "0"
+    name, _colon, group = user.partition(":")
+    entry = next((e for e in passwd if len(e) >= 7 and (e[0] == name or e[2] == name)), None)
+    if entry is None and not name.isdigit():
+        raise BaleineError(f"{what}: its /etc/passwd has no user {name}", "Use a name it has, or a number")
+    uid = int(entry[2]) if entry and entry[2].isdigit() else int(name)
+    gid = int(entry[3]) if entry and entry[3].isdigit() else 0
+    if group:
+        found = next((g for g in groups if len(g) >= 3 and (g[0] == group or g[2] == group)), None)
+        if found is None and not group.isdigit():
+            raise BaleineError(f"{what}: its /etc/group has no group {group}", "Use a name it has, or a number")
+        gid = int(found[2]) if found and found[2].isdigit() else int(group)
+    extra = () if group or entry is None else tuple(
+        int(g[2]) for g in groups if len(g) >= 4 and g[2].isdigit() and entry[0] in g[3].split(",")
+    )
+    if not all(0 <= number < rootfs.IDS_PER_CONTAINER for number in (uid, gid, *extra)):
+        raise BaleineError(f"{what}: user {user}: ids inside a container are below {rootfs.IDS_PER_CONTAINER}")
+    return oci.Identity(uid, gid, extra, entry[5] if entry and entry[5].startswith("/") else "/")
+
+
+def stop(name: str, pid: int, ticks: int, seconds: float) -> None:
+    """End a container's processes: SIGTERM to the first one, and SIGKILL to it after ``seconds``.
+
+    The kernel drops a signal that PID 1 of a namespace neither catches nor blocks (pid_namespaces(7)): a program
+    that just started gets a moment to say that it cares, and one that does not care is not waited for.
+
+    :raises BaleineError: when even that does not end it.
+    """
+    descriptor = open_process(pid, ticks)
+    if descriptor is None:
+        return
+    try:
+        cares = wait_until(lambda: handles_signal(pid, signal.SIGTERM), min(1.0, seconds))
+        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+        if not wait_ended(descriptor, seconds if cares else 0):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            if not wait_ended(descriptor, 10.0):
+                raise BaleineError(
+                    f"container {name}: process {pid} does not end, not even by SIGKILL",
+                    "It waits for a device: look at the kernel's messages (dmesg)",
+                )
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def exit_code(name: str) -> Optional[int]:
+    """Return the exit code that the program of a container left, or None where that is not known."""
+    return pid1.exit_code(f"{bundle_of(name)}/state")
+
+
+def leftovers(name: str, runtime_name: str) -> list[str]:
+    """Return what a dead container left on the host."""
+    folder = bundle_of(name)
+    states = [f"{runtime.STATE}/{runtime_name}/{name}"] if runtime_name else []
+    return [path for path in [folder, *states, *cgroup.directories(name)] if os.path.exists(path)]
+
+
+def clear(run: Runner, name: str, runtime_name: str, links: Sequence[str] = ()) -> None:
+    """Take away what a container that does not run left: runtime state, groups, tmpfs, bundle, links.
+
+    What never was there is no error.
+    """
+    if runtime_name:
+        runtime.delete(run, runtime_name, name)
+    cgroup.remove(name)
+    folder = bundle_of(name)
+    if rootfs.is_mounted(f"{folder}/state"):
+        rootfs.unmount(f"{folder}/state", rootfs.MNT_DETACH)
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)
+    for link in links:  # the kernel removes them with their namespace, a moment later
+        path = f"/sys/class/net/{link}"
+        if not wait_until(lambda path=path: not os.path.exists(path), SETTLE_SECONDS):  # type: ignore[misc]
+            netlink.batch(run, [f"link del dev {link}"], f"container {name}")
+
+
+def exec_argv(
+    name: str, runtime_name: str, pid: int, command: tuple[str, ...], env: Mapping[str, str], workdir: str, user: str,
+    terminal: bool = False,
+) -> list[str]:  # fmt: skip
+    """Return the command that runs one more program inside, with the privileges of the first and nothing of the host's.
+
+    :raises BaleineError: for a user that the container does not know.
+    """
+    identity = find_identity(f"/proc/{pid}/root", user, f"container {name}")
+    process = oci.process(command, identity, env, workdir, terminal)
+    path = f"{bundle_of(name)}/exec.{os.getpid()}.json"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    _write(path, json.dumps(process), 0o600)
+    return runtime.exec_argv(runtime_name, name, path, terminal)
+
+
+def have_init() -> bool:
+    """Say whether the host has the static busybox that PID 1 is made of."""
+    return find_program("busybox") is not None

@@ -1,0 +1,236 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Manifests: one plain text file a resource, replaced atomically, and one lock a resource."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from typing import Any, Iterator, Mapping, Optional, Sequence
+
+from .errors import BaleineError
+from .units import check_name
+
+LIBRARY = "/var/lib/baleine"
+MANIFESTS = f"{LIBRARY}/manifeste"
+LOCKS = "/run/baleine/lock"
+FORMAT = 1
+LARGEST = 1 << 20
+#: The order in which locks are taken: what others are made of comes first.
+KINDS = ("image", "bridge", "container")
+#: The French keys are the contract with existing scripts; they come first, in this order.
+LEADING = {
+    "image": ("nom_image", "taille", "chemin"),
+    "bridge": ("nom_bridge",),
+    "container": ("nom_container", "nom_image", "pid", "nom_bridge", "starting_time"),
+}
+
+Record = dict[str, str]
+
+
+def path_of(kind: str, name: str) -> str:
+    """Return the path of a manifest."""
+    return f"{MANIFESTS}/{kind}s/{name}.manifest"
+
+
+def names(kind: str) -> list[str]:
+    """Return the names of all resources of a kind that have a manifest."""
+    try:
+        files = os.listdir(f"{MANIFESTS}/{kind}s")
+    except FileNotFoundError:
+        return []
+    return sorted(file[: -len(".manifest")] for file in files if file.endswith(".manifest") and file[0] != ".")
+
+
+def parse(text: str, path: str) -> Record:
+    """Return the keys and values of a manifest; the first colon of a line ends its key.
+
+    :raises BaleineError: for a line that is none, or a key given twice.
+    """
+    record: Record = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        key, colon, value = line.partition(":")
+        if not colon or not key.strip().replace("_", "").isalnum() or key.strip() in record:
+            raise BaleineError(
+                f"manifest {path}: line {number} is not understood: {line[:60]!r}",
+                "It was torn or is not Baleine's: mend the line, or move the file away",
+            )
+        record[key.strip()] = value.strip()
+    return record
+
+
+def read(kind: str, name: str) -> Optional[Record]:
+    """Return a resource's record, or None where it has no manifest.
+
+    :raises BaleineError: for a manifest that is torn, foreign or not readable.
+    """
+    path = path_of(kind, name)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, encoding="utf-8") as stream:
+            text = stream.read(LARGEST + 1)
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError:
+        raise BaleineError(f"manifest {path}: this is no text", "Move the file away") from None
+    except OSError as error:
+        hint = "Run it as root" if isinstance(error, PermissionError) else ""
+        raise BaleineError(f"manifest {path}: {error.strerror}", hint) from None
+    if len(text) > LARGEST:
+        raise BaleineError(f"manifest {path}: larger than {LARGEST} bytes", "Move the file away")
+    record = parse(text, path)
+    if record.get(LEADING[kind][0]) != name:
+        raise BaleineError(
+            f"manifest {path}: it does not describe the {kind} {name} ({LEADING[kind][0]} is missing or different)",
+            "It was torn or belongs to another resource: mend it, or move the file away",
+        )
+    if record.get("format", "0").isdigit() and int(record.get("format", "0")) > FORMAT:
+        raise BaleineError(f"manifest {path}: made by a newer Baleine", "Upgrade Baleine on this host")
+    return record
+
+
+def write(kind: str, name: str, record: Mapping[str, str]) -> None:
+    """Replace a manifest atomically: a reader sees the old one or the new one, a crash leaves one of them.
+
+    :raises BaleineError: when the filesystem refuses.
+    """
+    leading = LEADING[kind]
+    keys = [*leading, *(key for key in record if key not in leading)]
+    content = {"format": str(FORMAT), **record}
+    if "format" not in keys:
+        keys.insert(len(leading), "format")
+    for key in keys:
+        if any(character in content.get(key, "") for character in "\n\r\0"):
+            raise BaleineError(f"{kind} {name}: the value of {key} has a line end, which a manifest cannot hold")
+    text = "".join(f"{key}: {content.get(key, '')}".rstrip() + "\n" for key in keys)
+    path = path_of(kind, name)
+    try:
+        replace(path, text.encode())
+    except OSError as error:
+        raise BaleineError(
+            f"manifest {path}: {error.strerror}", "Make room on, or write access to, its filesystem"
+        ) from None
+
+
+def replace(path: str, content: bytes, mode: int = 0o600) -> None:
+    """Replace a file atomically and durably (temporary file, fsync, rename, fsync of the directory)."""
+    folder = os.path.dirname(path)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    temporary = f"{folder}/.{os.path.basename(path)}.{os.getpid()}"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    sync_directory(folder)
+
+
+def sync_directory(folder: str) -> None:
+    """Make renames and removals in a directory durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(kind: str, name: str) -> None:
+    """Remove a manifest; none is no error."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path_of(kind, name))
+        sync_directory(f"{MANIFESTS}/{kind}s")
+
+
+def join(values: Sequence[str]) -> str:
+    """Return repeated names, addresses or MACs as a manifest holds them: comma separated."""
+    return ",".join(values)
+
+
+def split(text: str) -> list[str]:
+    """Return the elements of a comma separated value."""
+    return text.split(",") if text else []
+
+
+def to_json(value: Any) -> str:
+    """Return anything that may hold a comma or a line end, on one line."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def from_json(record: Mapping[str, str], key: str, default: Any) -> Any:
+    """Return the value of a JSON key of a record.
+
+    :raises BaleineError: when it is no JSON of the kind that the default shows.
+    """
+    text = record.get(key, "")
+    if not text:
+        return default
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise BaleineError(f"manifest: the value of {key} is no JSON: {text[:60]!r}", "Mend the manifest") from None
+    if default is not None and not isinstance(value, type(default)):
+        raise BaleineError(f"manifest: the value of {key} is of the wrong kind: {text[:60]!r}", "Mend the manifest")
+    return value
+
+
+@contextlib.contextmanager
+def lock(wanted: Sequence[tuple[str, str, bool]], wait: bool = True) -> Iterator[None]:
+    """Hold the locks of resources, taken in one fixed order: image, bridge, container, then by name.
+
+    :param wanted: kind, name, and whether others may hold it at the same time (shared).
+    :raises BaleineError: when ``wait`` is False and somebody else holds one.
+    """
+    held: list[tuple[int, str, bool]] = []
+    try:
+        strongest: dict[tuple[int, str], bool] = {}
+        for kind, name, shared in wanted:
+            key = (KINDS.index(kind), check_name(name, kind))
+            strongest[key] = shared and strongest.get(key, True)
+        for (order, name), shared in sorted(strongest.items()):
+            held.append(_take(f"{LOCKS}/{KINDS[order]}.{name}", f"{KINDS[order]} {name}", shared, wait))
+        yield
+    finally:
+        for descriptor, path, shared in reversed(held):
+            if not shared:  # nobody else holds it: whoever waits notices that the file is gone and makes a new one
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def registry() -> Iterator[None]:
+    """Hold the one lock for what is given out once: interface names and id ranges. Only to choose and record them."""
+    descriptor, path, _shared = _take(f"{LOCKS}/.registry", "the registry", False, True)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        os.close(descriptor)
+
+
+def _take(path: str, what: str, shared: bool, wait: bool) -> tuple[int, str, bool]:
+    os.makedirs(LOCKS, mode=0o700, exist_ok=True)
+    mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, mode)
+            if os.fstat(descriptor).st_ino == os.stat(path).st_ino:
+                return descriptor, path, shared
+        except FileNotFoundError:
+            pass  # removed by its last holder while we waited
+        except BlockingIOError:
+            os.close(descriptor)
+            raise BaleineError(f"{what}: another command is at work on it", "Try again when it has ended") from None
+        os.close(descriptor)

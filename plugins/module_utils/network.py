@@ -1,0 +1,265 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a container is connected: its interfaces, what the kernel shows of them, and which addresses may be taken."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Any, Mapping, Optional, Sequence
+
+from . import netlink, units
+from .errors import BaleineError
+from .process import Runner
+
+MACHINE_ID = "/etc/machine-id"
+
+
+@dataclass(frozen=True)
+class Network:
+    """One interface as it is wanted. Addresses in CIDR form, routes as (destination, gateway); None is the default."""
+
+    bridge: str
+    addresses: tuple[str, ...] = ()
+    gateway: Optional[str] = None
+    routes: tuple[tuple[str, str], ...] = ()
+    mac: Optional[str] = None
+    mtu: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class Interface:
+    """One interface as it is recorded: what is wanted, and the names that were given to it at creation."""
+
+    network: Network
+    link: str
+    mac: str
+    index: int
+
+    @property
+    def inside(self) -> str:
+        return f"eth{self.index}"
+
+
+def parse_network(request: Mapping[str, Any], what: str) -> Network:
+    """Return one element of a container's ``networks``, normalised.
+
+    :raises BaleineError: for a name, address, route, MAC or MTU that is none.
+    """
+    name = units.check_name(str(request.get("bridge") or ""), "bridge")
+    where = f"{what}: network {name}"
+    routes = tuple(
+        (units.parse_destination(route["destination"], where), units.parse_gateway(route["gateway"], where))
+        for route in request.get("routes") or ()
+    )
+    gateway, mac = request.get("gateway"), request.get("mac")
+    network = Network(
+        bridge=name,
+        addresses=tuple(dict.fromkeys(units.parse_address(text, where) for text in request.get("addresses") or ())),
+        gateway=units.parse_gateway(gateway, where) if gateway else None,
+        routes=routes,
+        mac=units.parse_mac(mac, where) if mac else None,
+        mtu=units.parse_mtu(request.get("mtu"), where),
+    )
+    reachable = [ipaddress.ip_interface(address).network for address in network.addresses]
+    for via in [*([network.gateway] if network.gateway else []), *(via for _destination, via in routes)]:
+        if not any(ipaddress.ip_address(via) in subnet for subnet in reachable):
+            raise BaleineError(
+                f"{where}: the gateway {via} is in no network of this interface", "Give the interface an address beside it"
+            )
+    return network
+
+
+def machine_id() -> str:
+    """Return what tells this machine from others (machine-id(5)), or its node name."""
+    try:
+        with open(MACHINE_ID) as stream:
+            return stream.read().strip()
+    except OSError:
+        import os
+
+        return os.uname().nodename
+
+
+def check_overlap(what: str, addresses: Sequence[str], routes: Sequence[Mapping[str, Any]], own: str) -> None:
+    """Refuse a range that meets one the host already routes elsewhere.
+
+    :param own: the link whose own routes do not count.
+    :raises BaleineError: naming the route.
+    """
+    for address in addresses:
+        wanted = ipaddress.ip_interface(address).network
+        for route in routes:
+            destination = str(route.get("dst", "default"))
+            if destination == "default" or route.get("dev") == own:
+                continue
+            try:
+                routed = ipaddress.ip_network(destination)
+            except ValueError:
+                continue
+            if routed.version != wanted.version or routed.prefixlen == 0 or routed.is_link_local:
+                continue
+            if routed.overlaps(wanted):
+                raise BaleineError(
+                    f"{what}: the network {wanted} meets the route {destination} dev {route.get('dev', '?')} of this host",
+                    "Choose a range that this host does not route yet",
+                )
+
+
+def check_member(
+    what: str, network: Network, bridge_addresses: Sequence[str], used: Mapping[str, str]
+) -> None:
+    """Refuse addresses that do not belong on a bridge, or that somebody has.
+
+    :param bridge_addresses: the bridge's, in CIDR form; a bridge without one takes any.
+    :param used: who has which address on this bridge.
+    :raises BaleineError: naming the address and its holder, or the networks there are.
+    """
+    subnets = {ipaddress.ip_interface(address).network for address in bridge_addresses}
+    for text in network.addresses:
+        address = ipaddress.ip_interface(text)
+        same_family = [subnet for subnet in subnets if subnet.version == address.version]
+        if same_family and not any(address.ip in subnet for subnet in same_family):
+            raise BaleineError(
+                f"{what}: the address {text} is outside the network of the bridge {network.bridge} "
+                f"({', '.join(sorted(str(subnet) for subnet in same_family))})",
+                "Take an address inside it",
+            )
+        holder = used.get(str(address.ip))
+        if holder is not None:
+            raise BaleineError(
+                f"{what}: the address {address.ip} is in use on the bridge {network.bridge} by {holder}",
+                "Take another address",
+            )
+
+
+def interfaces_for(name: str, networks: Sequence[Network], recorded: Sequence[Interface], taken: Sequence[str]) -> tuple[Interface, ...]:
+    """Return the interfaces for wanted networks; names and MACs given at creation are kept.
+
+    :param taken: interface names that other containers have recorded.
+    """
+    prefix_names = [item.link for item in recorded]
+    if len(prefix_names) < len(networks):
+        fresh = units.interface_names(name, len(networks), taken)
+        if prefix_names:
+            stem = prefix_names[0].rpartition("_")[0]
+            fresh = [f"{stem}_{index}" for index in range(len(networks))]
+        prefix_names = fresh
+    machine = machine_id()
+    result = []
+    for index, network in enumerate(networks):
+        mac = network.mac
+        if mac is None and index < len(recorded) and recorded[index].network.mac is None:
+            mac = recorded[index].mac
+        result.append(Interface(network, prefix_names[index], mac or units.make_mac(machine, name, index), index))
+    return tuple(result)
+
+
+def connect(run: Runner, what: str, pid: int, interfaces: Sequence[Interface], mtus: Mapping[str, int]) -> None:
+    """Make a container's links, from nothing: veth pairs on their bridges, addressed and up inside.
+
+    :param pid: the container's first process.
+    :param mtus: the MTU of each bridge.
+    :raises BaleineError: with the change that failed.
+    """
+    host = [line for item in interfaces for line in link_lines(item, pid, mtus)]
+    netlink.batch(run, host, f"{what}: connecting it")
+    inside = ["link set dev lo up", *(line for item in interfaces for line in inside_lines(item))]
+    netlink.batch(run, inside, f"{what}: addressing it", pid)
+
+
+def link_lines(item: Interface, pid: int, mtus: Mapping[str, int]) -> list[str]:
+    """The host's part of one interface."""
+    mtu = item.network.mtu or mtus.get(item.network.bridge, 1500)
+    return [
+        f"link add name {item.link} mtu {mtu} type veth peer name {item.inside} mtu {mtu} address {item.mac} netns {pid}",
+        f"link set dev {item.link} master {item.network.bridge} up",
+    ]
+
+
+def inside_lines(item: Interface) -> list[str]:
+    """The container's part of one interface."""
+    lines = [_address_line("add", address, item.inside) for address in item.network.addresses]
+    lines.append(f"link set dev {item.inside} up")
+    return lines + [f"route replace {to} via {via} dev {item.inside}" for to, via in sorted(wanted_routes(item.network))]
+
+
+def _address_line(verb: str, address: str, link: str) -> str:
+    # without duplicate detection: bind(2) to a tentative IPv6 address fails for a second
+    return f"address {verb} {address} dev {link}" + (" nodad" if ":" in address and verb == "add" else "")
+
+
+def wanted_routes(network: Network) -> set[tuple[str, str]]:
+    """Return (destination, gateway) of every route of an interface, the default one included."""
+    default = {("default", network.gateway)} if network.gateway else set()
+    return {*network.routes, *default}
+
+
+def found_inside(run: Runner, pid: int) -> dict[str, dict[str, Any]]:
+    """Return what the kernel shows inside a container: MAC, MTU, addresses and routes with a gateway, by link."""
+    found = {
+        name: {
+            "mac": link.get("address"),
+            "mtu": link.get("mtu"),
+            "addresses": netlink.global_addresses(link),
+            "up": "UP" in link.get("flags", ()),
+            "routes": set(),
+        }
+        for name, link in netlink.links(run, pid).items()
+        if name != "lo"
+    }
+    for route in netlink.routes(run, pid):
+        if route.get("gateway") and route.get("dev") in found:
+            found[route["dev"]]["routes"].add((route["dst"], route["gateway"]))
+    return found
+
+
+def mend(item: Interface, host: Optional[Mapping[str, Any]], inside: Optional[Mapping[str, Any]], mtu: int) -> "Mending":
+    """Compare one interface with what the kernel shows of it. Pure.
+
+    :param host: the host's end, or None where it is gone.
+    :param inside: the container's end, or None.
+    :param mtu: the MTU that is wanted.
+    """
+    if host is None or inside is None:
+        return Mending(("its link is gone",), remake=True)
+    reasons, host_lines, inside_changes = [], [], []
+    if host.get("master") != item.network.bridge or "UP" not in host.get("flags", ()):
+        reasons.append(f"not on {item.network.bridge}")
+        host_lines.append(f"link set dev {item.link} master {item.network.bridge} up")
+    if host.get("mtu") != mtu or inside["mtu"] != mtu:
+        reasons.append(f"mtu {inside['mtu']} -> {mtu}")
+        host_lines.append(f"link set dev {item.link} mtu {mtu}")
+        inside_changes.append(f"link set dev {item.inside} mtu {mtu}")
+    if inside["mac"] != item.mac:
+        reasons.append(f"mac {inside['mac']} -> {item.mac}")
+        inside_changes.append(f"link set dev {item.inside} address {item.mac}")
+    if not inside["up"]:
+        reasons.append("down")
+        inside_changes.append(f"link set dev {item.inside} up")
+    for address in item.network.addresses:
+        if address not in inside["addresses"]:
+            reasons.append(f"address {address} missing")
+            inside_changes.append(_address_line("add", address, item.inside))
+    for address in inside["addresses"]:
+        if address not in item.network.addresses:
+            reasons.append(f"address {address} too many")
+            inside_changes.append(_address_line("del", address, item.inside))
+    wanted = wanted_routes(item.network)
+    for to, via in sorted(inside["routes"] - wanted):
+        reasons.append(f"route {to} via {via} too many")
+        inside_changes.append(f"route del {to} via {via} dev {item.inside}")
+    for to, via in sorted(wanted - inside["routes"]):
+        reasons.append(f"route {to} via {via} missing")
+        inside_changes.append(f"route replace {to} via {via} dev {item.inside}")
+    return Mending(tuple(reasons), tuple(host_lines), tuple(inside_changes))
+
+
+@dataclass(frozen=True)
+class Mending:
+    """What one interface needs: reasons, and changes on the host and inside; or to be made anew."""
+
+    reasons: tuple[str, ...] = ()
+    host: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()
+    remake: bool = False

@@ -1,0 +1,175 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the OCI runtime is told: the specification of a container, as data (opencontainers/runtime-spec 1.0)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Mapping, Optional
+
+from . import pid1
+from .rootfs import IDS_PER_CONTAINER
+
+#: Podman's default set (containers.conf(5), default_capabilities).
+CAPABILITIES = (
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
+)
+MASKED = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+    "/sys/fs/selinux",
+)
+READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+#: Forwarding stays off inside, whatever the host's default is: a container on two bridges is no router.
+SYSCTLS = {
+    "net.ipv4.ip_forward": "0",
+    "net.ipv6.conf.all.forwarding": "0",
+    "net.ipv6.conf.default.forwarding": "0",
+}
+PERIOD = 100_000
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "container": "baleine",
+}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who the program runs as, inside: numbers."""
+
+    uid: int = 0
+    gid: int = 0
+    groups: tuple[int, ...] = ()
+    home: str = "/root"
+
+
+@dataclass(frozen=True)
+class Bind:
+    """A file or directory of the host seen inside; ``flags`` are those the host's own mount has."""
+
+    source: str
+    target: str
+    read_only: bool
+    flags: tuple[str, ...] = ()
+
+    def as_mount(self) -> dict[str, Any]:
+        options = ["rbind", "rprivate", "ro" if self.read_only else "rw", *self.flags]
+        return {"destination": self.target, "type": "bind", "source": self.source, "options": options}
+
+
+def process(
+    command: tuple[str, ...], identity: Identity, env: Mapping[str, str], workdir: str, terminal: bool = False
+) -> dict[str, Any]:
+    """Return the process part: for the first program, and the same privileges for every ``exec``."""
+    environment = {**ENVIRONMENT, "HOME": identity.home, **({"TERM": "xterm"} if terminal else {}), **env}
+    capabilities = list(CAPABILITIES) if identity.uid == 0 else []
+    return {
+        "terminal": terminal,
+        "user": {"uid": identity.uid, "gid": identity.gid, "additionalGids": list(identity.groups)},
+        "args": list(command),
+        "env": [f"{key}={value}" for key, value in environment.items()],
+        "cwd": workdir or "/",
+        "capabilities": {
+            "bounding": list(CAPABILITIES),
+            "effective": capabilities,
+            "permitted": capabilities,
+            "inheritable": [],
+            "ambient": [],
+        },
+    }
+
+
+def resources(memory: Optional[int], cpus: Optional[float], cpuset: Optional[str], pids: Optional[int]) -> dict[str, Any]:
+    """Return the limits part; a limit that is not given is written as "none", so that an update takes it away."""
+    return {
+        # swap is memory and swap together here: equal means that no swap is left
+        "memory": {"limit": memory or -1, "swap": memory or -1},
+        "cpu": {"quota": int((cpus or 0) * PERIOD) or -1, "period": PERIOD, **({"cpus": cpuset} if cpuset else {})},
+        "pids": {"limit": pids or -1},
+    }
+
+
+def specification(
+    root: str,
+    hostname: str,
+    first: Mapping[str, Any],
+    limits: Mapping[str, Any],
+    first_id: int,
+    cgroup: str,
+    binds: tuple[Bind, ...],
+) -> dict[str, Any]:
+    """Return the whole specification.
+
+    :param root: where the idmapped disk is mounted in the launcher's mount namespace.
+    :param first: the process part.
+    :param limits: the limits part; limits of -1 are left out, as they are the start's default.
+    :param first_id: the first of the container's 65,536 host ids.
+    :param cgroup: absolute path below every cgroup hierarchy.
+    """
+    mapping = [{"containerID": 0, "hostID": first_id, "size": IDS_PER_CONTAINER}]
+    return {
+        "ociVersion": "1.0.2",
+        "process": dict(first),
+        "root": {"path": root, "readonly": False},
+        "hostname": hostname,
+        "mounts": [
+            _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev"),
+            _mount("/dev", "tmpfs", "tmpfs", "nosuid", "noexec", "strictatime", "mode=755", "size=64k"),
+            _mount(
+                "/dev/pts", "devpts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"
+            ),
+            _mount("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", "size=64m"),
+            _mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev"),
+            _mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro"),
+            _mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro"),
+            *(bind.as_mount() for bind in binds),
+        ],
+        "linux": {
+            "namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount", "cgroup", "user")],
+            "uidMappings": mapping,
+            "gidMappings": mapping,
+            "cgroupsPath": cgroup,
+            "resources": {"devices": [{"allow": False, "access": "rwm"}], **_given(limits)},
+            "sysctl": dict(SYSCTLS),
+            "maskedPaths": list(MASKED),
+            "readonlyPaths": list(READ_ONLY),
+        },
+    }
+
+
+def _mount(destination: str, kind: str, source: str, *options: str) -> dict[str, Any]:
+    return {"destination": destination, "type": kind, "source": source, "options": list(options)}
+
+
+def _given(limits: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: {key: value for key, value in part.items() if value != -1} for name, part in limits.items()}
+    return {name: part for name, part in kept.items() if set(part) - {"period"}}
+
+
+def init_binds(busybox: str, folder: str) -> tuple[Bind, ...]:
+    """Return what PID 1 needs: the static busybox and the script read-only, its state directory writable."""
+    host = ("nosuid", "nodev")
+    return (
+        Bind(busybox, f"{pid1.INSIDE}/busybox", True, host),
+        Bind(f"{folder}/init", f"{pid1.INSIDE}/init", True, host),
+        Bind(f"{folder}/state", f"{pid1.INSIDE}/state", False, (*host, "noexec")),
+    )

@@ -1,0 +1,86 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PID 1 of a container: a few lines for a static busybox, and what it leaves for the host to read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Optional
+
+#: Where a container sees it. /dev is a tmpfs that the runtime makes: nothing of the image is touched.
+INSIDE = "/dev/.baleine"
+
+SCRIPT = """\
+# PID 1 of a container of Baleine: starts the program, passes signals on, records the program's exit code,
+# reaps every orphan, and stays until no process is left. Only what busybox ash has built in.
+state=/dev/.baleine/state
+main= ended= stopping=
+pass() {
+    case $1 in TERM | INT | QUIT) stopping=yes ;; esac
+    if [ -n "$ended" ]; then
+        kill -"$1" -1
+    else
+        signal=$1
+        while read -r key mask; do
+            # A shell starts a background program with INT (bit 2) and QUIT (bit 4) ignored: where the program
+            # left that so, TERM is what ends it.
+            case $key/$1 in
+                SigIgn:/INT) [ $((0x$mask & 2)) -ne 0 ] && signal=TERM ;;
+                SigIgn:/QUIT) [ $((0x$mask & 4)) -ne 0 ] && signal=TERM ;;
+            esac
+        done < "/proc/$main/status"
+        kill -"$signal" "$main"
+    fi 2>/dev/null
+}
+for name in HUP INT QUIT TERM USR1 USR2 WINCH ALRM CONT; do
+    trap "pass $name" "$name"
+done
+exec 3<>"$state/wake"
+"$@" <&0 3>&- &
+main=$!
+while :; do
+    wait "$main" 2>/dev/null
+    code=$?
+    [ -d "/proc/$main" ] || break  # else a signal ended the wait, not the program
+done
+ended=yes
+echo "$code" > "$state/exit"
+[ -z "$stopping" ] || kill -TERM -1 2>/dev/null  # who asked the program to end meant its children too
+trap : CHLD
+while kill -0 -1 2>/dev/null; do
+    read -r -t 5 _ <&3  # until an orphan dies (CHLD ends the read)
+    : & wait $!         # and is reaped
+done
+exit "$code"
+"""
+
+
+def arguments(command: tuple[str, ...]) -> list[str]:
+    """Return the words that start a program under PID 1."""
+    return [f"{INSIDE}/busybox", "sh", f"{INSIDE}/init", *command]
+
+
+def prepare_state(folder: str, owner: int, group: int) -> None:
+    """Put what PID 1 needs into its state directory."""
+    wake = os.path.join(folder, "wake")
+    os.mkfifo(wake, 0o600)
+    os.chown(wake, owner, group)
+
+
+def exit_code(folder: str) -> Optional[int]:
+    """Return the exit code that PID 1 left, or None.
+
+    The container can write there whatever it likes: only a small number in a regular file is believed.
+    """
+    try:
+        descriptor = os.open(
+            os.path.join(folder, "exit"), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+        )
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        text = stream.read(8).strip()
+    return int(text) if text.isdigit() and int(text) < 256 else None

@@ -1,0 +1,109 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one idea: what is wanted, what is found, a plan, and its application.
+
+A resource's ``plan`` function is pure: it compares and returns a :class:`Plan`. ``apply`` below is the only way
+from a plan to a change. Check mode is the same path without ``apply``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Callable, Iterable, Mapping, Optional
+
+from .errors import BaleineError
+
+
+@dataclass(frozen=True)
+class Action:
+    """One step: what is done (``verb``), to what (``resource``), why, and with what."""
+
+    verb: str
+    resource: str
+    reason: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_result(self) -> dict[str, str]:
+        return {"action": self.verb, "resource": self.resource, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Ordered steps for one resource and what it looks like before and after them.
+
+    :param drift: what the kernel or the disk no longer showed of what was recorded.
+    :param warnings: what the reader should know although nothing fails.
+    """
+
+    name: str
+    actions: tuple[Action, ...] = ()
+    before: Mapping[str, Any] = field(default_factory=dict)
+    after: Mapping[str, Any] = field(default_factory=dict)
+    drift: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.actions)
+
+
+@dataclass
+class Outcome:
+    """What became of one resource: its plan and the facts after it."""
+
+    plan: Plan
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+Handler = Callable[[Action], None]
+
+
+def apply(plan: Plan, handlers: Mapping[str, Handler], undo: Optional[Callable[[], None]] = None) -> None:
+    """Carry out a plan, step by step.
+
+    :param undo: takes away what a failed plan left half made.
+    :raises BaleineError: the failed step's, with what was done before it.
+    """
+    done: list[str] = []
+    for action in plan.actions:
+        try:
+            handlers[action.verb](action)
+        except (BaleineError, OSError) as error:
+            if undo is not None:
+                undo()
+            if not isinstance(error, BaleineError):
+                where = f" ({error.filename})" if error.filename else ""
+                error = BaleineError(f"{action.resource}: {action.verb}: {error.strerror}{where}")
+            if done:
+                raise BaleineError(error.message, f"{error.hint} [done before: {', '.join(done)}]".strip()) from None
+            raise error from None
+        done.append(f"{action.verb} {action.resource}")
+
+
+def describe(outcomes: Iterable[Outcome]) -> dict[str, Any]:
+    """Return what a module or the command line reports of a set of outcomes: changed, actions, drift, diff."""
+    plans = [outcome.plan for outcome in outcomes]
+    return {
+        "changed": any(plan.changed for plan in plans),
+        "actions": [action.as_result() for plan in plans for action in plan.actions],
+        "drift": [text for plan in plans for text in plan.drift],
+        "warnings": list(dict.fromkeys(text for plan in plans for text in plan.warnings)),
+        "diff": {
+            "before": {plan.name: dict(plan.before) for plan in plans if plan.changed},
+            "after": {plan.name: dict(plan.after) for plan in plans if plan.changed},
+        },
+    }
+
+
+def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Return the keys of ``wanted`` whose normalised value is not what was found."""
+    return [key for key, value in wanted.items() if found.get(key) != value]
+
+
+def show(value: Any) -> str:
+    """Return a value for a reason or a message: short, and readable where there is none."""
+    if value is None or value in ("", (), [], {}):
+        return "none"
+    if isinstance(value, (list, tuple)):
+        return " ".join(str(item) for item in value)
+    return str(value)

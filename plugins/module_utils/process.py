@@ -1,0 +1,209 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""External commands, forked children, and whether a process is still the one that was started."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import signal
+import time
+from dataclasses import dataclass
+from typing import Any, Callable, Mapping, NoReturn, Optional, Protocol, Sequence
+
+from .errors import BaleineError
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#: What every command starts with, whatever called us (cron, sudo, a terminal).
+ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/root"}
+#: The Debian package that brings a command, for hints.
+PACKAGES = {
+    "mmdebstrap": "mmdebstrap",
+    "mke2fs": "e2fsprogs",
+    "e2fsck": "e2fsprogs",
+    "resize2fs": "e2fsprogs",
+    "crun": "crun",
+    "runc": "runc",
+    "ip": "iproute2",
+    "nsenter": "util-linux",
+    "busybox": "busybox-static",
+}
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left: its exit code and both outputs as text."""
+
+    argv: tuple[str, ...]
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        """The last words of a command, for an error message."""
+        lines = [line.strip() for line in (self.err.strip() or self.out.strip()).splitlines() if line.strip()]
+        return " / ".join(lines[-3:]) or f"exit code {self.code} and no message"
+
+
+class Runner(Protocol):
+    """The front's way of running a command: a list of words, standard input as text, extra environment."""
+
+    def __call__(self, argv: Sequence[str], stdin: str = "", env: Optional[Mapping[str, str]] = None) -> Result: ...
+
+
+def find_program(name: str) -> Optional[str]:
+    """Return the path of a program on the fixed search path, or None."""
+    for folder in PATH.split(":"):
+        path = os.path.join(folder, name)
+        if os.access(path, os.X_OK):
+            return path
+    return None
+
+
+def need_program(name: str, purpose: str) -> str:
+    """Return the path of a program.
+
+    :raises BaleineError: naming the package that brings it.
+    """
+    path = find_program(name)
+    if path is None:
+        raise BaleineError(
+            f"{purpose}: the program {name} is not on this host",
+            f"Install the package {PACKAGES.get(name, name)}, or run the host role",
+        )
+    return path
+
+
+def check(result: Result, attempt: str, hint: str = "") -> Result:
+    """Return the result of a command that succeeded.
+
+    :param attempt: what was attempted, on which object.
+    :raises BaleineError: with the command's last words.
+    """
+    if result.code != 0:
+        raise BaleineError(f"{attempt}: {os.path.basename(result.argv[0])} says: {result.said}", hint)
+    return result
+
+
+def in_child(function: Callable[[], Any], attempt: str) -> Any:
+    """Run a function in a forked child and return what it returns (as JSON can carry it).
+
+    The child dies with its parent (``PR_SET_PDEATHSIG``, prctl(2)), so that a killed module leaves nothing running.
+    A function that ends in ``execve`` gives None when the program ends with 0.
+
+    :raises BaleineError: the child's own, or one that names ``attempt`` and how the child ended.
+    """
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read_end)
+        _child(function, attempt, write_end)
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as pipe:
+        payload = pipe.read()
+    status = os.waitpid(child, 0)[1]
+    if payload:
+        answer = json.loads(payload)
+        if "error" in answer:
+            raise BaleineError(*answer["error"])
+        return answer["value"]
+    if status != 0:
+        raise BaleineError(f"{attempt}: {describe_status(status)}")
+    return None
+
+
+def _child(function: Callable[[], Any], attempt: str, write_end: int) -> NoReturn:
+    die_with_parent()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        answer = {"value": function()}
+    except BaleineError as error:
+        answer = {"error": (error.message, error.hint)}
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        answer = {"error": (f"{attempt}: {error.strerror}{where}", "")}
+    except BaseException as error:  # the child must never run on into the caller's code
+        answer = {"error": (f"{attempt}: {type(error).__name__}: {error}", "This is a bug of Baleine")}
+    os.write(write_end, json.dumps(answer).encode())
+    os._exit(1 if "error" in answer else 0)
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def describe_status(status: int) -> str:
+    """Say in words how a child ended, from a wait(2) status."""
+    if os.WIFSIGNALED(status):
+        return f"killed by {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"ended with code {os.WEXITSTATUS(status)}"
+
+
+def boot_id() -> str:
+    """Return the kernel's identifier of this boot (random(4))."""
+    with open("/proc/sys/kernel/random/boot_id") as stream:
+        return stream.read().strip()
+
+
+def start_ticks(pid: int) -> Optional[int]:
+    """Return when a process started, in clock ticks after boot (field 22 of /proc/PID/stat, proc(5)).
+
+    None where there is no such process or only its zombie.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
+            fields = stream.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def running_seconds(ticks: int) -> float:
+    """Return for how many seconds a process that started at ``ticks`` has been running."""
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
+
+
+def open_process(pid: int, ticks: int) -> Optional[int]:
+    """Return a pidfd (Linux 5.3) of exactly this process, or None when it has ended."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    if start_ticks(pid) != ticks:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def wait_ended(descriptor: int, seconds: float) -> bool:
+    """Wait until the process of a pidfd has ended; False when it still runs after ``seconds``."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(max(0, int(seconds * 1000))))
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, interval: float = 0.01) -> bool:
+    """Ask until something is true that the kernel tells nobody about; False after ``seconds``."""
+    pause = select.poll()
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() >= end:
+            return False
+        pause.poll(int(interval * 1000))
+    return True
+
+
+def handles_signal(pid: int, number: int) -> bool:
+    """Say whether a process catches or blocks a signal (proc(5), SigCgt and SigBlk), or has ended."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as stream:
+            masks = [int(line.split()[1], 16) for line in stream if line.startswith(("SigCgt:", "SigBlk:"))]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return any(mask >> (number - 1) & 1 for mask in masks)

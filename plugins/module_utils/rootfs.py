@@ -1,0 +1,201 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Mounts, namespaces and careful looks into a tree: the one door to these system calls."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import stat
+import struct
+from typing import Optional
+
+from .errors import BaleineError
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWIPC = 0x08000000
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_NOATIME = 0x400
+MS_BIND = 0x1000
+MS_REC = 0x4000
+MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
+MNT_DETACH = 2
+AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
+OPEN_TREE_CLONE = 1
+OPEN_TREE_CLOEXEC = os.O_CLOEXEC
+MOVE_MOUNT_F_EMPTY_PATH = 4
+MOUNT_ATTR_IDMAP = 0x00100000
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_IN_ROOT = 0x10
+#: One number on every architecture: the tables were unified before these calls came.
+SYS_OPEN_TREE = 428
+SYS_MOVE_MOUNT = 429
+SYS_OPENAT2 = 437
+SYS_MOUNT_SETATTR = 442
+
+IDS_PER_CONTAINER = 65536
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _checked(result: int, path: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
+    return result
+
+
+def unshare(flags: int) -> None:
+    """Leave the namespaces of ``flags`` (unshare(2)); mounts made from then on stay in the new mount namespace."""
+    _checked(_libc.unshare(flags), "unshare")
+    if flags & CLONE_NEWNS:
+        mount("none", "/", "", MS_REC | MS_PRIVATE)
+
+
+def enter_namespace(path: str) -> None:
+    """Enter a namespace named by a file of /proc/PID/ns (setns(2))."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _checked(_libc.setns(descriptor, 0), path)
+    finally:
+        os.close(descriptor)
+
+
+def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -> None:
+    """mount(2)."""
+    _checked(
+        _libc.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode()), target
+    )
+
+
+def unmount(target: str, flags: int = 0) -> None:
+    """umount2(2)."""
+    _checked(_libc.umount2(target.encode(), flags), target)
+
+
+def is_mounted(path: str) -> bool:
+    """Say whether something is mounted exactly at ``path`` in this mount namespace."""
+    real = os.path.realpath(path)
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
+        return any(_unescape(line.split(" ", 5)[4]) == real for line in stream)
+
+
+def _unescape(field: str) -> str:
+    return field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+
+
+def user_namespace(first_id: int) -> int:
+    """Return a descriptor of a new user namespace that maps 0-65535 to the host's ids from ``first_id`` on."""
+    ready_read, ready_write = os.pipe()
+    done_read, done_write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(done_write)
+        code = 0 if _libc.unshare(CLONE_NEWUSER) == 0 else ctypes.get_errno()
+        os.write(ready_write, bytes([code]))
+        os.read(done_read, 1)
+        os._exit(0)
+    try:
+        os.close(done_read)
+        code = os.read(ready_read, 1)[0]
+        if code:
+            raise OSError(code, os.strerror(code), "user namespace")
+        for kind in ("uid_map", "gid_map"):
+            with open(f"/proc/{child}/{kind}", "w") as stream:
+                stream.write(f"0 {first_id} {IDS_PER_CONTAINER}\n")
+        return os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        for descriptor in (ready_read, ready_write, done_write):
+            os.close(descriptor)
+        os.waitpid(child, 0)
+
+
+def map_owners(target: str, first_id: int) -> None:
+    """Replace the mount at ``target`` by one whose owners 0-65535 look like the host's ids from ``first_id`` on.
+
+    An idmapped mount: ext4 since Linux 5.12, mount_setattr(2).
+
+    :raises BaleineError: naming the kernel that is needed.
+    """
+    tree = _checked(
+        _libc.syscall(SYS_OPEN_TREE, AT_FDCWD, target.encode(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC), target
+    )
+    namespace = user_namespace(first_id)
+    try:
+        attributes = struct.pack("QQQQ", MOUNT_ATTR_IDMAP, 0, 0, namespace)
+        _checked(
+            _libc.syscall(SYS_MOUNT_SETATTR, tree, b"", AT_EMPTY_PATH, attributes, ctypes.c_size_t(len(attributes))),
+            target,
+        )
+        unmount(target, MNT_DETACH)
+        _checked(
+            _libc.syscall(SYS_MOVE_MOUNT, tree, b"", AT_FDCWD, target.encode(), MOVE_MOUNT_F_EMPTY_PATH),
+            target,
+        )
+    except OSError as error:
+        raise BaleineError(
+            f"private user namespace: the kernel {os.uname().release} cannot map the owners of {target}: "
+            f"{error.strerror}",
+            "Linux 5.12 or newer is needed",
+        ) from None
+    finally:
+        os.close(namespace)
+        os.close(tree)
+
+
+def open_inside(root: str, path: str, flags: int = os.O_RDONLY, mode: int = 0, links: bool = True) -> int:
+    """Open a path below ``root`` so that no link in it can lead out (openat2(2), Linux 5.6).
+
+    :param links: follow symbolic links, as if ``root`` were ``/``; otherwise any link is an error.
+    :raises OSError: as open(2); ``ELOOP`` for a link that is not allowed.
+    """
+    base = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | (0 if links else RESOLVE_NO_SYMLINKS)
+    how = struct.pack("QQQ", flags | os.O_CLOEXEC, mode, resolve)
+    try:
+        return _checked(
+            _libc.syscall(SYS_OPENAT2, base, path.lstrip("/").encode(), how, ctypes.c_size_t(len(how))), path
+        )
+    finally:
+        os.close(base)
+
+
+def read_inside(root: str, path: str, limit: int = 1 << 20) -> Optional[str]:
+    """Return the text of a regular file below ``root``, or None where there is none.
+
+    :param limit: how many bytes to read at the most; the tree is not trusted.
+    """
+    try:
+        descriptor = open_inside(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        return stream.read(limit).decode("utf-8", "replace")
+
+
+def check_real_directories(root: str, names: tuple[str, ...], what: str) -> None:
+    """Refuse a tree in which one of these is anything but a directory.
+
+    Older runtimes follow a link there while they mount (CVE-2019-19921, CVE-2021-30465).
+
+    :raises BaleineError: naming the tree and the directory.
+    """
+    for name in names:
+        try:
+            descriptor = open_inside(root, name, os.O_PATH | os.O_DIRECTORY, links=False)
+        except OSError as error:
+            raise BaleineError(
+                f"{what}: /{name} of the tree is not a real directory: {error.strerror}",
+                f"Make /{name} a directory in the image",
+            ) from None
+        os.close(descriptor)

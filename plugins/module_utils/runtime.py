@@ -1,0 +1,112 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""crun or runc: which one works on this host, and the commands it is given."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, Mapping, Optional, Sequence
+
+from . import cgroup
+from .errors import BaleineError
+from .process import Result, Runner, find_program
+
+STATE = "/run/baleine"
+
+
+def choose() -> tuple[str, str]:
+    """Return the runtime for this host and why: crun, or runc where crun cannot work.
+
+    :raises BaleineError: when the host has neither, naming the package that is needed.
+    """
+    hybrid = cgroup.layout() == "hybrid"
+    if not hybrid and find_program("crun"):
+        return "crun", "crun is here and takes this host's cgroup layout"
+    if find_program("runc"):
+        reason = "crun refuses the hybrid cgroup layout of this host" if hybrid else "crun is not installed"
+        return "runc", reason
+    if hybrid and find_program("crun"):
+        left = ", ".join(cgroup.unified_controllers())
+        raise BaleineError(
+            f"runtime: crun refuses this host's hybrid cgroup layout ({left} on v2)",
+            "Install the package runc, or mount that controller on v1",
+        )
+    raise BaleineError("runtime: neither crun nor runc is on this host", "Install the package crun, or run the host role")
+
+
+def wanted_package() -> str:
+    """Return the package of the runtime that this host needs."""
+    return "runc" if cgroup.layout() == "hybrid" else "crun"
+
+
+def argv(runtime: str, *words: str) -> list[str]:
+    """Return a command of the runtime, with the state directory of Baleine's containers."""
+    return [find_program(runtime) or runtime, "--root", f"{STATE}/{runtime}", *words]
+
+
+def create_argv(runtime: str, name: str, bundle: str) -> list[str]:
+    """Return the command that prepares a container; its words go to a log of its own, not the container's."""
+    log = f"{bundle}/runtime.log"
+    return [find_program(runtime) or runtime, "--root", f"{STATE}/{runtime}", "--log", log, "--log-format", "json"] + [
+        "create", "--bundle", bundle, "--pid-file", f"{bundle}/pid", name
+    ]  # fmt: skip
+
+
+def last_words(bundle: str) -> str:
+    """Return what the runtime logged last, in its own words."""
+    try:
+        with open(f"{bundle}/runtime.log", encoding="utf-8", errors="replace") as stream:
+            lines = [line for line in stream if line.strip()]
+    except OSError:
+        return ""
+    for line in reversed(lines):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            return line.strip()
+        if entry.get("level") in ("error", "fatal", None):
+            return str(entry.get("msg", "")).strip()
+    return ""
+
+
+def start(run: Runner, runtime: str, name: str) -> Result:
+    """Start what was created."""
+    return run(argv(runtime, "start", name))
+
+
+def kill(run: Runner, runtime: str, name: str, number: str) -> Result:
+    """Send a signal to the first process."""
+    return run(argv(runtime, "kill", name, number))
+
+
+def delete(run: Runner, runtime: str, name: str) -> None:
+    """Remove the runtime's state of a container, ending it if it still runs; nothing to remove is no error."""
+    if os.path.isdir(f"{STATE}/{runtime}/{name}"):
+        run(argv(runtime, "delete", "--force", name))
+
+
+def update(run: Runner, runtime: str, name: str, limits: Mapping[str, Any]) -> Result:
+    """Change the limits of a running container."""
+    return run(argv(runtime, "update", "--resources", "-", name), stdin=json.dumps(limits))
+
+
+def exec_argv(runtime: str, name: str, process_file: str, terminal: bool = False) -> list[str]:
+    """Return the command that runs one more process, described in a file, in a container."""
+    return argv(runtime, "exec", *(["--tty"] if terminal else []), "--process", process_file, name)
+
+
+def states(runtime: str) -> Sequence[str]:
+    """Return the names that a runtime has a state directory for."""
+    try:
+        return sorted(os.listdir(f"{STATE}/{runtime}"))
+    except FileNotFoundError:
+        return []
+
+
+def installed() -> Optional[str]:
+    """Return the runtime that would be chosen, or None."""
+    try:
+        return choose()[0]
+    except BaleineError:
+        return None

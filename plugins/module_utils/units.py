@@ -1,0 +1,235 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names, sizes, addresses: what a person writes, made one normal form. Pure functions."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+import shlex
+from typing import Optional, Sequence, Union
+
+from .errors import BaleineError
+
+Interface = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+#: IFNAMSIZ of linux/if.h less the final zero
+LINK_NAME_LENGTH = 15
+UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+MEBIBYTE = 1 << 20
+MEMORY_FLOOR = 4 * MEBIBYTE
+
+
+def check_name(name: str, what: str) -> str:
+    """Return the name of a resource.
+
+    :param what: ``image``, ``container`` or ``bridge``; a bridge is a link and has at most 15 characters,
+        an image's may end in ``:TAG``.
+    :raises BaleineError: with the rule.
+    """
+    parts = name.split(":", 1) if what == "image" else [name]
+    if not all(NAME.fullmatch(part) for part in parts):
+        raise BaleineError(
+            f"{what} {_shorten(name)}: this is no valid name",
+            "Use 1 to 63 letters, digits, '_', '.' or '-', beginning with a letter or digit"
+            + (", and a tag of the same form after a colon if need be" if what == "image" else ""),
+        )
+    if what == "bridge" and len(name) > LINK_NAME_LENGTH:
+        raise BaleineError(
+            f"bridge {name}: the name has {len(name)} characters",
+            f"The kernel gives a link at most {LINK_NAME_LENGTH}",
+        )
+    return name[: -len(":latest")] if what == "image" and name.endswith(":latest") else name
+
+
+def _shorten(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")
+
+
+def parse_size(text: Union[str, int], bare: int = 1) -> int:
+    """Return bytes from ``512M``, ``512MiB``, ``10g``, ``1.5G`` or a bare number.
+
+    Units are powers of 1024, as the documents and both leading engines have them.
+
+    :param bare: bytes in one of a bare number (an image's is MiB).
+    :raises BaleineError: when it is no size.
+    """
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([BKMGT]?)(?:(?<=[KMGT])I?B)?", str(text).strip().upper())
+    if not match:
+        raise BaleineError(f"size {_shorten(str(text))}: not understood", "Write a number and K, M, G or T: 512M")
+    number, unit = match.groups()
+    factor = UNITS[unit] if unit else bare
+    return int(float(number) * factor) if "." in number else int(number) * factor
+
+
+def show_size(size: int) -> str:
+    """Return bytes in the largest unit that keeps them exact (``512M``), or with one decimal."""
+    for unit in ("T", "G", "M", "K"):
+        if size and size % UNITS[unit] == 0:
+            return f"{size // UNITS[unit]}{unit}"
+    for unit in ("T", "G", "M", "K"):
+        if size >= UNITS[unit]:
+            return f"{size / UNITS[unit]:.1f}{unit}"
+    return f"{size}B"
+
+
+def parse_address(text: str, what: str) -> str:
+    """Return an address with its prefix in normal form, ``192.168.42.2/24`` or ``fd00::2/64``.
+
+    :param what: the object, for the error.
+    :raises BaleineError: when it is no address in CIDR form, or not one a host can have.
+    """
+    if "/" not in text:
+        raise BaleineError(f"{what}: the address {_shorten(text)} has no prefix", "Write it in CIDR form: 192.168.42.2/24")
+    try:
+        address = ipaddress.ip_interface(text.strip())
+    except ValueError as error:
+        raise BaleineError(f"{what}: {error}", "Write an address in CIDR form: 192.168.42.2/24") from None
+    network = address.network
+    ends = (network.network_address, network.broadcast_address) if address.version == 4 else (network.network_address,)
+    if address.is_multicast or address.is_unspecified:
+        raise BaleineError(f"{what}: {address} cannot be an interface's address")
+    if network.num_addresses > 2 and address.ip in ends:
+        raise BaleineError(
+            f"{what}: {address.ip} is the network's own or its broadcast address in {network}",
+            f"Take one inside it, {network.network_address + 1} for example",
+        )
+    return address.with_prefixlen
+
+
+def parse_gateway(text: str, what: str) -> str:
+    """Return a gateway's address in normal form.
+
+    :raises BaleineError: when it is no IP address.
+    """
+    try:
+        return str(ipaddress.ip_address(text.strip()))
+    except ValueError as error:
+        raise BaleineError(f"{what}: gateway: {error}", "Write an IP address without a prefix") from None
+
+
+def parse_destination(text: str, what: str) -> str:
+    """Return the network a route leads to, in normal form; ``default`` stays.
+
+    :raises BaleineError: when it is no network.
+    """
+    if text.strip() == "default":
+        return "default"
+    try:
+        return str(ipaddress.ip_network(text.strip()))
+    except ValueError as error:
+        raise BaleineError(f"{what}: route: {error}", "Write a network in CIDR form: 10.1.0.0/16") from None
+
+
+def parse_mac(text: str, what: str) -> str:
+    """Return a MAC address as the kernel writes it, ``02:ab:…``.
+
+    :raises BaleineError: when it is none, or a multicast one.
+    """
+    digits = re.sub(r"[:.-]", "", text.strip().lower())
+    if not re.fullmatch(r"[0-9a-f]{12}", digits) or int(digits[:2], 16) & 1 or digits == "0" * 12:
+        raise BaleineError(f"{what}: {_shorten(text)} is no MAC address of a station", "Write it as 02:00:00:00:00:01")
+    return ":".join(digits[i : i + 2] for i in range(0, 12, 2))
+
+
+def make_mac(machine: str, name: str, index: int) -> str:
+    """Return a locally administered MAC that is the same at every start and differs between machines."""
+    value = hashlib.sha256(f"{machine}/{name}/{index}".encode()).digest()
+    first = (value[0] & 0xFC) | 0x02
+    return ":".join(f"{byte:02x}" for byte in (first, *value[1:6]))
+
+
+def interface_prefix(name: str, digits: int = 4) -> str:
+    """Return ``vif`` and the first hexadecimal digits of the SHA-1 of a container's name and a newline."""
+    return "vif" + hashlib.sha1(f"{name}\n".encode()).hexdigest()[:digits]  # the documents' contract, no cryptography
+
+
+def interface_names(name: str, count: int, taken: Sequence[str]) -> list[str]:
+    """Return the host-side names of a container's interfaces, with more digits where others meet in four.
+
+    :param taken: names that other containers have recorded.
+    """
+    for digits in range(4, LINK_NAME_LENGTH - len("vif_00") + 1):
+        prefix = interface_prefix(name, digits) + "_"
+        if not any(other.startswith(prefix) for other in taken):
+            return [f"{prefix}{index}" for index in range(count)]
+    raise BaleineError(f"container {name}: no interface name is left for it", "Choose another name")
+
+
+def parse_mtu(value: Optional[int], what: str) -> Optional[int]:
+    """Return an MTU in bytes (68 to 65535, RFC 791), or None.
+
+    :raises BaleineError: out of range.
+    """
+    if value is not None and not 68 <= value <= 65535:
+        raise BaleineError(f"{what}: an MTU of {value} bytes is out of range", "Take 68 to 65535")
+    return value
+
+
+def parse_cpus(value: Union[str, float, None], what: str) -> Optional[float]:
+    """Return a number of CPUs (0.01 or more), or None.
+
+    :raises BaleineError: when it is no such number.
+    """
+    if value is None:
+        return None
+    try:
+        cpus = round(float(value), 4)
+    except ValueError:
+        cpus = 0.0
+    if not 0.01 <= cpus <= 8192:
+        raise BaleineError(f"{what}: limits.cpus: {value!r} is no number of CPUs", "Write 0.5 for half of one")
+    return cpus
+
+
+def parse_cpuset(text: Optional[str], what: str) -> Optional[str]:
+    """Return a list of CPUs in the kernel's form, ``0-2,7``, or None.
+
+    :raises BaleineError: when it is no such list.
+    """
+    if text is None:
+        return None
+    cpus: set[int] = set()
+    for part in str(text).split(","):
+        match = re.fullmatch(r"\s*(\d{1,5})(?:-(\d{1,5}))?\s*", part)
+        if not match or int(match[2] or match[1]) < int(match[1]):
+            raise BaleineError(f"{what}: limits.cpuset: {text!r} is no list of CPUs", "Write 0-2,7")
+        cpus.update(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return join_ranges(sorted(cpus))
+
+
+def join_ranges(numbers: Sequence[int]) -> str:
+    """Return sorted numbers as the kernel lists them: ``0-2,7``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
+def split_command(command: Union[str, Sequence[str]], what: str) -> tuple[str, ...]:
+    """Return a program and its arguments; one string is split like shell words, and given to no shell.
+
+    :raises BaleineError: for an open quote, nothing at all, or a NUL byte.
+    """
+    try:
+        words = tuple(shlex.split(command)) if isinstance(command, str) else tuple(str(word) for word in command)
+    except ValueError as error:
+        raise BaleineError(f"{what}: command {command!r}: {error}", "Close the quote, or give a list") from None
+    if not words or not words[0]:
+        raise BaleineError(f"{what}: the command is empty", "Give a program and its arguments")
+    if any("\0" in word for word in words):
+        raise BaleineError(f"{what}: the command holds a NUL byte")
+    return words
+
+
+def show_duration(seconds: float) -> str:
+    """Return a running time as ``3d 04:05:06`` or ``04:05:06``."""
+    whole = int(seconds)
+    days, rest = divmod(whole, 86400)
+    clock = f"{rest // 3600:02d}:{rest % 3600 // 60:02d}:{rest % 60:02d}"
+    return f"{days}d {clock}" if days else clock

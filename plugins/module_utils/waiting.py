@@ -1,0 +1,93 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Waiting until a container answers: an HTTP path, or a command inside it."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from dataclasses import dataclass
+from typing import Any, Mapping, Optional
+
+from . import container, hazards, launch, manifest, units
+from .description import from_record, ip_of
+from .errors import BaleineError
+from .process import Runner, wait_until
+
+DEFAULT_SECONDS = 30.0
+ONE_ATTEMPT = 5.0
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is waited for: ``path`` on ``port`` answers with less than 400, or ``command`` ends with 0."""
+
+    path: str = ""
+    port: int = 80
+    command: tuple[str, ...] = ()
+    seconds: float = DEFAULT_SECONDS
+
+
+def request(params: Optional[Mapping[str, Any]], what: str) -> Optional[Condition]:
+    """Return the option ``wait``, normalised; None where nothing is waited for.
+
+    :raises BaleineError: when it names neither or both, or a time or port that is none.
+    """
+    if not params:
+        return None
+    path, command = params.get("http") or "", params.get("command")
+    if bool(path) == bool(command):
+        raise BaleineError(f"{what}: wait: name either http or command", "wait: {http: /} asks for the first page")
+    if path and not path.startswith("/"):
+        raise BaleineError(f"{what}: wait: http is a path", "Write it with a slash first: /")
+    port = int(params.get("port") or 80)
+    seconds = float(DEFAULT_SECONDS if params.get("timeout") is None else params["timeout"])
+    if not 0 < port < 65536 or seconds < 0:
+        raise BaleineError(f"{what}: wait: port {port} or timeout {seconds} is out of range")
+    return Condition(path, port, units.split_command(command, what) if command else (), seconds)
+
+
+def wait(run: Runner, name: str, condition: Condition) -> None:
+    """Wait until the condition holds.
+
+    :raises BaleineError: after its time, with the last error and what of the host may be the cause.
+    """
+    what = f"container {name}"
+    last = ["it was not asked yet"]
+
+    def holds() -> bool:
+        record = manifest.read("container", name) or {}
+        if not container.is_alive(record):
+            last[0] = "it does not run"
+            return False
+        error = _ask_http(name, record, condition) if condition.path else _ask_command(run, name, record, condition)
+        last[0] = error or ""
+        return error is None
+
+    if wait_until(holds, condition.seconds, interval=0.1):
+        return
+    asked = f"http {condition.path} on port {condition.port}" if condition.path else f"command {' '.join(condition.command)}"
+    causes = [f"{entry['what']}: {entry['why']}. {entry['hint']}" for entry in hazards.forwarding(run)]
+    hint = "; ".join(causes) or f"Look at {launch.log_of(name)} and at the program's own log"
+    raise BaleineError(f"{what}: {asked} did not answer in {condition.seconds:g} s; last error: {last[0]}", hint)
+
+
+def _ask_http(name: str, record: manifest.Record, condition: Condition) -> Optional[str]:
+    _description, interfaces = from_record(name, record)
+    addresses = [ip_of(address) for item in interfaces for address in item.network.addresses]
+    if not addresses:
+        return "it has no address to ask"
+    try:
+        connection = http.client.HTTPConnection(addresses[0], condition.port, timeout=ONE_ATTEMPT)
+        connection.request("GET", condition.path, headers={"Host": name, "Connection": "close"})
+        answer = connection.getresponse()
+        connection.close()
+    except (OSError, http.client.HTTPException, socket.timeout) as error:
+        return f"{addresses[0]}: {error}"
+    return None if answer.status < 400 else f"{addresses[0]}: HTTP {answer.status} {answer.reason}"
+
+
+def _ask_command(run: Runner, name: str, record: manifest.Record, condition: Condition) -> Optional[str]:
+    words = launch.exec_argv(name, record["runtime"], int(record["pid"]), condition.command, {}, "", "")
+    result = run(words)
+    return None if result.code == 0 else f"exit code {result.code}: {result.said}"

@@ -1,0 +1,389 @@
+#!/usr/bin/python
+# Copyright: Baleine contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: baleine_container
+short_description: Create, start, stop, change and remove containers
+version_added: 0.1.0
+description:
+  - A container runs on a disk of its own, a copy of its image made when it is created and kept until it is removed.
+  - It has its own PID, mount, network, UTS, IPC, cgroup and user namespaces. Nothing of Baleine runs beside it.
+  - A task that names O(image) is the whole truth about the container. An option left out means its default, a list or dictionary is exact.
+  - A task without O(image) only touches the state of a container that exists, and looks at nothing else.
+  - Limits and networks change in place. What cannot is refused, unless O(recreate) allows it.
+extends_documentation_fragment:
+  - lab.baleine.attributes
+attributes:
+  idempotent:
+    support: partial
+    details:
+      - With O(restart=true) and with O(recreate=always) every run changes the container.
+options:
+  name:
+    description:
+      - The name of the container.
+    type: str
+    required: true
+  state:
+    description:
+      - V(started) creates the container if need be and starts it if it does not run.
+      - V(stopped) creates it if need be and ends its processes and network; disk and characteristics stay.
+      - V(present) creates it if need be, and does not care whether it runs.
+      - V(absent) ends it and destroys its disk and characteristics.
+    type: str
+    choices: [started, stopped, present, absent]
+    default: started
+  image:
+    description:
+      - The image whose copy it runs on.
+    type: str
+  command:
+    description:
+      - The program and its arguments, as a list, or as one string that is split like shell words. It is never given to a shell.
+      - Required with O(image).
+    type: raw
+  networks:
+    description:
+      - The interfaces C(eth0), C(eth1), … in this order. None means that the container has no network but its own loopback.
+    type: list
+    elements: dict
+    suboptions:
+      bridge:
+        description: The bridge it is connected to.
+        type: str
+        required: true
+      addresses:
+        description: Addresses, IPv4 and IPv6, in CIDR form. They must belong to a network of the bridge, where the bridge has one.
+        type: list
+        elements: str
+        default: []
+      gateway:
+        description: The default gateway.
+        type: str
+      routes:
+        description: Further routes.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          destination:
+            description: The network in CIDR form.
+            type: str
+            required: true
+          gateway:
+            description: The address it is reached by.
+            type: str
+            required: true
+      mac:
+        description: The MAC address. The default is made from the machine, the name and the index, and stays.
+        type: str
+      mtu:
+        description: The MTU in bytes. The default is the bridge's.
+        type: int
+  hostname:
+    description:
+      - The host name inside. The default is the container's name.
+    type: str
+  env:
+    description:
+      - The environment of the program, beside C(PATH), C(HOME) and C(container). Values are kept in the manifest; give no secret.
+    type: dict
+  workdir:
+    description:
+      - The working directory of the program, an absolute path. The default is V(/).
+    type: str
+  user:
+    description:
+      - Who the program runs as inside, a name or a number, or V(USER:GROUP). The default is root of the container, who is nobody on the host.
+    type: str
+  limits:
+    description:
+      - What the container may use. A limit that is left out does not exist. Changed in place, without a restart.
+    type: dict
+    suboptions:
+      memory:
+        description: Memory, such as V(256M). A bare number is bytes. No swap is used beyond it.
+        type: str
+      cpus:
+        description: CPU time, in CPUs, such as V(0.5).
+        type: float
+      cpuset:
+        description: The CPUs it may run on, such as V(0-1).
+        type: str
+      pids:
+        description: The number of processes and threads.
+        type: int
+  volumes:
+    description:
+      - Files and directories of the host that are seen inside.
+      - They are bind mounts without a mapping of owners. What belongs to the host's users belongs to C(nobody) (65534) inside, so that the
+        container reads what everybody may read. To let it write, give the source on the host to the container's own ids,
+        RV(container.first_id) plus the id inside.
+    type: list
+    elements: dict
+    suboptions:
+      source:
+        description: Absolute path on the host. It must exist when the container starts.
+        type: str
+        required: true
+      target:
+        description: Absolute path inside.
+        type: str
+        required: true
+      read_only:
+        description: Whether the container cannot write there.
+        type: bool
+        default: false
+  init:
+    description:
+      - Whether a small PID 1 starts the program, passes signals on, reaps orphans, records the exit code and stays until the last process
+        has ended. The default is V(true).
+      - With V(false) the program itself is PID 1, and its exit code is not known.
+    type: bool
+  restart:
+    description:
+      - Restart the container if it runs. This is not idempotent, every run restarts it.
+    type: bool
+    default: false
+  recreate:
+    description:
+      - What to do when something differs that cannot change in a running container.
+      - V(never) fails, changes nothing, and says what differs.
+      - V(on_change) restarts the container as described. Its disk is kept when O(command), O(env), O(user), O(workdir), O(hostname), O(init) or
+        O(volumes) differ. It gets a new disk when O(image) differs or was rebuilt; the old one is kept as C(NAME.old-TIME).
+        If the new one does not start, the old one is started again.
+      - V(always) does it even when nothing differs, keeping the disk. This is not idempotent.
+    type: str
+    choices: [never, on_change, always]
+    default: never
+  wait:
+    description:
+      - Wait until the container answers. Only with O(state=started); not in check mode.
+    type: dict
+    suboptions:
+      http:
+        description: A path that must answer with a status below 400, asked from the host at the container's first address.
+        type: str
+      port:
+        description: The port for O(wait.http).
+        type: int
+        default: 80
+      command:
+        description: A command that must end with 0 inside, a list or one string split like shell words.
+        type: raw
+      timeout:
+        description: Seconds to wait. The last error is in the message.
+        type: float
+        default: 30
+seealso:
+  - module: lab.baleine.baleine_image
+  - module: lab.baleine.baleine_bridge
+"""
+
+EXAMPLES = r"""
+- name: A web server on the private bridge
+  lab.baleine.baleine_container:
+    name: web1
+    image: apache2
+    command: [/usr/sbin/apache2ctl, -D, FOREGROUND]
+    networks:
+      - bridge: private
+        addresses: [192.168.42.11/24]
+    limits:
+      memory: 256M
+      cpus: 0.5
+      pids: 128
+    volumes:
+      - source: /srv/web1
+        target: /var/www/html
+        read_only: true
+    wait:
+      http: /
+
+- name: Stop it, whatever it is
+  lab.baleine.baleine_container:
+    name: web1
+    state: stopped
+
+- name: Nothing left of it
+  lab.baleine.baleine_container:
+    name: web1
+    state: absent
+"""
+
+RETURN = r"""
+container:
+  description: What is true of the container after the task. Empty where there is none, and in check mode.
+  returned: success
+  type: dict
+  contains:
+    name:
+      description: The name.
+      type: str
+      returned: always
+    state:
+      description: V(running), V(stopped), or the step that a crash interrupted.
+      type: str
+      returned: always
+    wanted_state:
+      description: V(started) or V(stopped), as the user last asked for.
+      type: str
+      returned: always
+    image:
+      description: The image.
+      type: str
+      returned: always
+    image_digest:
+      description: Digest of the content its disk was copied from.
+      type: str
+      returned: always
+    image_outdated:
+      description: Whether the image has been made anew since.
+      type: bool
+      returned: always
+    pid:
+      description: The host's pid of its first process while it runs.
+      type: int
+      returned: always
+    running_seconds:
+      description: For how long it has been running.
+      type: int
+      returned: always
+    exit_code:
+      description: The program's exit code after it ended, where it is known.
+      type: int
+      returned: always
+    interfaces:
+      description: Its interfaces, with their link on the host, bridge, addresses and MAC.
+      type: list
+      elements: dict
+      returned: always
+    limits:
+      description: Its limits, in bytes, CPUs and numbers.
+      type: dict
+      returned: always
+    command:
+      description: The program and its arguments.
+      type: list
+      elements: str
+      returned: always
+    first_id:
+      description: The host's id that is root inside; its 65,536 ids begin there.
+      type: int
+      returned: always
+    runtime:
+      description: The OCI runtime that started it.
+      type: str
+      returned: always
+    copy:
+      description: How its disk was copied, V(reflink) or V(extents).
+      type: str
+      returned: always
+    disk:
+      description: Its disk.
+      type: str
+      returned: always
+    log:
+      description: The file that holds what its program prints.
+      type: str
+      returned: always
+actions:
+  description: What was done, or would be done in check mode, with the reason of each step.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{"action": "start", "resource": "container web1", "reason": "drift: its first process is gone"}]
+drift:
+  description: What the host no longer showed of what was recorded.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils import container, lifecycle, process, task, waiting
+
+NETWORK = {
+    "bridge": {"type": "str", "required": True},
+    "addresses": {"type": "list", "elements": "str", "default": []},
+    "gateway": {"type": "str"},
+    "routes": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "destination": {"type": "str", "required": True},
+            "gateway": {"type": "str", "required": True},
+        },
+    },
+    "mac": {"type": "str"},
+    "mtu": {"type": "int"},
+}
+
+
+def work(run: process.Runner, params: dict[str, Any], check: bool) -> dict[str, Any]:
+    wanted = container.request(params)
+    condition = waiting.request(params["wait"], f"container {wanted.name}")
+    outcomes = lifecycle.ensure(run, [wanted], check)
+    if condition and wanted.state == "started" and not check:
+        waiting.wait(run, wanted.name, condition)
+    return task.result_of(outcomes, "container")
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["started", "stopped", "present", "absent"], "default": "started"},
+            "image": {"type": "str"},
+            "command": {"type": "raw"},
+            "networks": {"type": "list", "elements": "dict", "options": NETWORK},
+            "hostname": {"type": "str"},
+            "env": {"type": "dict"},
+            "workdir": {"type": "str"},
+            "user": {"type": "str"},
+            "limits": {
+                "type": "dict",
+                "options": {
+                    "memory": {"type": "str"},
+                    "cpus": {"type": "float"},
+                    "cpuset": {"type": "str"},
+                    "pids": {"type": "int"},
+                },
+            },
+            "volumes": {
+                "type": "list",
+                "elements": "dict",
+                "options": {
+                    "source": {"type": "str", "required": True},
+                    "target": {"type": "str", "required": True},
+                    "read_only": {"type": "bool", "default": False},
+                },
+            },
+            "init": {"type": "bool"},
+            "restart": {"type": "bool", "default": False},
+            "recreate": {"type": "str", "choices": ["never", "on_change", "always"], "default": "never"},
+            "wait": {
+                "type": "dict",
+                "options": {
+                    "http": {"type": "str"},
+                    "port": {"type": "int", "default": 80},
+                    "command": {"type": "raw"},
+                    "timeout": {"type": "float", "default": 30},
+                },
+            },
+        },
+        supports_check_mode=True,
+    )
+    task.perform(module, work)
+
+
+if __name__ == "__main__":
+    main()

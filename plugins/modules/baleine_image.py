@@ -1,0 +1,220 @@
+#!/usr/bin/python
+# Copyright: Baleine contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: baleine_image
+short_description: Make and remove container images
+version_added: 0.1.0
+description:
+  - An image is one file that holds one ext4 filesystem. Containers are started from copies of it.
+  - A Debian tree is made with C(mmdebstrap), or a copy of another image is the start.
+  - Until an image is complete it is not visible; an interrupted build leaves nothing that a later task would take for an image.
+extends_documentation_fragment:
+  - lab.baleine.attributes
+options:
+  name:
+    description:
+      - The name of the image, or V(NAME:TAG) for another version of it.
+    type: str
+    required: true
+  state:
+    description:
+      - V(present) makes the image where there is none, and follows O(rebuild) where there is one.
+      - V(absent) removes it. An image that containers use is not removed, the error names them.
+    type: str
+    choices: [present, absent]
+    default: present
+  size:
+    description:
+      - The apparent size of the filesystem, such as V(10G) or V(512M). A bare number is MiB. Files are sparse, what is not used costs nothing.
+      - The default is V(10G), or the size of O(from_image).
+    type: str
+  suite:
+    description:
+      - The Debian suite of the tree, by code name. The default is V(bookworm).
+      - Does not go with O(from_image).
+    type: str
+  packages:
+    description:
+      - Packages to install in the tree, beside a minimal system.
+    type: list
+    elements: str
+    default: []
+  mirror:
+    description:
+      - The mirror packages come from, or a whole line of C(sources.list). The default is that of C(mmdebstrap).
+      - Does not go with O(from_image).
+    type: str
+  proxy:
+    description:
+      - The HTTP proxy through which packages are fetched. It is no part of the image, and changing it rebuilds nothing.
+    type: str
+  from_image:
+    description:
+      - Start from a copy of this image. When its content changes, this image counts as changed too.
+    type: str
+  files:
+    description:
+      - Files to write into the tree, before O(commands) are run.
+      - The manifest keeps a digest of their content only.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Absolute path in the tree.
+        type: str
+        required: true
+      content:
+        description: The text of the file.
+        type: str
+        default: ""
+      mode:
+        description: Permissions in octal.
+        type: str
+        default: "0644"
+  commands:
+    description:
+      - Commands to run in the tree, each by its own C(/bin/sh -c). They see the tree, a minimal C(/dev), C(/proc), and the network of the host.
+      - They are kept in the manifest; give no secret to them.
+    type: list
+    elements: str
+    default: []
+  rebuild:
+    description:
+      - V(on_change) makes the image anew when what it is made from differs from what was asked for then.
+      - V(never) keeps it; a warning and RV(ignore:actions) say that the request differs.
+      - V(always) makes it anew every time.
+      - An image that was edited by hand is only replaced by V(always).
+      - Containers of the older content are not changed.
+    type: str
+    choices: [on_change, never, always]
+    default: on_change
+seealso:
+  - module: lab.baleine.baleine_container
+"""
+
+EXAMPLES = r"""
+- name: A Debian image with Apache
+  lab.baleine.baleine_image:
+    name: apache2
+    size: 10G
+    packages:
+      - apache2
+
+- name: A reverse proxy made from it
+  lab.baleine.baleine_image:
+    name: apache2_reverse
+    from_image: apache2
+    commands:
+      - a2enmod proxy proxy_http
+
+- name: No such image
+  lab.baleine.baleine_image:
+    name: apache2_reverse
+    state: absent
+"""
+
+RETURN = r"""
+image:
+  description: What is true of the image after the task. Empty where there is none, and in check mode.
+  returned: success
+  type: dict
+  contains:
+    name:
+      description: The name.
+      type: str
+      returned: always
+    state:
+      description: V(present), or V(missing) when the manifest is there and the file is not.
+      type: str
+      returned: always
+    size:
+      description: Apparent size in bytes.
+      type: int
+      returned: always
+    allocated:
+      description: Bytes that the file takes on the host.
+      type: int
+      returned: always
+    path:
+      description: The image file.
+      type: str
+      returned: always
+    digest:
+      description: Digest of the content; holes and blocks of zeros count the same.
+      type: str
+      returned: always
+    created:
+      description: When it was made, in UTC.
+      type: str
+      returned: always
+    edited:
+      description: Whether somebody wrote to it since it was made.
+      type: bool
+      returned: always
+    recipe:
+      description: What it was made from.
+      type: dict
+      returned: always
+    containers:
+      description: The containers that use it.
+      type: list
+      elements: str
+      returned: always
+actions:
+  description: What was done, or would be done in check mode, with the reason of each step.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{"action": "build", "resource": "image apache2", "reason": "there is none"}]
+drift:
+  description: What the host no longer showed of what was recorded.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils import image, task
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "size": {"type": "str"},
+            "suite": {"type": "str"},
+            "packages": {"type": "list", "elements": "str", "default": []},
+            "mirror": {"type": "str"},
+            "proxy": {"type": "str"},
+            "from_image": {"type": "str"},
+            "files": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "path": {"type": "str", "required": True},
+                    "content": {"type": "str", "default": ""},
+                    "mode": {"type": "str", "default": "0644"},
+                },
+            },
+            "commands": {"type": "list", "elements": "str", "default": []},
+            "rebuild": {"type": "str", "choices": ["on_change", "never", "always"], "default": "on_change"},
+        },
+        supports_check_mode=True,
+    )
+    task.perform(
+        module,
+        lambda run, params, check: task.result_of(image.ensure(run, [image.request(params)], check), "image"),
+    )
+
+
+if __name__ == "__main__":
+    main()

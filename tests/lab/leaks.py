@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is there before and after a test, and what was left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import cgroups, loops, run
+
+if TYPE_CHECKING:
+    from .host import LabHost
+
+Snapshot = dict[str, dict[str, str]]
+
+STATE = ("/run/baleine", "/run/crun", "/run/runc")
+FILES = ("/var/lib/baleine", "/mnt/baleine", "/mnt/baleine-images", "/run/baleine")
+RULES = (("nft", "list", "ruleset"), ("iptables-save",), ("ip6tables-save",), ("ebtables-save",))
+# Locks are empty files that stay; counters and lists of loaded modules change by themselves.
+NEVER = (
+    "file *.lock",
+    "file */lock",
+    "file */lock/*",
+    "file */locks/*",
+    "state *.lock",
+    "state */lock",
+    "state */lock/*",
+    "state */locks",
+    "state */locks/*",
+)
+MOVING = re.compile(r"(nf_conntrack_count|tcp_available_\w+|tcp_allowed_\w+|\w+_bucket\w*|route/flush)$")
+PER_LINK = re.compile(r"net/\w+/(?:conf|neigh)/(?!all/|default/|lo/)")
+
+
+def snapshot(host: LabHost | None = None, folders: Sequence[str | Path] = ()) -> Snapshot:
+    """What is there now: kind -> name -> detail. Of a lab host, or (None) what this run has on the machine itself.
+
+    folders: more folders of the machine whose files loop devices are looked for.
+    """
+    if host is None:
+        return _machine(folders)
+    root, real = f"/proc/{host.pid}/root", host.cgroup_root == "real"
+    return {
+        "loop device": _loops(host, folders),
+        "mount": _mounts(f"/proc/{host.pid}/mountinfo"),
+        "link": _links(host.net(["ip", "-d", "-j", "link"]).stdout),
+        "network namespace": _namespaces(root, os.readlink(f"/proc/{host.pid}/ns/net")),
+        "cgroup": dict.fromkeys([*cgroups.below(host.cgroup), *(cgroups.outside() if real else ())], ""),
+        "I/O rule of the root": cgroups.throttles() if real else {},
+        "state": _entries(root, STATE, folders=True),
+        "process": _processes(root),
+        "file": _entries(root, FILES, folders=False),
+        "sysctl": _sysctls(host),
+        "packet filter": _rules(host),
+    }
+
+
+def leaks(before: Snapshot, after: Snapshot, expected: Iterable[str] = ()) -> list[str]:
+    """What was left behind or changed between two snapshots, one sentence each.
+
+    expected: patterns (fnmatch) of `KIND NAME` that may stay.
+    """
+    patterns = (*NEVER, *expected)
+    found = []
+    for kind, now in after.items():
+        was = before.get(kind, {})
+        for name, detail in now.items():
+            if any(fnmatch.fnmatchcase(f"{kind} {name}", pattern) for pattern in patterns):
+                continue
+            if name not in was:
+                if kind != "sysctl":  # new ones come with a kernel module
+                    found.append(f"{kind} {name} was left behind{f' ({detail})' if detail else ''}")
+            elif kind == "sysctl" and was[name] != detail:
+                found.append(f"sysctl {name} was changed from {was[name]!r} to {detail!r}")
+        if kind in ("packet filter", "mount"):
+            found += [f"{kind} {name} has gone" for name in was if name not in now]
+    return found
+
+
+def check(
+    host: LabHost | None,
+    before: Snapshot,
+    *,
+    timeout: float = 5,
+    expected: Iterable[str] = (),
+    folders: Sequence[str | Path] = (),
+) -> list[str]:
+    """Compare now with before; waits up to timeout seconds for what the kernel clears up by itself."""
+    patterns = (*expected, *(host.expected if host is not None else ()))
+    found: list[str] = []
+
+    def clean() -> bool:
+        found[:] = leaks(before, snapshot(host, folders), patterns)
+        return not found
+
+    run.wait_for(clean, timeout=timeout, interval=0.1)
+    return found
+
+
+def _mounts(path: str | Path) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in Path(path).read_text().splitlines():
+        left, _dash, right = line.partition(" - ")
+        kind, source = right.split()[:2]
+        point = left.split()[4]
+        while point in found:  # mounted over
+            point += " (again)"
+        found[point] = f"{kind} from {source}"
+    return found
+
+
+def _links(text: str) -> dict[str, str]:
+    return {
+        link["ifname"]: link.get("linkinfo", {}).get("info_kind", link.get("link_type", ""))
+        for link in json.loads(text or "[]")
+    }
+
+
+def _processes(root: str) -> dict[str, str]:
+    found = {}
+    for number in _numbers(root):
+        with contextlib.suppress(OSError):
+            words = Path(f"{root}/proc/{number}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+            name = Path(f"{root}/proc/{number}/comm").read_text().strip()
+            command = b" ".join(words).decode(errors="replace") or f"[{name}]"
+            found[f"{number} {command[:120]}"] = ""
+    return found
+
+
+def _numbers(root: str) -> list[str]:
+    return [name for name in os.listdir(f"{root}/proc") if name.isdigit() and name != "1"]
+
+
+def _namespaces(root: str, own: str) -> dict[str, str]:
+    found = {}
+    for number in _numbers(root):
+        with contextlib.suppress(OSError):
+            namespace = os.readlink(f"{root}/proc/{number}/ns/net")
+            if namespace != own:
+                found[namespace] = f"of process {number} {Path(f'{root}/proc/{number}/comm').read_text().strip()}"
+    return found
+
+
+def _entries(root: str, tops: Sequence[str], *, folders: bool) -> dict[str, str]:
+    found = {}
+    for top in tops:
+        for folder, names, files in os.walk(root + top):
+            for name in [*files, *(names if folders else ())]:
+                path = os.path.join(folder, name)
+                with contextlib.suppress(OSError):
+                    if not os.path.isdir(path) or os.path.islink(path):
+                        found[path.removeprefix(root)] = f"{os.lstat(path).st_size} bytes"
+                    elif folders:
+                        found[path.removeprefix(root)] = "a directory"
+    return found
+
+
+def _sysctls(host: LabHost) -> dict[str, str]:
+    # /proc/sys/net shows the network namespace of whoever reads it.
+    text = host.net(["grep", "-rs", "", "/proc/sys/net"], check=False).stdout
+    found = {}
+    for line in text.splitlines():
+        path, _colon, value = line.removeprefix("/proc/sys/").partition(":")
+        if not MOVING.search(path) and not PER_LINK.match(path):
+            found[path] = value
+    return found
+
+
+def _rules(host: LabHost) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for command in RULES:
+        try:
+            text = host.net(command, check=False).stdout
+        except run.LabError:
+            continue  # a tool that the machine lacks
+        for line in text.splitlines():
+            rule = re.sub(r"\[\d+:\d+\]|counter packets \d+ bytes \d+", "", line).strip()
+            if rule and not rule.startswith("#"):
+                found[f"{command[0]}: {rule}"] = ""
+    return found
+
+
+def _loops(host: LabHost, folders: Sequence[str | Path]) -> dict[str, str]:
+    every = loops.all_loops()
+    if not every:
+        return {}
+    known = set().union(*(loops.inodes(Path(folder)) for folder in (host.folder / "plain", *folders)))
+    mounted = {line.split(" - ")[1].split()[1] for line in Path(f"/proc/{host.pid}/mountinfo").read_text().splitlines()}
+    found = {}
+    for loop in every:
+        inside = False
+        with contextlib.suppress(OSError):  # an overlay's file has another inode than the one in upper/
+            status = os.stat(host.path(loop.path))
+            inside = (status.st_dev, status.st_ino) == (loop.device, loop.inode)
+        # Whose a deleted file was, the kernel does not tell: those that appear during a test are taken for its own.
+        if inside or loop.deleted or (loop.device, loop.inode) in known or f"/dev/{loop.name}" in mounted:
+            found[f"{loop.name} on {loop.path}"] = "detaches itself when let go of" if loop.autoclear else ""
+    return found
+
+
+def _machine(folders: Sequence[str | Path]) -> Snapshot:
+    base, run_id = run.BASE / run.run_id(), run.run_id()
+    held = {f"{loop.name} on {loop.path}": "" for folder in (base, *folders) for loop in loops.below(Path(folder))}
+    ours = (str(base), "/mnt/baleine", "/var/lib/baleine", "/run/baleine")
+    mounts = {point: detail for point, detail in _mounts("/proc/self/mountinfo").items() if point.startswith(ours)}
+    links = _links(run.machine(["ip", "-d", "-j", "link"]).stdout)
+    processes = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f".{run_id}" in (folder / "cgroup").read_text():
+                processes[f"{folder.name} {(folder / 'comm').read_text().strip()}"] = "in a lab host's cgroup"
+    return {
+        "loop device": held,
+        "mount": mounts,
+        "link": {name: kind for name, kind in links.items() if name.startswith("vif")},
+        "cgroup": dict.fromkeys((name for name in cgroups.subtrees() if name.endswith(f".{run_id}")), ""),
+        "process": processes,
+        "lab folder": {entry.name: str(entry) for entry in base.iterdir() if not entry.name.startswith(".")}
+        if base.is_dir()
+        else {},
+    }

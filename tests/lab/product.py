@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The product in a lab host: installed as the `host` role does, and its Ansible modules without Ansible's cost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import run
+
+if TYPE_CHECKING:
+    from .host import LabHost
+
+CORE = run.REPOSITORY / "plugins/module_utils"
+COMMAND_LINE = run.REPOSITORY / "roles/host/files/baleine_cli"
+INSTALLED = "/usr/local/lib/baleine"
+LAUNCHER = """#!/usr/bin/python3 -IS
+import sys; sys.path.insert(0, "/usr/local/lib/baleine"); from baleine_cli.main import main; sys.exit(main())
+"""
+MODULES = "/opt/ansible-lib"
+COLLECTION = "ansible_collections/lab/baleine"
+SKIPPED = shutil.ignore_patterns("__pycache__", "*.pyc")
+# What AnsiballZ does on a target, without the archive (ansible-core 2.18: no _ansiballz package).
+RUNNER = """import json, runpy, sys
+name, arguments = sys.argv[1], sys.stdin.buffer.read()
+sys.argv[1:] = []
+sys.path.insert(0, "/opt/ansible-lib")
+try:
+    from ansible.module_utils._internal._ansiballz import _loader
+except ImportError:
+    from ansible.module_utils import basic
+    basic._ANSIBLE_ARGS = arguments
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
+else:
+    _loader.run_module(json_params=arguments, profile="legacy", module_fqn=name, modlib_path="/opt/ansible-lib",
+                       extensions={})
+"""
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a folder of Python files in place of what is there."""
+    if not source.is_dir():
+        raise run.LabError(f"{source} is not there: nothing to install")
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target, ignore=SKIPPED, symlinks=True)
+
+
+def install(host: LabHost) -> None:
+    """Install core, command line and launcher as the `host` role does."""
+    copy(CORE, host.path(f"{INSTALLED}/baleine"))
+    copy(COMMAND_LINE, host.path(f"{INSTALLED}/baleine_cli"))
+    host.write("/usr/local/bin/baleine", LAUNCHER, mode=0o755)
+
+
+def install_modules(host: LabHost) -> None:
+    """Copy Ansible's target side, the collection's plugins and a runner into a host."""
+    import ansible
+
+    ours = Path(ansible.__file__).parent
+    target = host.path(MODULES)
+    copy(ours / "module_utils", target / "ansible/module_utils")
+    (target / "ansible/__init__.py").write_text(f"__version__ = {ansible.__version__!r}\n")
+    for name in ("module_utils", "modules"):
+        copy(run.REPOSITORY / "plugins" / name, target / COLLECTION / "plugins" / name)
+    (target / "run_module.py").write_text(RUNNER)
+
+
+def module(
+    host: LabHost, name: str, *, check: bool, diff: bool, expect_failure: bool, timeout: float, params: dict[str, Any]
+) -> dict[str, Any]:
+    """Run a module in a host; see LabHost.module."""
+    if not host.modules_ready:
+        install_modules(host)
+        host.modules_ready = True
+    arguments = {
+        **params,
+        "_ansible_check_mode": check,
+        "_ansible_diff": diff,
+        "_ansible_module_name": name,
+        "_ansible_remote_tmp": "/tmp",
+        "_ansible_keep_remote_files": False,
+    }
+    fqn = f"{COLLECTION.replace('/', '.')}.plugins.modules.{name.rpartition('.')[2]}"
+    done = host.run(
+        ["/usr/bin/python3", f"{MODULES}/run_module.py", fqn],
+        check=False,
+        timeout=timeout,
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
+    )
+    try:
+        result: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        raise run.CommandFailed(done.returncode, [name, json.dumps(params)], done.stdout, done.stderr) from None
+    if bool(result.get("failed")) != expect_failure:
+        words = "did not fail" if expect_failure else "failed"
+        raise AssertionError(f"{name} {words}: {json.dumps(result, indent=1)}\n{done.stderr}")
+    return result

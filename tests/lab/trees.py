@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Root filesystems for tests: a pristine Debian tree to stand on, a tiny image to start containers from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import proxy, run
+
+if TYPE_CHECKING:
+    from .host import LabHost
+
+SUITE = "bookworm"
+PACKAGES = ("ca-certificates", "iproute2", "openssh-server", "python3", "sudo")
+BUSYBOX = Path("/bin/busybox")
+TINY_VERSION = 1  # raise it when tiny_tree() changes: cached images are named by it
+MKE2FS = (
+    "mke2fs",
+    "-q",
+    "-F",
+    "-t",
+    "ext4",
+    "-b",
+    "4096",
+    "-m",
+    "0",
+    "-J",
+    "size=8",
+    "-E",
+    "assume_storage_prezeroed=1",
+    "-O",
+    "^orphan_file,^metadata_csum_seed",
+)
+PASSWD = """root:x:0:0:root:/root:/bin/sh
+www-data:x:33:33:www-data:/var/www:/bin/false
+app:x:1000:1000:app:/home/app:/bin/sh
+nobody:x:65534:65534:nobody:/nonexistent:/bin/false
+"""
+GROUP = "root:x:0:\ntty:x:5:\nwww-data:x:33:\napp:x:1000:\nnogroup:x:65534:\n"
+
+
+def debian_tree() -> Path:
+    """The pristine minimal Debian tree, from the cache or built there with mmdebstrap (never changed afterwards)."""
+    key = hashlib.sha256("\n".join((SUITE, *PACKAGES)).encode()).hexdigest()[:12]
+    tree = run.CACHE / f"debian-{key}"
+    if tree.is_dir():
+        return tree
+    with run.locked(run.CACHE / "debian.lock"):
+        if tree.is_dir():
+            return tree
+        for old in run.CACHE.glob("debian-*.new"):
+            shutil.rmtree(old)
+        new = run.CACHE / f"debian-{key}.new"
+        options = [f"--aptopt={option}" for option in proxy.apt_options()]
+        run.machine(
+            ["mmdebstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", *options, SUITE, str(new)],
+            timeout=1200,
+        )
+        for key_file in (new / "etc/ssh").glob("ssh_host_*"):
+            key_file.unlink()
+        new.rename(tree)
+    return tree
+
+
+def applets() -> list[str]:
+    """The paths of busybox's applets (bin/sh, sbin/ip, usr/bin/awk…)."""
+    if not BUSYBOX.exists():
+        raise run.LabError("the tiny image needs a static /bin/busybox on this machine: install busybox-static")
+    return subprocess.run([BUSYBOX, "--list-full"], check=True, capture_output=True, text=True).stdout.split()
+
+
+def tiny_tree(tree: Path) -> None:
+    """Make the tiny root filesystem: busybox, its links, the directories and users that tests count on."""
+    for name in (
+        "bin",
+        "sbin",
+        "usr/bin",
+        "usr/sbin",
+        "dev",
+        "proc",
+        "sys",
+        "etc",
+        "run",
+        "var/log",
+        "var/lib",
+        "var/www",
+        "var/tmp",
+        "mnt",
+        "srv",
+        "www",
+        "home/app",
+        "root",
+        "tmp",
+    ):
+        (tree / name).mkdir(parents=True, exist_ok=True)
+    shutil.copy(BUSYBOX, tree / "bin/busybox")
+    for path in applets():
+        link = tree / path
+        if not link.exists() and not link.is_symlink():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to("/bin/busybox")
+    texts = {
+        "etc/passwd": PASSWD,
+        "etc/group": GROUP,
+        "etc/hostname": "tiny\n",
+        "etc/hosts": "127.0.0.1 localhost\n",
+        "etc/resolv.conf": "",
+        "etc/os-release": 'ID=tiny\nNAME="tiny busybox"\n',
+        "www/index.html": "tiny\n",
+    }
+    for name, text in texts.items():
+        (tree / name).write_text(text)
+    for name, mode in (("root", 0o700), ("tmp", 0o1777), ("var/tmp", 0o1777)):
+        (tree / name).chmod(mode)
+    os.chown(tree / "home/app", 1000, 1000)
+
+
+def megabytes(size: str) -> int:
+    """64M, 2G or a bare number of MiB, as MiB."""
+    match = re.fullmatch(r"(\d+)([MG]?)(i?B)?", size)
+    if match is None:
+        raise ValueError(f"{size!r} is no size: 64M, 2G")
+    return int(match[1]) * (1024 if match[2] == "G" else 1)
+
+
+def tiny_file(size: str = "64M") -> Path:
+    """The tiny image as a file in the cache, made when it is not there."""
+    content = hashlib.sha256(BUSYBOX.read_bytes() if BUSYBOX.exists() else b"").hexdigest()[:12]
+    image = run.CACHE / f"tiny-{TINY_VERSION}-{content}-{megabytes(size)}.ext4"
+    with run.locked(run.CACHE / "tiny.lock"):
+        if not image.exists():
+            tree, new = run.CACHE / "tiny.tree", run.CACHE / "tiny.new"
+            shutil.rmtree(tree, ignore_errors=True)
+            new.unlink(missing_ok=True)
+            tree.mkdir(mode=0o755)
+            old_mask = os.umask(0o022)
+            try:
+                tiny_tree(tree)
+            finally:
+                os.umask(old_mask)
+            run.machine([*MKE2FS, "-d", str(tree), str(new), f"{megabytes(size)}M"])
+            shutil.rmtree(tree)
+            new.rename(image)
+    return image
+
+
+def tiny_image(host: LabHost, name: str = "tiny", size: str = "64M") -> str:
+    """Put the tiny image into a lab host, with a manifest of 2019's form, which is adopted; returns its name."""
+    images, manifests = "/var/lib/baleine/images", "/var/lib/baleine/manifeste/images"
+    host.expect(f"file {images}/{name}", f"file {manifests}/{name}.manifest")
+    host.sh(
+        f"umask 077; mkdir -p {images} {manifests}; chmod 700 /var/lib/baleine {images} /var/lib/baleine/manifeste "
+        f"{manifests}"
+    )
+    target = host.path(f"{images}/{name}")
+    run.machine(["cp", "--sparse=always", "--reflink=auto", str(tiny_file(size)), str(target)])
+    target.chmod(0o600)
+    host.write(
+        f"{manifests}/{name}.manifest", f"nom_image: {name}\ntaille: {megabytes(size)}\nchemin: {images}\n", mode=0o600
+    )
+    return name
