@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any, Optional
 
 from . import manifest, netlink, network, units
 from .errors import BaleineError
@@ -219,7 +220,8 @@ def _check_port(what: str, port: str, found: Found) -> None:
     routed = [route for route in found.routes if route.get("dev") == port]
     if any(route.get("dst") == "default" for route in routed):
         raise BaleineError(
-            f"{what}: the default route of this host leaves by {port}", "Move the route first, or take another interface"
+            f"{what}: the default route of this host leaves by {port}",
+            "Move the route first, or take another interface",
         )
 
 

@@ -129,7 +129,7 @@ def _fill(run: Runner, recipe: Recipe, target: str, from_nothing: bool, what: st
         words += ["--include=" + ",".join(recipe.packages)] if recipe.packages else []
         words += [recipe.suite, tree, *([recipe.mirror] if recipe.mirror else [])]
         check_built(run(words, env=env), f"{what}: making a {recipe.suite} tree")
-    if not from_nothing and recipe.packages or recipe.commands:
+    if (not from_nothing and recipe.packages) or recipe.commands:
         _with_chroot(run, recipe, tree, env, not from_nothing, what)
     if recipe.files and not recipe.commands:
         in_child(lambda: _write_files(tree, recipe.files), f"{what}: writing files")

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Optional
 
@@ -70,10 +71,8 @@ def remove(name: str) -> None:
 
 
 def _rmdir(path: str) -> None:
-    try:
+    with contextlib.suppress(OSError):  # not there, or still used by another container
         os.rmdir(path)
-    except OSError:
-        pass  # not there, or still used by another container
 
 
 def read_limit(name: str, v1: tuple[str, str], v2: str) -> Optional[str]:

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Mapping, Optional
+from typing import Any, Optional
 
 from . import manifest, network, units
 from .description import FIXED, LIMITS, Description, describe, network_as_dict
@@ -83,7 +84,8 @@ def request(params: Mapping[str, Any]) -> Wanted:
         extra = sorted(key for key, value in params.items() if value is not None and key not in STATE_ONLY)
         if extra and state != "absent":
             raise BaleineError(
-                f"{what}: {', '.join(extra)} without image", "Name the image too: a task without it only touches the state"
+                f"{what}: {', '.join(extra)} without image",
+                "Name the image too: a task without it only touches the state",
             )
         return Wanted(name, state, None, restart)
     recreate = params.get("recreate") or "never"
@@ -137,7 +139,9 @@ def _plan_changes(wanted: Wanted, found: Found, what: str, warnings: list[str]) 
     actions: list[Action] = []
     drift: list[str] = []
     fixed_new, fixed_old = new.fixed(), old.fixed()
-    differing = [f"{key} {show(fixed_old[key])} -> {show(fixed_new[key])}" for key in FIXED if fixed_new[key] != fixed_old[key]]
+    differing = [
+        f"{key} {show(fixed_old[key])} -> {show(fixed_new[key])}" for key in FIXED if fixed_new[key] != fixed_old[key]
+    ]
     new_disk = []
     if new.image != old.image:
         new_disk.append(f"image {old.image} -> {new.image}")
@@ -273,5 +277,3 @@ def _check_surroundings(name: str, what: str, new: Description, found: Found, ch
     if missing and not check:
         raise BaleineError(f"{what}: {missing[0][0]}", missing[0][1])
     return [f"{what}: {text}; taken to come from an earlier task" for text, _hint in missing]
-
-

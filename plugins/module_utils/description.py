@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any
 
 from . import launch, manifest, network, units
 from .errors import BaleineError
@@ -52,7 +53,9 @@ def describe(params: Mapping[str, Any], what: str) -> Description:
     """Return the description of a container, normalised."""
     name = str(params["name"])
     if params.get("command") is None:
-        raise BaleineError(f"{what}: no command", "Say which program it runs: command: [/usr/sbin/apache2ctl, -D, FOREGROUND]")
+        raise BaleineError(
+            f"{what}: no command", "Say which program it runs: command: [/usr/sbin/apache2ctl, -D, FOREGROUND]"
+        )
     hostname = params.get("hostname") or name
     if not units.NAME.fullmatch(hostname):
         raise BaleineError(f"{what}: {hostname!r} is no host name", "Use letters, digits, '.' and '-'")
@@ -143,7 +146,10 @@ def to_record(
     }
     for key, value in description.fixed().items():
         record[key] = value if isinstance(value, str) else manifest.to_json(value)
-    return {**record, **{key: value for key, value in kept.items() if key not in record or key in ("pid", "starting_time")}}
+    return {
+        **record,
+        **{key: value for key, value in kept.items() if key not in record or key in ("pid", "starting_time")},
+    }
 
 
 def network_as_dict(item: network.Network) -> dict[str, Any]:

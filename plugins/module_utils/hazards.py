@@ -41,13 +41,14 @@ def forwarding(run: Runner) -> list[dict[str, str]]:
 
 
 def dropping_rule(run: Runner) -> Optional[str]:
-    """Return the policy of a forwarding chain that drops, in the words of the tool that shows it; rules are only read."""
+    """Return the policy of a forwarding chain that drops, in its tool's words; rules are only read."""
     nft = find_program("nft")
     if nft:
         result = run([nft, "-j", "list", "chains"])
         for entry in _chains(result.out if result.code == 0 else ""):
             if entry.get("hook") == "forward" and entry.get("policy") == "drop":
-                rule = f"the policy of chain {entry.get('name')} in table {entry.get('family')} {entry.get('table')} is drop"
+                table = f"{entry.get('family')} {entry.get('table')}"
+                rule = f"the policy of chain {entry.get('name')} in table {table} is drop"
                 return f"{rule} (-P FORWARD DROP)" if entry.get("name") == "FORWARD" else rule
     legacy = find_program("iptables-legacy")
     # the list of tables is looked at first: asking iptables-legacy for a table that is not there would make it

@@ -7,17 +7,16 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any, Optional
 
-from . import build, disk, manifest, rootfs, units
+from . import build, disk, manifest, units
 from .errors import BaleineError
-from .lifecycle import image_path, utc_now
-from .plan import Action, Outcome, Plan, apply, differences, show
+from .plan import Action, Plan, differences, show
 from .process import Runner
 
 DIRECTORY = f"{manifest.LIBRARY}/images"
-EDITED = "/mnt/baleine-images"
 DEFAULT_SIZE = 10 << 30
 DEFAULT_SUITE = "bookworm"
 PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]+(?::[a-z0-9]+)?(?:=[A-Za-z0-9.+:~-]+)?(?:/[a-z0-9-]+)?")
@@ -76,11 +75,14 @@ def request(params: Mapping[str, Any]) -> Wanted:
     for package in packages:
         if not PACKAGE.fullmatch(package):
             raise BaleineError(f"{what}: {package!r} is no name of a package")
-    size = units.parse_size(params["size"], bare=units.MEBIBYTE) if params.get("size") else 0 if source else DEFAULT_SIZE
+    size = (
+        units.parse_size(params["size"], bare=units.MEBIBYTE) if params.get("size") else 0 if source else DEFAULT_SIZE
+    )
     size = (size + disk.BLOCK - 1) // disk.BLOCK * disk.BLOCK
     if size and size < disk.SMALLEST:
         raise BaleineError(
-            f"{what}: a size of {size} bytes is too small for a tree", f"Give it {disk.SMALLEST >> 20}M at the very least"
+            f"{what}: a size of {size} bytes is too small for a tree",
+            f"Give it {disk.SMALLEST >> 20}M at the very least",
         )
     directory = os.path.normpath(params.get("directory") or DIRECTORY)
     if not directory.startswith("/"):
@@ -110,14 +112,14 @@ def _parse_file(item: Mapping[str, Any], what: str) -> build.File:
 
 def find(run: Runner, wanted: Wanted) -> Found:
     """Return what is recorded of an image and what is on the disk."""
-    record = _settled(wanted.name)
-    path = image_path(wanted.name, record or {})
+    record = current(wanted.name)
+    path = path_of(wanted.name, record or {})
     there = record is not None and os.path.exists(path)
     source_digest, source_size = None, 0
     if wanted.recipe and wanted.recipe.from_image:
-        source = manifest.read("image", wanted.recipe.from_image)
-        if source is not None and os.path.exists(image_path(wanted.recipe.from_image, source)):
-            source_path = image_path(wanted.recipe.from_image, source)
+        source = current(wanted.recipe.from_image)
+        if source is not None and os.path.exists(path_of(wanted.recipe.from_image, source)):
+            source_path = path_of(wanted.recipe.from_image, source)
             source_digest = source.get("digest") or disk.digest(source_path)
             source_size = os.path.getsize(source_path)
     return Found(
@@ -131,13 +133,18 @@ def find(run: Runner, wanted: Wanted) -> Found:
     )
 
 
-def _settled(name: str) -> Optional[manifest.Record]:
+def path_of(name: str, record: Mapping[str, str]) -> str:
+    """Return where an image's file is."""
+    return f"{record.get('chemin') or DIRECTORY}/{name}"
+
+
+def current(name: str) -> Optional[manifest.Record]:
     """Return an image's record, with what a crash left half said settled; an unfinished one is none."""
     record = manifest.read("image", name)
     if record is None or record.get("state") == "creating":
         return None
     following = manifest.from_json(record, "next", {})
-    path = image_path(name, record)
+    path = path_of(name, record)
     if following and os.path.exists(path) and disk.fingerprint(path) == following.get("fingerprint"):
         return {**{key: value for key, value in record.items() if key != "next"}, **following}
     record.pop("next", None)
@@ -230,7 +237,8 @@ def _plan_absent(what: str, found: Found) -> Plan:
         return Plan(what)
     if found.users:
         raise BaleineError(
-            f"{what}: it cannot be removed, containers use it: {', '.join(found.users)}", "Remove these containers first"
+            f"{what}: it cannot be removed, containers use it: {', '.join(found.users)}",
+            "Remove these containers first",
         )
     if found.open:
         raise BaleineError(f"{what}: it is being edited by hand", "End that with 'baleine image umount' first")
@@ -270,156 +278,12 @@ def edit_path(name: str, record: Mapping[str, str]) -> str:
     return f"{record.get('chemin') or DIRECTORY}/.{name}.edit"
 
 
-def ensure(run: Runner, wanted_all: Sequence[Wanted], check: bool = False) -> list[Outcome]:
-    """Bring images to what is wanted, or only say what that would take (``check``).
-
-    :raises BaleineError: see :func:`plan`; or with the step that failed.
-    """
-    if check:
-        return [Outcome(plan(wanted, find(run, wanted), check=True)) for wanted in wanted_all]
-    locks = [("image", wanted.name, False) for wanted in wanted_all]
-    locks += [("image", w.recipe.from_image, True) for w in wanted_all if w.recipe and w.recipe.from_image]
-    with manifest.lock(locks):
-        plans = [(wanted, plan(wanted, find(run, wanted))) for wanted in wanted_all]
-        outcomes = []
-        for wanted, decided in plans:
-            apply(
-                decided,
-                {
-                    "build": lambda action, w=wanted, p=decided: _build(run, w, p),
-                    "remove": lambda action, w=wanted: _remove(w.name),
-                },
-            )
-            outcomes.append(Outcome(decided, facts(wanted.name)))
-    return outcomes
-
-
-def _build(run: Runner, wanted: Wanted, decided: Plan) -> None:
-    assert wanted.recipe is not None
-    what, directory = f"image {wanted.name}", wanted.directory
-    old = _settled(wanted.name)
-    source = None
-    if wanted.recipe.from_image:
-        source = image_path(wanted.recipe.from_image, manifest.read("image", wanted.recipe.from_image) or {})
-    os.makedirs(directory, mode=0o700, exist_ok=True)
-    target = f"{directory}/{wanted.name}"
-    if old is None and os.path.exists(target) and manifest.read("image", wanted.name) is None:
-        raise BaleineError(f"{what}: there is a file {target} that Baleine did not make", "Move it away")
-    if old is None:
-        begun = {"nom_image": wanted.name, "taille": "", "chemin": directory, "state": "creating"}
-        manifest.write("image", wanted.name, begun)
-    part = part_path(wanted.name, directory)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(part)
-    try:
-        build.build(run, wanted.recipe, part, source, what)
-        _put(wanted.name, old, part, target, {"recipe": manifest.to_json({**decided.after})})
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(part)
-        if old is None:
-            manifest.remove("image", wanted.name)
-        raise
-    if old is not None and image_path(wanted.name, old) != target:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(image_path(wanted.name, old))
-
-
-def _put(name: str, old: Optional[manifest.Record], part: str, target: str, keys: Mapping[str, str]) -> None:
-    """Give a finished file its name, and say so in the manifest before and after: a crash leaves old or new."""
-    with open(part, "rb") as stream:
-        os.fsync(stream.fileno())
-    size = os.path.getsize(part)
-    following = {
-        "taille": str(size >> 20),
-        "chemin": os.path.dirname(target),
-        "state": "present",
-        "size": str(size),
-        "digest": disk.digest(part),
-        "fingerprint": disk.fingerprint(part),
-        "created": utc_now(),
-        **keys,
-    }
-    if old is not None:
-        manifest.write("image", name, {**old, "next": manifest.to_json(following)})
-    os.rename(part, target)
-    manifest.sync_directory(os.path.dirname(target))
-    kept = {} if "recipe" in keys else dict(old or {})
-    manifest.write("image", name, {**kept, "nom_image": name, **following})
-
-
-def _remove(name: str) -> None:
-    record = manifest.read("image", name) or {}
-    for path in (image_path(name, record), part_path(name, record.get("chemin") or DIRECTORY)):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-    manifest.remove("image", name)
-
-
-def mount(run: Runner, name: str) -> str:
-    """Mount a copy of an image for editing by hand; the image itself stays as it is until :func:`umount`.
-
-    :returns: the directory of its tree.
-    :raises BaleineError: when there is none, or it is already being edited.
-    """
-    what, tree = f"image {name}", f"{EDITED}/{name}"
-    with manifest.lock([("image", units.check_name(name, "image"), False)]):
-        record = _settled(name)
-        if record is None:
-            raise BaleineError(f"{what}: there is none", "See 'baleine image list'")
-        if rootfs.is_mounted(tree):
-            raise BaleineError(f"{what}: it is already mounted at {tree}", "Edit it there, then 'baleine image umount'")
-        copy = edit_path(name, record)
-        if not os.path.exists(copy):  # else the edit goes on that a reboot interrupted
-            part = copy + ".part"
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(part)
-            disk.copy(image_path(name, record), part)
-            os.rename(part, copy)
-        else:
-            disk.repair(run, copy)
-        disk.mount(copy, tree)
-    return tree
-
-
-def umount(run: Runner, name: str) -> None:
-    """End the editing of an image: check what was written and put it in the image's place.
-
-    :raises BaleineError: when it is not being edited, is still in use, or is no sound filesystem any more.
-    """
-    what, tree = f"image {name}", f"{EDITED}/{name}"
-    with manifest.lock([("image", units.check_name(name, "image"), False)]):
-        record = _settled(name)
-        copy = edit_path(name, record or {})
-        if record is None or not os.path.exists(copy):
-            raise BaleineError(f"{what}: it is not being edited", "Begin with 'baleine image mount'")
-        if rootfs.is_mounted(tree):
-            try:
-                rootfs.unmount(tree)
-            except OSError as error:
-                raise BaleineError(
-                    f"{what}: {tree}: {error.strerror}", "A program or a shell still works in it: end it"
-                ) from None
-        for folder in (tree, EDITED):
-            with contextlib.suppress(OSError):
-                os.rmdir(folder)
-        if not build.wait_free(copy):
-            raise BaleineError(f"{what}: its copy is still held by {', '.join(disk.holders(copy))}", "End what uses it")
-        disk.repair(run, copy)
-        disk.check_ext4(run, copy)
-        changed = "digest" not in record or disk.digest(copy) != record["digest"]
-        if not changed:
-            os.unlink(copy)
-            return
-        _put(name, record, copy, image_path(name, record), {"edited": "yes"})
-
-
 def facts(name: str) -> dict[str, Any]:
     """Return what is true of an image now; empty where there is none."""
-    record = _settled(name)
+    record = current(name)
     if record is None:
         return {}
-    path = image_path(name, record)
+    path = path_of(name, record)
     there = os.path.exists(path)
     return {
         "name": name,

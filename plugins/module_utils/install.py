@@ -7,7 +7,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from typing import Mapping, Optional
+from collections.abc import Mapping
+from typing import Optional
 
 from . import manifest
 from .errors import BaleineError
@@ -59,7 +60,10 @@ def plan(goal: Mapping[str, str], found: Mapping[str, str]) -> Plan:
     """Compare and decide. Pure."""
     surplus = sorted(path for path in found if path not in goal)
     missing = sorted(path for path, text in goal.items() if found.get(path) != text)
-    actions = [Action("write", WHAT, f"{path} {'differs' if path in found else 'is missing'}", {"path": path}) for path in missing]
+    actions = [
+        Action("write", WHAT, f"{path} {'differs' if path in found else 'is missing'}", {"path": path})
+        for path in missing
+    ]
     actions += [Action("delete", WHAT, f"{path} is not wanted", {"path": path}) for path in surplus]
     return Plan(WHAT, tuple(actions), {"files": sorted(found)}, {"files": sorted(goal)})
 

@@ -10,8 +10,9 @@ import os
 import shutil
 import signal
 import stat
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any, Optional
 
 from . import cgroup, disk, netlink, network, oci, pid1, rootfs, runtime
 from .errors import BaleineError
@@ -19,11 +20,11 @@ from .process import (
     ENVIRONMENT,
     Runner,
     find_program,
+    handles_signal,
     in_child,
     need_program,
     open_process,
     start_ticks,
-    handles_signal,
     wait_ended,
     wait_until,
 )
@@ -235,8 +236,10 @@ def find_identity(root: str, user: str, what: str) -> oci.Identity:
         if found is None and not group.isdigit():
             raise BaleineError(f"{what}: its /etc/group has no group {group}", "Use a name it has, or a number")
         gid = int(found[2]) if found and found[2].isdigit() else int(group)
-    extra = () if group or entry is None else tuple(
-        int(g[2]) for g in groups if len(g) >= 4 and g[2].isdigit() and entry[0] in g[3].split(",")
+    extra = (
+        ()
+        if group or entry is None
+        else tuple(int(g[2]) for g in groups if len(g) >= 4 and g[2].isdigit() and entry[0] in g[3].split(","))
     )
     if not all(0 <= number < rootfs.IDS_PER_CONTAINER for number in (uid, gid, *extra)):
         raise BaleineError(f"{what}: user {user}: ids inside a container are below {rootfs.IDS_PER_CONTAINER}")

@@ -7,90 +7,19 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import Any, Mapping, Optional, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
-from . import cgroup, container, disk, launch, manifest, netlink, network, oci, runtime
+from . import container, disk, image, launch, manifest, netlink, network, oci, runtime
 from .container import Found, Wanted
-from .description import Description, from_record, ip_of, to_record
+from .description import Description, to_record
 from .errors import BaleineError
 from .plan import Action, Outcome, Plan, apply
-from .process import Runner, boot_id, running_seconds
-from .rootfs import IDS_PER_CONTAINER
+from .process import Runner, boot_id
+from .survey import DISKS, disk_of, facts, find, free_ids, surroundings
 
-DISKS = f"{manifest.LIBRARY}/containers"
-FIRST_ID = 0x70000000
-LAST_ID = 0x7FFF0000
 #: How long a program gets to end after SIGTERM, as with both leading engines.
 GRACE_SECONDS = 10.0
-
-
-def disk_of(name: str) -> str:
-    """Return the path of a container's own disk."""
-    return f"{DISKS}/{name}"
-
-
-def find(run: Runner, wanted: Wanted, full: bool = True) -> Found:
-    """Return what is recorded of a container and what is really there.
-
-    :param full: also ask the kernel for links, addresses and limits; without it only for life and left-overs.
-    """
-    record = manifest.read("container", wanted.name)
-    description, interfaces = from_record(wanted.name, record) if record else (None, ())
-    alive = record is not None and container.is_alive(record)
-    image = wanted.description.image if wanted.description else (record or {}).get("nom_image", "")
-    runtime_name = (record or {}).get("runtime", "")
-    shown: dict[str, Any] = {}
-    if full:
-        shown = _surroundings(wanted.name)
-        shown["image_digest"] = _image_digest(image)
-        if alive and record is not None:
-            shown["host_links"] = netlink.links(run)
-            shown["inside"] = network.found_inside(run, int(record["pid"]))
-            shown["limits"] = cgroup.current_limits(wanted.name)
-    return Found(
-        record=record,
-        description=description,
-        interfaces=interfaces,
-        alive=alive,
-        disk=os.path.exists(disk_of(wanted.name)),
-        leftovers=() if alive else tuple(launch.leftovers(wanted.name, runtime_name)),
-        **shown,
-    )
-
-
-def _image_digest(name: str) -> Optional[str]:
-    record = manifest.read("image", name) if name else None
-    if record is None or record.get("state") == "creating" or not os.path.exists(image_path(name, record)):
-        return None
-    return record.get("digest", "")
-
-
-def image_path(name: str, record: Mapping[str, str]) -> str:
-    """Return where an image's file is."""
-    return f"{record.get('chemin') or manifest.LIBRARY + '/images'}/{name}"
-
-
-def _surroundings(name: str) -> dict[str, Any]:
-    """Return what the other resources have: bridges, addresses in use, interface names."""
-    bridges, mtus, used = {}, {}, {}
-    for bridge in manifest.names("bridge"):
-        with contextlib.suppress(BaleineError):
-            record = manifest.read("bridge", bridge) or {}
-            bridges[bridge] = tuple(manifest.split(record.get("address", "")))
-            mtus[bridge] = int(record.get("mtu") or 1500)
-            used[bridge] = {ip_of(address): f"the bridge {bridge} itself" for address in bridges[bridge]}
-    taken: list[str] = []
-    for other in manifest.names("container"):
-        with contextlib.suppress(BaleineError):  # a torn manifest is that container's trouble
-            record = manifest.read("container", other) or {}
-            if other != name:
-                taken += manifest.split(record.get("interface", ""))
-            for bridge, addresses in zip(
-                manifest.split(record.get("nom_bridge", "")), manifest.split(record.get("address", ""))
-            ):
-                for address in addresses.split("+") if addresses else []:
-                    used.setdefault(bridge, {})[ip_of(address)] = f"container {other}"
-    return {"bridges": bridges, "mtus": mtus, "used": used, "taken": tuple(taken)}
 
 
 def ensure(
@@ -156,7 +85,12 @@ class _Keeper:
             self.remove if created else None,
         )
         recorded = self.record.get("wanted_state")
-        if decided.actions and self.wanted.state in ("started", "stopped") and recorded != self.wanted.state and self.record:
+        if (
+            decided.actions
+            and self.wanted.state in ("started", "stopped")
+            and recorded != self.wanted.state
+            and self.record
+        ):
             self.save(wanted_state=self.wanted.state)
 
     def save(self, **changes: str) -> None:
@@ -173,7 +107,7 @@ class _Keeper:
         """Copy the image; the manifest comes first, the disk appears under its name when it is whole."""
         description: Description = action.data["description"]
         with manifest.registry():
-            taken = _surroundings(self.name)["taken"]
+            taken = surroundings(self.name)["taken"]
             interfaces = network.interfaces_for(self.name, description.networks, self.interfaces, taken)
             first_id = self.record.get("first_id") or str(free_ids(self.name))
             self.describe(description, interfaces)
@@ -181,19 +115,19 @@ class _Keeper:
                 state="creating",
                 wanted_state="started" if self.wanted.state == "started" else "stopped",
                 first_id=first_id,
-                created=utc_now(),
+                created=manifest.utc_now(),
             )
         self.copy_image(description.image, disk_of(self.name))
         self.save(state="stopped")
 
-    def copy_image(self, image: str, target: str) -> None:
+    def copy_image(self, source: str, target: str) -> None:
         """Copy an image to a disk: under a temporary name, then renamed."""
-        record = manifest.read("image", image) or {}
+        record = image.current(source) or {}
         os.makedirs(DISKS, mode=0o700, exist_ok=True)
         temporary = f"{DISKS}/.{os.path.basename(target)}.part"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
-        copied = disk.copy(image_path(image, record), temporary)
+        copied = disk.copy(image.path_of(source, record), temporary)
         os.rename(temporary, target)
         manifest.sync_directory(DISKS)
         self.record.update(image_digest=record.get("digest", ""), copy=copied.method)
@@ -222,7 +156,7 @@ class _Keeper:
                     limits=description.limits,
                     volumes=description.volumes,
                     interfaces=self.interfaces,
-                    mtus=self.found.mtus or _surroundings(self.name)["mtus"],
+                    mtus=self.found.mtus or surroundings(self.name)["mtus"],
                 ),
             )
         except BaseException:
@@ -265,7 +199,12 @@ class _Keeper:
                 f"{self.what}: its disk is still held by {', '.join(disk.holders(disk_of(self.name)))}",
                 "Something still uses the disk: end it, then remove the container again",
             )
-        for path in (disk_of(self.name), f"{DISKS}/.{self.name}.part", f"{DISKS}/.{self.name}.new.part", launch.log_of(self.name)):
+        for path in (
+            disk_of(self.name),
+            f"{DISKS}/.{self.name}.part",
+            f"{DISKS}/.{self.name}.new.part",
+            launch.log_of(self.name),
+        ):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
         if self.description is not None:
@@ -279,7 +218,10 @@ class _Keeper:
         """Prepare the new one completely, stop the old, start the new; go back to the old if that fails."""
         new: Description = action.data["description"]
         was_running = container.is_alive(self.record)
-        prepared, aside = f"{DISKS}/.{self.name}.new", f"{disk_of(self.name)}.old-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+        prepared, aside = (
+            f"{DISKS}/.{self.name}.new",
+            f"{disk_of(self.name)}.old-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}",
+        )
         old_record, old_description, old_interfaces = dict(self.record), self.description, self.interfaces
         if action.data["new_disk"]:
             self.copy_image(new.image, prepared)
@@ -297,7 +239,7 @@ class _Keeper:
                 os.rename(prepared, disk_of(self.name))
                 self.record.update(new_disk_keys)
             with manifest.registry():
-                taken = _surroundings(self.name)["taken"]
+                taken = surroundings(self.name)["taken"]
                 self.describe(new, network.interfaces_for(self.name, new.networks, old_interfaces, taken))
                 self.save()
             if action.data["start"] or (was_running and self.wanted.state == "present"):
@@ -334,7 +276,7 @@ class _Keeper:
         pid = int(self.record["pid"])
         if mending.remake:
             self.cut(item.link)
-            mtus = _surroundings(self.name)["mtus"]
+            mtus = surroundings(self.name)["mtus"]
             netlink.batch(self.run, network.link_lines(item, pid, mtus), f"{self.what}: connecting it")
             netlink.batch(self.run, network.inside_lines(item), f"{self.what}: addressing it", pid)
             return
@@ -343,89 +285,7 @@ class _Keeper:
 
     def record_networks(self, action: Action) -> None:
         """Write the networks into the manifest."""
-        from dataclasses import replace
-
         assert self.description is not None
         interfaces: tuple[network.Interface, ...] = action.data["interfaces"]
         self.describe(replace(self.description, networks=tuple(item.network for item in interfaces)), interfaces)
         self.save()
-
-
-def free_ids(name: str) -> int:
-    """Return the first of 65,536 host ids that nobody has: no other container, no line of /etc/subuid or subgid.
-
-    :raises BaleineError: when none is left.
-    """
-    ranges = []
-    for path in ("/etc/subuid", "/etc/subgid"):
-        with contextlib.suppress(OSError), open(path) as stream:
-            for line in stream:
-                parts = line.strip().split(":")
-                if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit():
-                    ranges.append((int(parts[1]), int(parts[1]) + int(parts[2])))
-    for other in manifest.names("container"):
-        with contextlib.suppress(BaleineError):
-            first = (manifest.read("container", other) or {}).get("first_id", "") if other != name else ""
-            if first.isdigit():
-                ranges.append((int(first), int(first) + IDS_PER_CONTAINER))
-    for first in range(FIRST_ID, LAST_ID, IDS_PER_CONTAINER):
-        if not any(start < first + IDS_PER_CONTAINER and first < end for start, end in ranges):
-            return first
-    raise BaleineError(f"container {name}: no range of user ids is left", "Remove containers that are not needed")
-
-
-def utc_now() -> str:
-    """Return the time in UTC, ISO 8601."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def facts(run: Runner, name: str) -> dict[str, Any]:
-    """Return what is true of a container now, as lists and results show it; empty where there is none."""
-    record = manifest.read("container", name)
-    if record is None:
-        return {}
-    found = find(run, Wanted(name), full=False)
-    description = found.description
-    assert description is not None
-    alive = found.alive
-    digest = _image_digest(description.image)
-    return {
-        "name": name,
-        "state": found.state,
-        "wanted_state": record.get("wanted_state", "stopped"),
-        "image": description.image,
-        "image_digest": record.get("image_digest", ""),
-        "image_outdated": bool(digest) and record.get("image_digest", digest) != digest,
-        "pid": int(record["pid"]) if alive else None,
-        "running_seconds": int(running_seconds(int(record["start_ticks"]))) if alive else None,
-        "started": record.get("starting_time") or None,
-        "exit_code": None if alive else _exit_code(name, record),
-        "interfaces": [
-            {
-                "name": item.inside,
-                "link": item.link,
-                "bridge": item.network.bridge,
-                "addresses": list(item.network.addresses),
-                "mac": item.mac,
-            }
-            for item in found.interfaces
-        ],
-        "limits": dict(description.limits),
-        "command": list(description.command),
-        "first_id": int(record["first_id"]) if record.get("first_id", "").isdigit() else None,
-        "runtime": record.get("runtime") or None,
-        "copy": record.get("copy") or None,
-        "disk": disk_of(name),
-        "log": launch.log_of(name),
-    }
-
-
-def _exit_code(name: str, record: Mapping[str, str]) -> Optional[int]:
-    code = launch.exit_code(name)
-    recorded = record.get("exit_code", "")
-    return code if code is not None else int(recorded) if recorded.isdigit() else None
-
-
-def list_all(run: Runner) -> list[dict[str, Any]]:
-    """Return the facts of every container."""
-    return [facts(run, name) for name in manifest.names("container")]

@@ -8,7 +8,9 @@ import contextlib
 import fcntl
 import json
 import os
-from typing import Any, Iterator, Mapping, Optional, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Optional
 
 from .errors import BaleineError
 from .units import check_name
@@ -151,6 +153,11 @@ def remove(kind: str, name: str) -> None:
         sync_directory(f"{MANIFESTS}/{kind}s")
 
 
+def utc_now() -> str:
+    """Return the time in UTC, ISO 8601, as manifests hold it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
 def join(values: Sequence[str]) -> str:
     """Return repeated names, addresses or MACs as a manifest holds them: comma separated."""
     return ",".join(values)
@@ -190,7 +197,7 @@ def lock(wanted: Sequence[tuple[str, str, bool]], wait: bool = True) -> Iterator
     :param wanted: kind, name, and whether others may hold it at the same time (shared).
     :raises BaleineError: when ``wait`` is False and somebody else holds one.
     """
-    held: list[tuple[int, str, bool]] = []
+    held: list[tuple[int, str]] = []
     try:
         strongest: dict[tuple[int, str], bool] = {}
         for kind, name, shared in wanted:
@@ -200,26 +207,30 @@ def lock(wanted: Sequence[tuple[str, str, bool]], wait: bool = True) -> Iterator
             held.append(_take(f"{LOCKS}/{KINDS[order]}.{name}", f"{KINDS[order]} {name}", shared, wait))
         yield
     finally:
-        for descriptor, path, shared in reversed(held):
-            if not shared:  # nobody else holds it: whoever waits notices that the file is gone and makes a new one
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(path)
-            os.close(descriptor)
+        for descriptor, path in reversed(held):
+            _release(descriptor, path)
 
 
 @contextlib.contextmanager
 def registry() -> Iterator[None]:
     """Hold the one lock for what is given out once: interface names and id ranges. Only to choose and record them."""
-    descriptor, path, _shared = _take(f"{LOCKS}/.registry", "the registry", False, True)
+    descriptor, path = _take(f"{LOCKS}/.registry", "the registry", False, True)
     try:
         yield
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        _release(descriptor, path)
+
+
+def _release(descriptor: int, path: str) -> None:
+    """Let go of a lock; its last holder takes the file away, and who waits for it notices and makes a new one."""
+    with contextlib.suppress(OSError):  # others share it
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_ino == os.stat(path).st_ino:
             os.unlink(path)
-        os.close(descriptor)
+    os.close(descriptor)
 
 
-def _take(path: str, what: str, shared: bool, wait: bool) -> tuple[int, str, bool]:
+def _take(path: str, what: str, shared: bool, wait: bool) -> tuple[int, str]:
     os.makedirs(LOCKS, mode=0o700, exist_ok=True)
     mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
     while True:
@@ -227,7 +238,7 @@ def _take(path: str, what: str, shared: bool, wait: bool) -> tuple[int, str, boo
         try:
             fcntl.flock(descriptor, mode)
             if os.fstat(descriptor).st_ino == os.stat(path).st_ino:
-                return descriptor, path, shared
+                return descriptor, path
         except FileNotFoundError:
             pass  # removed by its last holder while we waited
         except BlockingIOError:

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import ipaddress
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any, Optional
 
 from . import netlink, units
 from .errors import BaleineError
@@ -65,7 +67,8 @@ def parse_network(request: Mapping[str, Any], what: str) -> Network:
     for via in [*([network.gateway] if network.gateway else []), *(via for _destination, via in routes)]:
         if not any(ipaddress.ip_address(via) in subnet for subnet in reachable):
             raise BaleineError(
-                f"{where}: the gateway {via} is in no network of this interface", "Give the interface an address beside it"
+                f"{where}: the gateway {via} is in no network of this interface",
+                "Give the interface an address beside it",
             )
     return network
 
@@ -76,8 +79,6 @@ def machine_id() -> str:
         with open(MACHINE_ID) as stream:
             return stream.read().strip()
     except OSError:
-        import os
-
         return os.uname().nodename
 
 
@@ -100,15 +101,14 @@ def check_overlap(what: str, addresses: Sequence[str], routes: Sequence[Mapping[
             if routed.version != wanted.version or routed.prefixlen == 0 or routed.is_link_local:
                 continue
             if routed.overlaps(wanted):
+                met = f"{destination} dev {route.get('dev', '?')}"
                 raise BaleineError(
-                    f"{what}: the network {wanted} meets the route {destination} dev {route.get('dev', '?')} of this host",
+                    f"{what}: the network {wanted} meets the route {met} of this host",
                     "Choose a range that this host does not route yet",
                 )
 
 
-def check_member(
-    what: str, network: Network, bridge_addresses: Sequence[str], used: Mapping[str, str]
-) -> None:
+def check_member(what: str, network: Network, bridge_addresses: Sequence[str], used: Mapping[str, str]) -> None:
     """Refuse addresses that do not belong on a bridge, or that somebody has.
 
     :param bridge_addresses: the bridge's, in CIDR form; a bridge without one takes any.
@@ -133,7 +133,9 @@ def check_member(
             )
 
 
-def interfaces_for(name: str, networks: Sequence[Network], recorded: Sequence[Interface], taken: Sequence[str]) -> tuple[Interface, ...]:
+def interfaces_for(
+    name: str, networks: Sequence[Network], recorded: Sequence[Interface], taken: Sequence[str]
+) -> tuple[Interface, ...]:
     """Return the interfaces for wanted networks; names and MACs given at creation are kept.
 
     :param taken: interface names that other containers have recorded.
@@ -172,7 +174,8 @@ def link_lines(item: Interface, pid: int, mtus: Mapping[str, int]) -> list[str]:
     """The host's part of one interface."""
     mtu = item.network.mtu or mtus.get(item.network.bridge, 1500)
     return [
-        f"link add name {item.link} mtu {mtu} type veth peer name {item.inside} mtu {mtu} address {item.mac} netns {pid}",
+        f"link add name {item.link} mtu {mtu} type veth"
+        f" peer name {item.inside} mtu {mtu} address {item.mac} netns {pid}",
         f"link set dev {item.link} master {item.network.bridge} up",
     ]
 
@@ -181,7 +184,9 @@ def inside_lines(item: Interface) -> list[str]:
     """The container's part of one interface."""
     lines = [_address_line("add", address, item.inside) for address in item.network.addresses]
     lines.append(f"link set dev {item.inside} up")
-    return lines + [f"route replace {to} via {via} dev {item.inside}" for to, via in sorted(wanted_routes(item.network))]
+    return lines + [
+        f"route replace {to} via {via} dev {item.inside}" for to, via in sorted(wanted_routes(item.network))
+    ]
 
 
 def _address_line(verb: str, address: str, link: str) -> str:
@@ -197,7 +202,7 @@ def wanted_routes(network: Network) -> set[tuple[str, str]]:
 
 def found_inside(run: Runner, pid: int) -> dict[str, dict[str, Any]]:
     """Return what the kernel shows inside a container: MAC, MTU, addresses and routes with a gateway, by link."""
-    found = {
+    found: dict[str, dict[str, Any]] = {
         name: {
             "mac": link.get("address"),
             "mtu": link.get("mtu"),
@@ -214,7 +219,7 @@ def found_inside(run: Runner, pid: int) -> dict[str, dict[str, Any]]:
     return found
 
 
-def mend(item: Interface, host: Optional[Mapping[str, Any]], inside: Optional[Mapping[str, Any]], mtu: int) -> "Mending":
+def mend(item: Interface, host: Optional[Mapping[str, Any]], inside: Optional[Mapping[str, Any]], mtu: int) -> Mending:
     """Compare one interface with what the kernel shows of it. Pure.
 
     :param host: the host's end, or None where it is gone.

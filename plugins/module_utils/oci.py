@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Mapping, Optional
+from typing import Any, Optional
 
 from . import pid1
 from .rootfs import IDS_PER_CONTAINER
@@ -98,7 +99,9 @@ def process(
     }
 
 
-def resources(memory: Optional[int], cpus: Optional[float], cpuset: Optional[str], pids: Optional[int]) -> dict[str, Any]:
+def resources(
+    memory: Optional[int], cpus: Optional[float], cpuset: Optional[str], pids: Optional[int]
+) -> dict[str, Any]:
     """Return the limits part; a limit that is not given is written as "none", so that an update takes it away."""
     return {
         # swap is memory and swap together here: equal means that no swap is left

@@ -8,8 +8,9 @@ from a plan to a change. Check mode is the same path without ``apply``.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Callable, Iterable, Mapping, Optional
+from typing import Any, Callable, Optional
 
 from .errors import BaleineError
 

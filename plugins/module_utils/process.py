@@ -10,8 +10,9 @@ import os
 import select
 import signal
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, Mapping, NoReturn, Optional, Protocol, Sequence
+from typing import Any, Callable, NoReturn, Optional, Protocol
 
 from .errors import BaleineError
 

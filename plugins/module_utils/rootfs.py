@@ -71,9 +71,7 @@ def enter_namespace(path: str) -> None:
 
 def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -> None:
     """mount(2)."""
-    _checked(
-        _libc.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode()), target
-    )
+    _checked(_libc.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode()), target)
 
 
 def unmount(target: str, flags: int = 0) -> None:

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
 
 from . import cgroup
 from .errors import BaleineError
@@ -32,7 +33,9 @@ def choose() -> tuple[str, str]:
             f"runtime: crun refuses this host's hybrid cgroup layout ({left} on v2)",
             "Install the package runc, or mount that controller on v1",
         )
-    raise BaleineError("runtime: neither crun nor runc is on this host", "Install the package crun, or run the host role")
+    raise BaleineError(
+        "runtime: neither crun nor runc is on this host", "Install the package crun, or run the host role"
+    )
 
 
 def wanted_package() -> str:
@@ -47,10 +50,8 @@ def argv(runtime: str, *words: str) -> list[str]:
 
 def create_argv(runtime: str, name: str, bundle: str) -> list[str]:
     """Return the command that prepares a container; its words go to a log of its own, not the container's."""
-    log = f"{bundle}/runtime.log"
-    return [find_program(runtime) or runtime, "--root", f"{STATE}/{runtime}", "--log", log, "--log-format", "json"] + [
-        "create", "--bundle", bundle, "--pid-file", f"{bundle}/pid", name
-    ]  # fmt: skip
+    log = ["--log", f"{bundle}/runtime.log", "--log-format", "json"]
+    return argv(runtime, *log, "create", "--bundle", bundle, "--pid-file", f"{bundle}/pid", name)
 
 
 def last_words(bundle: str) -> str:

@@ -8,7 +8,8 @@ import hashlib
 import ipaddress
 import re
 import shlex
-from typing import Optional, Sequence, Union
+from collections.abc import Sequence
+from typing import Optional, Union
 
 from .errors import BaleineError
 
@@ -82,7 +83,9 @@ def parse_address(text: str, what: str) -> str:
     :raises BaleineError: when it is no address in CIDR form, or not one a host can have.
     """
     if "/" not in text:
-        raise BaleineError(f"{what}: the address {_shorten(text)} has no prefix", "Write it in CIDR form: 192.168.42.2/24")
+        raise BaleineError(
+            f"{what}: the address {_shorten(text)} has no prefix", "Write it in CIDR form: 192.168.42.2/24"
+        )
     try:
         address = ipaddress.ip_interface(text.strip())
     except ValueError as error:

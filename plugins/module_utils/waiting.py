@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import http.client
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Mapping, Optional
+from typing import Any, Optional
 
 from . import container, hazards, launch, manifest, units
 from .description import from_record, ip_of
@@ -66,7 +67,11 @@ def wait(run: Runner, name: str, condition: Condition) -> None:
 
     if wait_until(holds, condition.seconds, interval=0.1):
         return
-    asked = f"http {condition.path} on port {condition.port}" if condition.path else f"command {' '.join(condition.command)}"
+    asked = (
+        f"http {condition.path} on port {condition.port}"
+        if condition.path
+        else f"command {' '.join(condition.command)}"
+    )
     causes = [f"{entry['what']}: {entry['why']}. {entry['hint']}" for entry in hazards.forwarding(run)]
     hint = "; ".join(causes) or f"Look at {launch.log_of(name)} and at the program's own log"
     raise BaleineError(f"{what}: {asked} did not answer in {condition.seconds:g} s; last error: {last[0]}", hint)

@@ -41,12 +41,14 @@ options:
     default: 1500
   stp:
     description:
-      - Whether to look for loops with the spanning tree protocol. It makes a new port wait 15 seconds twice before it forwards.
+      - Whether to look for loops with the spanning tree protocol. It makes a new port wait 15 seconds twice before it
+        forwards.
     type: bool
     default: false
   mac:
     description:
-      - The MAC address. The default is made from the machine and the name, and stays the same whatever ports come and go.
+      - The MAC address. The default is made from the machine and the name, and stays the same whatever ports come and
+        go.
     type: str
   ports:
     description:

@@ -10,7 +10,8 @@ module: baleine_command
 short_description: Install the command line of Baleine on a host, or remove it
 version_added: 0.1.0
 description:
-  - Copies the core of this collection and the command line that stands on it to C(/usr/local/lib/baleine), and C(baleine) to C(/usr/local/bin).
+  - Copies the core of this collection and the command line that stands on it to C(/usr/local/lib/baleine), and
+    C(baleine) to C(/usr/local/bin).
   - Replacing or removing it does not touch containers that run.
   - There is an action plugin of the same name, which brings the files from the controller.
 extends_documentation_fragment:

@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - A container runs on a disk of its own, a copy of its image made when it is created and kept until it is removed.
   - It has its own PID, mount, network, UTS, IPC, cgroup and user namespaces. Nothing of Baleine runs beside it.
-  - A task that names O(image) is the whole truth about the container. An option left out means its default, a list or dictionary is exact.
+  - A task that names O(image) is the whole truth about the container. An option left out means its default, a list or
+    dictionary is exact.
   - A task without O(image) only touches the state of a container that exists, and looks at nothing else.
   - Limits and networks change in place. What cannot is refused, unless O(recreate) allows it.
 extends_documentation_fragment:
@@ -43,12 +44,14 @@ options:
     type: str
   command:
     description:
-      - The program and its arguments, as a list, or as one string that is split like shell words. It is never given to a shell.
+      - The program and its arguments, as a list, or as one string that is split like shell words. It is never given
+        to a shell.
       - Required with O(image).
     type: raw
   networks:
     description:
-      - The interfaces C(eth0), C(eth1), … in this order. None means that the container has no network but its own loopback.
+      - The interfaces C(eth0), C(eth1), … in this order. None means that the container has no network but its own
+        loopback.
     type: list
     elements: dict
     suboptions:
@@ -57,7 +60,8 @@ options:
         type: str
         required: true
       addresses:
-        description: Addresses, IPv4 and IPv6, in CIDR form. They must belong to a network of the bridge, where the bridge has one.
+        description: Addresses, IPv4 and IPv6, in CIDR form. They must belong to a network of the bridge, where the
+          bridge has one.
         type: list
         elements: str
         default: []
@@ -90,7 +94,8 @@ options:
     type: str
   env:
     description:
-      - The environment of the program, beside C(PATH), C(HOME) and C(container). Values are kept in the manifest; give no secret.
+      - The environment of the program, beside C(PATH), C(HOME) and C(container). Values are kept in the manifest;
+        give no secret.
     type: dict
   workdir:
     description:
@@ -98,7 +103,8 @@ options:
     type: str
   user:
     description:
-      - Who the program runs as inside, a name or a number, or V(USER:GROUP). The default is root of the container, who is nobody on the host.
+      - Who the program runs as inside, a name or a number, or V(USER:GROUP). The default is root of the container,
+        who is nobody on the host.
     type: str
   limits:
     description:
@@ -120,8 +126,10 @@ options:
   volumes:
     description:
       - Files and directories of the host that are seen inside.
-      - They are bind mounts without a mapping of owners. What belongs to the host's users belongs to C(nobody) (65534) inside, so that the
-        container reads what everybody may read. To let it write, give the source on the host to the container's own ids,
+      - They are bind mounts without a mapping of owners. What belongs to the host's users belongs to C(nobody)
+        (65534) inside, so that the
+        container reads what everybody may read. To let it write, give the source on the host to the container's own
+          ids,
         RV(container.first_id) plus the id inside.
     type: list
     elements: dict
@@ -140,7 +148,8 @@ options:
         default: false
   init:
     description:
-      - Whether a small PID 1 starts the program, passes signals on, reaps orphans, records the exit code and stays until the last process
+      - Whether a small PID 1 starts the program, passes signals on, reaps orphans, records the exit code and stays
+        until the last process
         has ended. The default is V(true).
       - With V(false) the program itself is PID 1, and its exit code is not known.
     type: bool
@@ -153,8 +162,10 @@ options:
     description:
       - What to do when something differs that cannot change in a running container.
       - V(never) fails, changes nothing, and says what differs.
-      - V(on_change) restarts the container as described. Its disk is kept when O(command), O(env), O(user), O(workdir), O(hostname), O(init) or
-        O(volumes) differ. It gets a new disk when O(image) differs or was rebuilt; the old one is kept as C(NAME.old-TIME).
+      - V(on_change) restarts the container as described. Its disk is kept when O(command), O(env), O(user),
+        O(workdir), O(hostname), O(init) or
+        O(volumes) differ. It gets a new disk when O(image) differs or was rebuilt; the old one is kept as
+          C(NAME.old-TIME).
         If the new one does not start, the old one is started again.
       - V(always) does it even when nothing differs, keeping the disk. This is not idempotent.
     type: str
@@ -166,7 +177,8 @@ options:
     type: dict
     suboptions:
       http:
-        description: A path that must answer with a status below 400, asked from the host at the container's first address.
+        description: A path that must answer with a status below 400, asked from the host at the container's first
+          address.
         type: str
       port:
         description: The port for O(wait.http).

@@ -29,7 +29,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 cgroup:
-  description: The layout of cgroups. V(unified) is v2, V(legacy) is v1, V(hybrid) is v1 beside a v2 that still has controllers.
+  description: The layout of cgroups. V(unified) is v2, V(legacy) is v1, V(hybrid) is v1 beside a v2 that still has
+    controllers.
   returned: success
   type: str
 runtime:

@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - An image is one file that holds one ext4 filesystem. Containers are started from copies of it.
   - A Debian tree is made with C(mmdebstrap), or a copy of another image is the start.
-  - Until an image is complete it is not visible; an interrupted build leaves nothing that a later task would take for an image.
+  - Until an image is complete it is not visible; an interrupted build leaves nothing that a later task would take for
+    an image.
 extends_documentation_fragment:
   - lab.baleine.attributes
 options:
@@ -30,7 +31,8 @@ options:
     default: present
   size:
     description:
-      - The apparent size of the filesystem, such as V(10G) or V(512M). A bare number is MiB. Files are sparse, what is not used costs nothing.
+      - The apparent size of the filesystem, such as V(10G) or V(512M). A bare number is MiB. Files are sparse, what
+        is not used costs nothing.
       - The default is V(10G), or the size of O(from_image).
     type: str
   suite:
@@ -79,7 +81,8 @@ options:
         default: "0644"
   commands:
     description:
-      - Commands to run in the tree, each by its own C(/bin/sh -c). They see the tree, a minimal C(/dev), C(/proc), and the network of the host.
+      - Commands to run in the tree, each by its own C(/bin/sh -c). They see the tree, a minimal C(/dev), C(/proc),
+        and the network of the host.
       - They are kept in the manifest; give no secret to them.
     type: list
     elements: str
@@ -181,7 +184,7 @@ drift:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import image, task
+from ..module_utils import image, image_store, task
 
 
 def main() -> None:
@@ -212,7 +215,7 @@ def main() -> None:
     )
     task.perform(
         module,
-        lambda run, params, check: task.result_of(image.ensure(run, [image.request(params)], check), "image"),
+        lambda run, params, check: task.result_of(image_store.ensure(run, [image.request(params)], check), "image"),
     )
 
 

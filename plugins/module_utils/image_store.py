@@ -1,0 +1,163 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Images: how a plan is carried out, and how one is edited by hand. Every change of an image passes here."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from typing import Optional
+
+from . import build, disk, manifest, rootfs, units
+from .errors import BaleineError
+from .image import DIRECTORY, Wanted, current, edit_path, facts, find, part_path, path_of, plan
+from .plan import Action, Outcome, Plan, apply
+from .process import Runner
+
+EDITED = "/mnt/baleine-images"
+
+
+def ensure(run: Runner, wanted_all: Sequence[Wanted], check: bool = False) -> list[Outcome]:
+    """Bring images to what is wanted, or only say what that would take (``check``).
+
+    :raises BaleineError: see :func:`plan`; or with the step that failed.
+    """
+    if check:
+        return [Outcome(plan(wanted, find(run, wanted), check=True)) for wanted in wanted_all]
+    locks = [("image", wanted.name, False) for wanted in wanted_all]
+    locks += [("image", w.recipe.from_image, True) for w in wanted_all if w.recipe and w.recipe.from_image]
+    with manifest.lock(locks):
+        plans = [(wanted, plan(wanted, find(run, wanted))) for wanted in wanted_all]
+        outcomes = []
+        for wanted, decided in plans:
+            apply(
+                decided,
+                {
+                    "build": functools.partial(_build, run, wanted, decided),
+                    "remove": functools.partial(_remove, wanted.name),
+                },
+            )
+            outcomes.append(Outcome(decided, facts(wanted.name)))
+    return outcomes
+
+
+def _build(run: Runner, wanted: Wanted, decided: Plan, _action: Action) -> None:
+    assert wanted.recipe is not None
+    what, directory = f"image {wanted.name}", wanted.directory
+    old = current(wanted.name)
+    source = None
+    if wanted.recipe.from_image:
+        source = path_of(wanted.recipe.from_image, current(wanted.recipe.from_image) or {})
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    target = f"{directory}/{wanted.name}"
+    if old is None and os.path.exists(target) and manifest.read("image", wanted.name) is None:
+        raise BaleineError(f"{what}: there is a file {target} that Baleine did not make", "Move it away")
+    if old is None:
+        begun = {"nom_image": wanted.name, "taille": "", "chemin": directory, "state": "creating"}
+        manifest.write("image", wanted.name, begun)
+    part = part_path(wanted.name, directory)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(part)
+    try:
+        build.build(run, wanted.recipe, part, source, what)
+        _put(wanted.name, old, part, target, {"recipe": manifest.to_json({**decided.after})})
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)
+        if old is None:
+            manifest.remove("image", wanted.name)
+        raise
+    if old is not None and path_of(wanted.name, old) != target:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path_of(wanted.name, old))
+
+
+def _put(name: str, old: Optional[manifest.Record], part: str, target: str, keys: Mapping[str, str]) -> None:
+    """Give a finished file its name, and say so in the manifest before and after: a crash leaves old or new."""
+    with open(part, "rb") as stream:
+        os.fsync(stream.fileno())
+    size = os.path.getsize(part)
+    following = {
+        "taille": str(size >> 20),
+        "chemin": os.path.dirname(target),
+        "state": "present",
+        "size": str(size),
+        "digest": disk.digest(part),
+        "fingerprint": disk.fingerprint(part),
+        "created": manifest.utc_now(),
+        **keys,
+    }
+    if old is not None:
+        manifest.write("image", name, {**old, "next": manifest.to_json(following)})
+    os.rename(part, target)
+    manifest.sync_directory(os.path.dirname(target))
+    kept = {} if "recipe" in keys else dict(old or {})
+    manifest.write("image", name, {**kept, "nom_image": name, **following})
+
+
+def _remove(name: str, _action: Action) -> None:
+    record = manifest.read("image", name) or {}
+    for path in (path_of(name, record), part_path(name, record.get("chemin") or DIRECTORY)):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    manifest.remove("image", name)
+
+
+def mount(run: Runner, name: str) -> str:
+    """Mount a copy of an image for editing by hand; the image itself stays as it is until :func:`umount`.
+
+    :returns: the directory of its tree.
+    :raises BaleineError: when there is none, or it is already being edited.
+    """
+    what, tree = f"image {name}", f"{EDITED}/{name}"
+    with manifest.lock([("image", units.check_name(name, "image"), False)]):
+        record = current(name)
+        if record is None:
+            raise BaleineError(f"{what}: there is none", "See 'baleine image list'")
+        if rootfs.is_mounted(tree):
+            raise BaleineError(f"{what}: it is already mounted at {tree}", "Edit it there, then 'baleine image umount'")
+        copy = edit_path(name, record)
+        if not os.path.exists(copy):  # else the edit goes on that a reboot interrupted
+            part = copy + ".part"
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(part)
+            disk.copy(path_of(name, record), part)
+            os.rename(part, copy)
+        else:
+            disk.repair(run, copy)
+        disk.mount(copy, tree)
+    return tree
+
+
+def umount(run: Runner, name: str) -> None:
+    """End the editing of an image: check what was written and put it in the image's place.
+
+    :raises BaleineError: when it is not being edited, is still in use, or is no sound filesystem any more.
+    """
+    what, tree = f"image {name}", f"{EDITED}/{name}"
+    with manifest.lock([("image", units.check_name(name, "image"), False)]):
+        record = current(name)
+        copy = edit_path(name, record or {})
+        if record is None or not os.path.exists(copy):
+            raise BaleineError(f"{what}: it is not being edited", "Begin with 'baleine image mount'")
+        if rootfs.is_mounted(tree):
+            try:
+                rootfs.unmount(tree)
+            except OSError as error:
+                raise BaleineError(
+                    f"{what}: {tree}: {error.strerror}", "A program or a shell still works in it: end it"
+                ) from None
+        for folder in (tree, EDITED):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+        if not build.wait_free(copy):
+            raise BaleineError(f"{what}: its copy is still held by {', '.join(disk.holders(copy))}", "End what uses it")
+        disk.repair(run, copy)
+        disk.check_ext4(run, copy)
+        changed = "digest" not in record or disk.digest(copy) != record["digest"]
+        if not changed:
+            os.unlink(copy)
+            return
+        _put(name, record, copy, path_of(name, record), {"edited": "yes"})

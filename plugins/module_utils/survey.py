@@ -1,0 +1,160 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Containers: what is found of them on a host, and what lists and results show. Nothing here changes anything."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from . import cgroup, container, image, launch, manifest, netlink, network
+from .container import Found, Wanted
+from .description import from_record, ip_of
+from .errors import BaleineError
+from .process import Runner, running_seconds
+from .rootfs import IDS_PER_CONTAINER
+
+DISKS = f"{manifest.LIBRARY}/containers"
+FIRST_ID = 0x70000000
+LAST_ID = 0x7FFF0000
+
+
+def disk_of(name: str) -> str:
+    """Return the path of a container's own disk."""
+    return f"{DISKS}/{name}"
+
+
+def find(run: Runner, wanted: Wanted, full: bool = True) -> Found:
+    """Return what is recorded of a container and what is really there.
+
+    :param full: also ask the kernel for links, addresses and limits; without it only for life and left-overs.
+    """
+    record = manifest.read("container", wanted.name)
+    description, interfaces = from_record(wanted.name, record) if record else (None, ())
+    alive = record is not None and container.is_alive(record)
+    image = wanted.description.image if wanted.description else (record or {}).get("nom_image", "")
+    runtime_name = (record or {}).get("runtime", "")
+    shown: dict[str, Any] = {}
+    if full:
+        shown = surroundings(wanted.name)
+        shown["image_digest"] = _image_digest(image)
+        if alive and record is not None:
+            shown["host_links"] = netlink.links(run)
+            shown["inside"] = network.found_inside(run, int(record["pid"]))
+            shown["limits"] = cgroup.current_limits(wanted.name)
+    return Found(
+        record=record,
+        description=description,
+        interfaces=interfaces,
+        alive=alive,
+        disk=os.path.exists(disk_of(wanted.name)),
+        leftovers=() if alive else tuple(launch.leftovers(wanted.name, runtime_name)),
+        **shown,
+    )
+
+
+def _image_digest(name: str) -> Optional[str]:
+    record = image.current(name) if name else None
+    if record is None or not os.path.exists(image.path_of(name, record)):
+        return None
+    return record.get("digest", "")
+
+
+def surroundings(name: str) -> dict[str, Any]:
+    """Return what the other resources have: bridges, addresses in use, interface names."""
+    bridges, mtus, used = {}, {}, {}
+    for bridge in manifest.names("bridge"):
+        with contextlib.suppress(BaleineError):
+            record = manifest.read("bridge", bridge) or {}
+            bridges[bridge] = tuple(manifest.split(record.get("address", "")))
+            mtus[bridge] = int(record.get("mtu") or 1500)
+            used[bridge] = {ip_of(address): f"the bridge {bridge} itself" for address in bridges[bridge]}
+    taken: list[str] = []
+    for other in manifest.names("container"):
+        with contextlib.suppress(BaleineError):  # a torn manifest is that container's trouble
+            record = manifest.read("container", other) or {}
+            if other != name:
+                taken += manifest.split(record.get("interface", ""))
+            for bridge, addresses in zip(
+                manifest.split(record.get("nom_bridge", "")), manifest.split(record.get("address", ""))
+            ):
+                for address in addresses.split("+") if addresses else []:
+                    used.setdefault(bridge, {})[ip_of(address)] = f"container {other}"
+    return {"bridges": bridges, "mtus": mtus, "used": used, "taken": tuple(taken)}
+
+
+def free_ids(name: str) -> int:
+    """Return the first of 65,536 host ids that nobody has: no other container, no line of /etc/subuid or subgid.
+
+    :raises BaleineError: when none is left.
+    """
+    ranges: list[tuple[int, int]] = []
+    for path in ("/etc/subuid", "/etc/subgid"):
+        with contextlib.suppress(OSError), open(path) as stream:
+            for line in stream:
+                parts = line.strip().split(":")
+                if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit():
+                    ranges.append((int(parts[1]), int(parts[1]) + int(parts[2])))
+    for other in manifest.names("container"):
+        with contextlib.suppress(BaleineError):
+            taken = (manifest.read("container", other) or {}).get("first_id", "") if other != name else ""
+            if taken.isdigit():
+                ranges.append((int(taken), int(taken) + IDS_PER_CONTAINER))
+    for first in range(FIRST_ID, LAST_ID, IDS_PER_CONTAINER):
+        if not any(start < first + IDS_PER_CONTAINER and first < end for start, end in ranges):
+            return first
+    raise BaleineError(f"container {name}: no range of user ids is left", "Remove containers that are not needed")
+
+
+def facts(run: Runner, name: str) -> dict[str, Any]:
+    """Return what is true of a container now, as lists and results show it; empty where there is none."""
+    record = manifest.read("container", name)
+    if record is None:
+        return {}
+    found = find(run, Wanted(name), full=False)
+    description = found.description
+    assert description is not None
+    alive = found.alive
+    digest = _image_digest(description.image)
+    return {
+        "name": name,
+        "state": found.state,
+        "wanted_state": record.get("wanted_state", "stopped"),
+        "image": description.image,
+        "image_digest": record.get("image_digest", ""),
+        "image_outdated": bool(digest) and record.get("image_digest", digest) != digest,
+        "pid": int(record["pid"]) if alive else None,
+        "running_seconds": int(running_seconds(int(record["start_ticks"]))) if alive else None,
+        "started": record.get("starting_time") or None,
+        "exit_code": None if alive else _exit_code(name, record),
+        "interfaces": [
+            {
+                "name": item.inside,
+                "link": item.link,
+                "bridge": item.network.bridge,
+                "addresses": list(item.network.addresses),
+                "mac": item.mac,
+            }
+            for item in found.interfaces
+        ],
+        "limits": dict(description.limits),
+        "command": list(description.command),
+        "first_id": int(record["first_id"]) if record.get("first_id", "").isdigit() else None,
+        "runtime": record.get("runtime") or None,
+        "copy": record.get("copy") or None,
+        "disk": disk_of(name),
+        "log": launch.log_of(name),
+    }
+
+
+def _exit_code(name: str, record: Mapping[str, str]) -> Optional[int]:
+    code = launch.exit_code(name)
+    recorded = record.get("exit_code", "")
+    return code if code is not None else int(recorded) if recorded.isdigit() else None
+
+
+def list_all(run: Runner) -> list[dict[str, Any]]:
+    """Return the facts of every container."""
+    return [facts(run, name) for name in manifest.names("container")]

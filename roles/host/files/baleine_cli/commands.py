@@ -1,0 +1,215 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The table of commands: the parser, the manual, and whatever else must know them, read it here and nowhere else."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+KINDS = ("image", "bridge", "container")
+
+
+class Flag(NamedTuple):
+    """A flag: its names, its value's (empty for a switch), what it does in English and French."""
+
+    short: str
+    long: str
+    value: str
+    en: str
+    fr: str
+    many: bool = False
+
+    @property
+    def key(self) -> str:
+        """Return what the flag is called in :class:`parse.Options`."""
+        return self.long[2:]
+
+
+class Command(NamedTuple):
+    """A command.
+
+    :param handler: ``module:function`` of this package.
+    :param names: how many resources it takes: none (empty), ``one`` or ``many``.
+    :param required: long names without which it cannot run.
+    :param program: it takes a program after ``--``.
+    :param failed: the exit code when Baleine fails.
+    :param guarded: a signal that ends it shall unwind what is half made.
+    """
+
+    kind: str
+    verb: str
+    handler: str
+    flags: tuple[Flag, ...]
+    names: str
+    en: str
+    fr: str
+    required: tuple[str, ...] = ()
+    program: bool = False
+    failed: int = 1
+    guarded: bool = True
+    root: bool = True
+    examples: tuple[str, ...] = ()
+
+
+FORMAT = Flag("", "--format", "FORMAT", "table (the default) or json", "table (par défaut) ou json")
+QUIET = Flag("-q", "--quiet", "", "print the names only", "n'afficher que les noms")
+FORCE = Flag("-f", "--force", "", "one that does not exist is no error", "l'absence n'est pas une erreur")
+IMAGE = Flag("-i", "--name", "NAME", "the image, NAME or NAME:TAG", "l'image, NOM ou NOM:ÉTIQUETTE", True)
+BRIDGE = Flag("-b", "--bridge", "NAME", "the bridge", "le pont", True)
+CONTAINER = Flag("-c", "--name", "NAME", "the container", "le conteneur", True)
+ENV = Flag("-e", "--env", "KEY=VALUE", "a variable of its environment; may be repeated",
+           "une variable de son environnement ; peut être répété", True)  # fmt: skip
+USER = Flag("-u", "--user", "USER[:GROUP]", "who it runs as, by the container's own /etc/passwd",
+            "l'utilisateur, selon le /etc/passwd du conteneur")  # fmt: skip
+WORKDIR = Flag("-w", "--workdir", "DIRECTORY", "its working directory inside", "son répertoire de travail, à l'intérieur")
+TIME = Flag("-t", "--time", "SECONDS", "how long its program gets to end after SIGTERM (default 10)",
+            "le temps laissé au programme pour finir après SIGTERM (10 par défaut)")  # fmt: skip
+
+
+def name_flag(kind: str) -> Flag:
+    """Return the flag by which a kind's resources are named, beside the plain argument."""
+    return {"image": IMAGE, "bridge": BRIDGE, "container": CONTAINER}[kind]
+
+
+HELP = Command(
+    "", "help", "manual:show", (), "many",
+    "Show this manual, or the part of it that is about COMMAND. It is in French where the locale is.",
+    "Afficher ce manuel, ou sa partie sur COMMANDE. Il est en français si la langue du système l'est.",
+    guarded=False, root=False, examples=("baleine help container create",),
+)  # fmt: skip
+
+IMAGES = (
+    Command("image", "create", "images:create", (
+        IMAGE,
+        Flag("-s", "--size", "SIZE", "its size; a bare number is MiB, otherwise 512M, 10G… (default 10G)",
+             "sa taille ; un nombre seul est en Mio, sinon 512M, 10G… (10G par défaut)"),
+        Flag("-r", "--directory", "DIRECTORY", "where its file is kept (default /var/lib/baleine/images)",
+             "où son fichier est gardé (/var/lib/baleine/images par défaut)"),
+        Flag("-p", "--proxy", "URL", "the HTTP proxy that packages are fetched through",
+             "le mandataire HTTP par lequel les paquets sont pris"),
+        Flag("", "--packages", "PACKAGE[,…]", "what is installed (default apache2,vim,nano); none: a bare tree",
+             "ce qui est installé (apache2,vim,nano par défaut) ; none : un système nu"),
+        Flag("", "--suite", "SUITE", "the Debian release (default bookworm)", "la version de Debian (bookworm par défaut)"),
+        Flag("", "--mirror", "URL", "where packages are fetched from", "d'où viennent les paquets"),
+        Flag("", "--from-image", "NAME", "start from this image instead of nothing; packages are added to it",
+             "partir de cette image plutôt que de rien ; les paquets s'y ajoutent"),
+    ), "one",
+    "Make an image: one file with one ext4 filesystem that holds a Debian. An image that exists already is an error.",
+    "Faire une image : un fichier contenant un seul système de fichiers ext4 avec une Debian. Une image qui existe déjà "
+    "est une erreur.",
+    examples=("baleine image create -i apache2 -s 10240", "baleine image create -i bare -s 2G --packages none")),
+    Command("image", "list", "images:list_", (QUIET, FORMAT), "",
+    "List the images: name, size, what it takes on the disk, path.",
+    "Lister les images : nom, taille, place prise sur le disque, chemin.", guarded=False),
+    Command("image", "remove", "images:remove", (IMAGE, FORCE), "many",
+    "Remove images. One that a container uses is kept, and the error names these containers.",
+    "Supprimer des images. Celle qu'un conteneur utilise est gardée, et l'erreur nomme ces conteneurs.",
+    examples=("baleine image remove -i apache2", "baleine image remove apache2")),
+    Command("image", "mount", "images:mount", (IMAGE,), "one",
+    "Mount a copy of an image to edit it by hand, and print where. The image changes with umount; containers are made "
+    "from the old one until then.",
+    "Monter une copie d'une image pour la modifier à la main, et dire où. L'image change avec umount ; jusque-là les "
+    "conteneurs sont faits de l'ancienne."),
+    Command("image", "umount", "images:umount", (IMAGE,), "one",
+    "End the editing: check the copy and put it in the image's place.",
+    "Finir la modification : vérifier la copie et la mettre à la place de l'image."),
+    Command("image", "inspect", "images:inspect", (IMAGE, FORMAT), "many",
+    "Show everything that is known of images.", "Montrer tout ce que l'on sait des images.", guarded=False),
+)  # fmt: skip
+
+BRIDGES = (
+    Command("bridge", "create", "bridges:create", (
+        BRIDGE,
+        Flag("-a", "--address", "ADDRESS/PREFIX[,…]", "the host's addresses on it", "les adresses de l'hôte sur ce pont"),
+        Flag("", "--mtu", "BYTES", "the MTU (default 1500)", "le MTU (1500 par défaut)"),
+        Flag("", "--stp", "", "look for loops with the spanning tree protocol",
+             "chercher les boucles avec le protocole STP"),
+        Flag("", "--mac", "MAC", "its MAC address (default: made from its name and this machine)",
+             "son adresse MAC (par défaut tirée de son nom et de cette machine)"),
+    ), "one", "Make a bridge and set it up. A bridge that exists already is an error.",
+    "Faire un pont et l'activer. Un pont qui existe déjà est une erreur.",
+    examples=("baleine bridge create -b private -a 192.168.42.1/24",)),
+    Command("bridge", "list", "bridges:list_", (QUIET, FORMAT), "",
+    "List the bridges: name, state, addresses, STP, how many containers are connected.",
+    "Lister les ponts : nom, état, adresses, STP, nombre de conteneurs connectés.", guarded=False),
+    Command("bridge", "remove", "bridges:remove", (BRIDGE, FORCE), "many",
+    "Remove bridges. One that containers are connected to is kept, and the error names them.",
+    "Supprimer des ponts. Celui auquel des conteneurs sont connectés est gardé, et l'erreur les nomme.",
+    examples=("baleine bridge remove -b private", "baleine bridge remove private")),
+    Command("bridge", "up", "bridges:up", (BRIDGE,), "many", "Set bridges up, as they were created.",
+    "Activer des ponts, tels qu'ils ont été créés.", examples=("baleine bridge -b private up",)),
+    Command("bridge", "down", "bridges:down", (BRIDGE,), "many",
+    "Set bridges down: their containers stay, cut off.", "Désactiver des ponts : leurs conteneurs restent, isolés.",
+    examples=("baleine bridge -b private down",)),
+    Command("bridge", "inspect", "bridges:inspect", (BRIDGE, FORMAT), "many",
+    "Show everything that is known of bridges.", "Montrer tout ce que l'on sait des ponts.", guarded=False),
+)  # fmt: skip
+
+CONTAINERS = (
+    Command("container", "create", "containers:create", (
+        Flag("-i", "--image", "NAME", "the image that its disk is a copy of", "l'image dont son disque est une copie"),
+        CONTAINER,
+        Flag("-b", "--bridge", "BRIDGE[,…]", "the bridges it is connected to: eth0, eth1, … in this order",
+             "les ponts auxquels il est connecté : eth0, eth1, … dans cet ordre"),
+        Flag("-a", "--address", "ADDRESS/PREFIX[,…]", "the n-th is for the n-th bridge; several addresses of one "
+             "interface are joined with +, an empty one is none",
+             "la n-ième est pour le n-ième pont ; plusieurs adresses d'une interface sont jointes par +, un élément "
+             "vide n'en donne aucune"),
+        Flag("", "--gateway", "GATEWAY[,…]", "the n-th is for the n-th bridge", "la n-ième est pour le n-ième pont"),
+        Flag("-r", "--directory", "DIRECTORY", "where its disk is mounted while it runs (default /mnt/baleine/NAME)",
+             "où son disque est monté pendant qu'il tourne (/mnt/baleine/NOM par défaut)"),
+        Flag("-p", "--program", "PROGRAM", "its program with arguments in one string, split like shell words, given to "
+             "no shell", "son programme avec arguments, en une chaîne découpée comme des mots du shell, jamais donnée à "
+             "un shell"),
+        Flag("", "--no-start", "", "only create it", "le créer seulement"),
+        Flag("", "--hostname", "NAME", "its host name (default: its name)", "son nom d'hôte (par défaut son nom)"),
+        ENV, WORKDIR, USER,
+        Flag("", "--memory", "SIZE", "the most memory it gets, swap included: 512M",
+             "le plus de mémoire qu'il reçoit, échange compris : 512M"),
+        Flag("", "--cpus", "NUMBER", "the most CPU time it gets, in CPUs: 0.5",
+             "le plus de temps processeur qu'il reçoit, en processeurs : 0.5"),
+        Flag("", "--cpuset", "CPUS", "the CPUs it may run on: 0-2,7", "les processeurs où il peut tourner : 0-2,7"),
+        Flag("", "--pids", "NUMBER", "the most processes it may have", "le plus de processus qu'il peut avoir"),
+        Flag("-v", "--volume", "SOURCE:TARGET[:ro]", "a path of the host seen inside; may be repeated",
+             "un chemin de l'hôte vu à l'intérieur ; peut être répété", True),
+        Flag("", "--no-init", "", "the program itself is PID 1: no signals passed on, no exit code kept",
+             "le programme est lui-même le PID 1 : ni signaux transmis, ni code de sortie gardé"),
+    ), "one", "Make a container, a copy of an image, and start it. One that exists already is an error.",
+    "Faire un conteneur, copie d'une image, et le démarrer. Celui qui existe déjà est une erreur.",
+    required=("image", "program"),
+    examples=('baleine container create -i apache2 -c web1 -b private -a 192.168.42.2/24 -p "/usr/sbin/apache2ctl start"',
+              "baleine container create -c proxy -i apache2_reverse -b private,public -a 192.168.42.3/24,10.0.0.2/24 "
+              '-p "/usr/sbin/apache2ctl start"')),
+    Command("container", "list", "containers:list_", (
+        Flag("-a", "--all", "", "also those that do not run", "aussi ceux qui ne tournent pas"), QUIET, FORMAT,
+    ), "", "List the containers that run: name, image, pid, running time, bridges with addresses, limits.",
+    "Lister les conteneurs qui tournent : nom, image, pid, durée, ponts avec adresses, limites.", guarded=False),
+    Command("container", "start", "containers:start", (CONTAINER,), "many",
+    "Start containers on their own disks.", "Démarrer des conteneurs sur leurs propres disques.",
+    examples=("baleine container start -c web1",)),
+    Command("container", "stop", "containers:stop", (CONTAINER, TIME), "many",
+    "End containers and their network; their disks and characteristics stay.",
+    "Arrêter des conteneurs et leur réseau ; leurs disques et caractéristiques restent.",
+    examples=("baleine container stop -c web1", "baleine container stop web1 web2 -t 30")),
+    Command("container", "restart", "containers:restart", (CONTAINER, TIME), "many",
+    "End containers where they run, and start them on the same disks with their network.",
+    "Arrêter des conteneurs s'ils tournent, et les redémarrer sur les mêmes disques avec leur réseau."),
+    Command("container", "remove", "containers:remove", (CONTAINER, FORCE, TIME), "many",
+    "Destroy containers, running or not: disks and characteristics.",
+    "Détruire des conteneurs, qu'ils tournent ou non : disques et caractéristiques."),
+    Command("container", "exec", "enter:execute", (
+        CONTAINER,
+        Flag("-i", "--interactive", "", "standard input is passed on, which it always is",
+             "l'entrée standard est transmise, comme toujours"),
+        Flag("-t", "--tty", "", "give it a terminal", "lui donner un terminal"), ENV, USER, WORKDIR,
+    ), "one", "Run one more program in a container. The exit code is the program's; 125: Baleine failed, 126: it cannot "
+    "be executed, 127: there is no such program.",
+    "Lancer un programme de plus dans un conteneur. Le code de sortie est celui du programme ; 125 : échec de Baleine, "
+    "126 : il ne peut être exécuté, 127 : il n'existe pas.",
+    program=True, failed=125, guarded=False,
+    examples=("baleine container exec -c web1 -- apache2ctl configtest", "baleine container exec -c web1 -it -- /bin/bash")),
+    Command("container", "inspect", "containers:inspect", (CONTAINER, FORMAT), "many",
+    "Show everything that is known of containers.", "Montrer tout ce que l'on sait des conteneurs.", guarded=False),
+)  # fmt: skip
+
+COMMANDS = (*IMAGES, *BRIDGES, *CONTAINERS)

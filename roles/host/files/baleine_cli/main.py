@@ -1,0 +1,74 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the command line starts: parse, call, say what went wrong."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Optional, Sequence
+
+from baleine.errors import BaleineError
+
+from .parse import Options, Usage, parse
+
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+
+
+def main(words: Optional[Sequence[str]] = None) -> int:
+    """Run one command of the command line.
+
+    :param words: the command's words; None takes those of the process.
+    :returns: the exit code: 0, 1 (it failed), 2 (misused), or the command's own.
+    """
+    failed = FAILED
+    try:
+        command, options = parse(sys.argv[1:] if words is None else list(words))
+        failed = command.failed
+        if command.root and os.geteuid() != 0:
+            raise BaleineError("this needs root", "Run it as root, with sudo for example")
+        if command.guarded:
+            _end_cleanly()
+        code = _call(command.handler, options)
+        sys.stdout.flush()
+        return code
+    except Usage as error:
+        complain(error.message, f"See 'baleine help{' ' if error.topic else ''}{error.topic}'")
+        return MISUSED
+    except BaleineError as error:
+        complain(error.message, error.hint)
+        return failed
+    except BrokenPipeError:  # whoever read our output has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return failed
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except OSError as error:
+        complain(f"{error.strerror or error}" + (f" ({error.filename})" if error.filename else ""))
+        return failed
+
+
+def complain(message: str, hint: str = "") -> None:
+    """Write an error or a warning, and the next step on a line of its own."""
+    print(f"baleine: {message}", *([hint] if hint else []), sep="\n", file=sys.stderr)
+
+
+def _call(handler: str, options: Options) -> int:
+    """Call ``module:function``; only what a command needs is imported."""
+    from importlib import import_module
+
+    module, _colon, function = handler.partition(":")
+    return int(getattr(import_module(f"{__package__}.{module}"), function)(options))
+
+
+def _end_cleanly() -> None:
+    """Let a signal that ends us unwind the core, which takes away what is half made."""
+    import signal
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end)
+    os.chdir("/")  # the caller's directory may be gone, and no child of ours shall hold it
