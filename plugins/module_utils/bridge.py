@@ -318,9 +318,11 @@ def _carry_out(run: Runner, name: str, decided: Plan) -> None:
         delay, state = (1500, 1) if action.data["value"] else (0, 0)
         change(f"link set dev {name} type bridge stp_state {state} forward_delay {delay}")
 
-    def address(verb: str, action: Action) -> None:
-        text = action.data["value"]
-        change(f"address {verb} {text} dev {name}" + (" nodad" if ":" in text and verb == "add" else ""))
+    def remove_address(action: Action) -> None:
+        # with an address the kernel takes the later ones of its network away: they are put back
+        kept = [text for text in decided.before["addresses"] if text in decided.after["addresses"]]
+        lines = [f"address del {action.data['value']} dev {name}", *(network.address_line(text, name) for text in kept)]
+        netlink.batch(run, lines, what)
 
     def remove_port(action: Action) -> None:
         change(f"link set dev {action.data['value']} nomaster")
@@ -336,8 +338,8 @@ def _carry_out(run: Runner, name: str, decided: Plan) -> None:
             "set_mtu": lambda action: change(f"link set dev {name} mtu {action.data['value']}"),
             "set_stp": set_stp,
             "set_state": lambda action: change(f"link set dev {name} {action.data['value']}"),
-            "add_address": lambda action: address("add", action),
-            "remove_address": lambda action: address("del", action),
+            "add_address": lambda action: change(network.address_line(action.data["value"], name)),
+            "remove_address": remove_address,
             "add_port": lambda action: change(f"link set dev {action.data['value']} master {name} up"),
             "remove_port": remove_port,
             "remove_link": lambda action: change(f"link del dev {name}"),

@@ -5,12 +5,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-from typing import Optional
+import sys
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from .errors import BaleineError
 
 ROOT = "/sys/fs/cgroup"
 #: Every container's group lies below this one, in each hierarchy.
 PARENT = "/baleine"
+#: Microseconds over which a CPU quota is counted.
+PERIOD = 100_000
 
 
 def path_of(name: str) -> str:
@@ -75,12 +82,14 @@ def _rmdir(path: str) -> None:
         os.rmdir(path)
 
 
-def read_limit(name: str, v1: tuple[str, str], v2: str) -> Optional[str]:
-    """Return the text of a control file of a container.
+def _file(name: str, controller: str, v1: str, v2: str) -> str:
+    """The path of a control file of a container, on the layout of this host."""
+    if layout() == "unified":
+        return f"{ROOT}{path_of(name)}/{v2}"
+    return f"{ROOT}/{controller}{path_of(name)}/{v1}"
 
-    :param v1: controller and file; :param v2: file.
-    """
-    path = f"{ROOT}{path_of(name)}/{v2}" if layout() == "unified" else f"{ROOT}/{v1[0]}{path_of(name)}/{v1[1]}"
+
+def _read(path: str) -> Optional[str]:
     try:
         with open(path) as stream:
             return stream.read().strip()
@@ -90,19 +99,16 @@ def read_limit(name: str, v1: tuple[str, str], v2: str) -> Optional[str]:
 
 def current_limits(name: str) -> dict[str, object]:
     """Return the limits that the kernel holds for a container: memory and pids as numbers, cpus, cpuset."""
-    memory = read_limit(name, ("memory", "memory.limit_in_bytes"), "memory.max")
-    pids = read_limit(name, ("pids", "pids.max"), "pids.max")
-    cpuset = read_limit(name, ("cpuset", "cpuset.cpus"), "cpuset.cpus")
     if layout() == "unified":
-        quota, _space, period = (read_limit(name, ("", ""), "cpu.max") or "max 100000").partition(" ")
+        quota, _space, period = (_read(_file(name, "", "", "cpu.max")) or "max 100000").partition(" ")
     else:
-        quota = read_limit(name, ("cpu", "cpu.cfs_quota_us"), "") or "-1"
-        period = read_limit(name, ("cpu", "cpu.cfs_period_us"), "") or "100000"
+        quota = _read(_file(name, "cpu", "cpu.cfs_quota_us", "")) or "-1"
+        period = _read(_file(name, "cpu", "cpu.cfs_period_us", "")) or "100000"
     return {
-        "memory": _number(memory),
-        "pids": _number(pids),
+        "memory": _number(_read(_file(name, "memory", "memory.limit_in_bytes", "memory.max"))),
+        "pids": _number(_read(_file(name, "pids", "pids.max", "pids.max"))),
         "cpus": None if _number(quota) is None else round(int(quota) / int(period), 4),
-        "cpuset": cpuset or None,
+        "cpuset": _read(_file(name, "cpuset", "cpuset.cpus", "cpuset.cpus")) or None,
     }
 
 
@@ -111,3 +117,45 @@ def _number(text: Optional[str]) -> Optional[int]:
     if text is None or not text.isdigit() or int(text) > 1 << 62:
         return None
     return int(text)
+
+
+def set_limits(name: str, limits: Mapping[str, Any]) -> None:
+    """Give a running container its limits, all of them: one that is None is taken away.
+
+    Written here and not by the runtime's own ``update``: crun 1.8.1 cannot take a CPU limit away on v1.
+
+    :raises BaleineError: for a limit that the kernel refuses or does not have.
+    """
+    memory, cpus, pids = limits.get("memory"), limits.get("cpus"), limits.get("pids")
+    quota = int(cpus * PERIOD) if cpus else None
+    unified = layout() == "unified"
+    _write(name, "pids", _file(name, "pids", "pids.max", "pids.max"), str(pids or "max"))
+    if unified:
+        _write(name, "memory", _file(name, "", "", "memory.max"), str(memory or "max"))
+        _write(name, "memory", _file(name, "", "", "memory.swap.max"), "0" if memory else "max", optional=True)
+        _write(name, "cpus", _file(name, "", "", "cpu.max"), f"{quota or 'max'} {PERIOD}")
+        _write(name, "cpuset", _file(name, "", "", "cpuset.cpus"), limits.get("cpuset") or "\n", optional=True)
+        return
+    both = _file(name, "memory", "memory.memsw.limit_in_bytes", "")
+    alone = _file(name, "memory", "memory.limit_in_bytes", "")
+    rises = (_number(_read(alone)) or sys.maxsize) < (memory or sys.maxsize)
+    for path in (both, alone) if rises else (alone, both):  # memory can never be more than memory and swap
+        _write(name, "memory", path, str(memory or -1), optional=path == both)
+    _write(name, "cpus", _file(name, "cpu", "cpu.cfs_period_us", ""), str(PERIOD))
+    _write(name, "cpus", _file(name, "cpu", "cpu.cfs_quota_us", ""), str(quota or -1))
+    cpuset = limits.get("cpuset") or _read(f"{ROOT}/cpuset{PARENT}/cpuset.cpus") or ""
+    _write(name, "cpuset", _file(name, "cpuset", "cpuset.cpus", ""), cpuset, optional=not limits.get("cpuset"))
+
+
+def _write(name: str, limit: str, path: str, text: str, optional: bool = False) -> None:
+    if optional and not os.path.exists(path):
+        return
+    try:
+        with open(path, "w") as stream:
+            stream.write(text)
+    except OSError as error:
+        hint = "It uses more than that now" if error.errno == errno.EBUSY else "This host's kernel has no such limit"
+        raise BaleineError(
+            f"container {name}: limits.{limit}: {os.path.basename(path)}: {error.strerror}",
+            hint if error.errno in (errno.EBUSY, errno.ENOENT) else "",
+        ) from None

@@ -35,6 +35,7 @@ class Found:
 
     :param description: what the manifest says it is; None where there is no manifest.
     :param interfaces: as recorded, with the names and MACs that were given.
+    :param old_disks: names of disks that a recreate put aside; each is removed by that name.
     :param alive: its first process is the one that was recorded, and runs.
     :param limits: what the kernel holds, while it runs.
     :param host_links: the host's ends, by name; :param inside: what the kernel shows inside.
@@ -49,6 +50,7 @@ class Found:
     interfaces: tuple[network.Interface, ...] = ()
     alive: bool = False
     disk: bool = False
+    old_disks: tuple[str, ...] = ()
     leftovers: tuple[str, ...] = ()
     limits: Mapping[str, Any] = field(default_factory=dict)
     host_links: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -58,7 +60,6 @@ class Found:
     mtus: Mapping[str, int] = field(default_factory=dict)
     used: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     taken: tuple[str, ...] = ()
-    now: str = ""
 
     @property
     def state(self) -> str:
@@ -82,6 +83,7 @@ def request(params: Mapping[str, Any]) -> Wanted:
     restart = bool(params.get("restart"))
     if params.get("image") is None:
         extra = sorted(key for key, value in params.items() if value is not None and key not in STATE_ONLY)
+        extra = [key for key in extra if (key, params[key]) != ("recreate", "never")]  # its default says nothing
         if extra and state != "absent":
             raise BaleineError(
                 f"{what}: {', '.join(extra)} without image",
@@ -124,11 +126,13 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
 
 
 def _plan_absent(what: str, found: Found) -> Plan:
-    if found.record is None and not found.leftovers:
+    if found.record is None and not found.leftovers and not found.disk:
         return Plan(what)
+    kept = [f"{what}: an older disk of it is kept: {disk}" for disk in found.old_disks]
     actions = [Action("stop", what, "absent is wanted")] if found.alive else []
     actions.append(Action("remove", what, "absent is wanted"))
-    return Plan(what, tuple(actions), before_state(found), {})
+    before = before_state(found) or {"state": "a disk without a container"}
+    return Plan(what, tuple(actions), before, {}, (), tuple(kept))
 
 
 def _plan_changes(wanted: Wanted, found: Found, what: str, warnings: list[str]) -> Plan:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -119,12 +120,12 @@ def disk_is_free(path: str) -> bool:
 def _prepare_bundle(launch: Launch) -> None:
     """Make the directory of a container on the host, with what it and its PID 1 are given."""
     folder = bundle_of(launch.name)
-    os.makedirs(runtime.STATE, mode=0o711, exist_ok=True)
-    for path in (runtime.STATE, BUNDLES):  # the container's root, which is nobody here, must be able to pass
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path)
-        os.chmod(path, 0o711)
-    os.mkdir(folder, 0o711)
+    while not os.path.isdir(folder):  # the last container to end takes the common directory away
+        with contextlib.suppress(FileNotFoundError):
+            os.makedirs(BUNDLES, exist_ok=True)
+            for path in (runtime.STATE, BUNDLES):  # the container's root, which is nobody here, must be able to pass
+                os.chmod(path, 0o711)
+            os.mkdir(folder, 0o711)
     os.mkdir(f"{folder}/volumes", 0o711)
     os.mkdir(f"{folder}/state", 0o700)
     os.makedirs(LOGS, mode=0o700, exist_ok=True)
@@ -298,6 +299,9 @@ def clear(run: Runner, name: str, runtime_name: str, links: Sequence[str] = ()) 
         rootfs.unmount(f"{folder}/state", rootfs.MNT_DETACH)
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(folder)
+    for path in (BUNDLES, f"{runtime.STATE}/{runtime_name}"):
+        with contextlib.suppress(OSError):  # others use it
+            os.rmdir(path)
     for link in links:  # the kernel removes them with their namespace, a moment later
         path = f"/sys/class/net/{link}"
         if not wait_until(lambda path=path: not os.path.exists(path), SETTLE_SECONDS):  # type: ignore[misc]
@@ -310,15 +314,27 @@ def exec_argv(
 ) -> list[str]:  # fmt: skip
     """Return the command that runs one more program inside, with the privileges of the first and nothing of the host's.
 
+    It can be run, or become, until this process ends or asks for another one.
+
     :raises BaleineError: for a user that the container does not know.
     """
     identity = find_identity(f"/proc/{pid}/root", user, f"container {name}")
     process = oci.process(command, identity, env, workdir, terminal)
-    path = f"{bundle_of(name)}/exec.{os.getpid()}.json"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    _write(path, json.dumps(process), 0o600)
-    return runtime.exec_argv(runtime_name, name, path, terminal)
+    return runtime.exec_argv(runtime_name, name, _nameless(json.dumps(process)), terminal)
+
+
+def _nameless(text: str) -> str:
+    """Return a path of ``text`` that is nowhere on a disk; it leads there while this process lives, execve included."""
+    descriptor = _memory()
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, text.encode(), 0)
+    return f"/proc/{os.getpid()}/fd/{descriptor}"
+
+
+@functools.lru_cache(maxsize=1)
+def _memory() -> int:
+    """One file in memory a process (memfd_create(2)); both runtimes close it before the program begins."""
+    return os.memfd_create("baleine", 0)
 
 
 def have_init() -> bool:

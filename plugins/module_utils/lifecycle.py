@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from . import container, disk, image, launch, manifest, netlink, network, oci, runtime
+from . import cgroup, container, disk, image, launch, manifest, netlink, network, runtime
 from .container import Found, Wanted
 from .description import Description, to_record
 from .errors import BaleineError
@@ -259,9 +259,9 @@ class _Keeper:
         """Change the limits in place."""
         limits = action.data["limits"]
         if container.is_alive(self.record):
-            result = runtime.update(self.run, self.record["runtime"], self.name, oci.resources(**limits))
-            if result.code != 0:
-                raise BaleineError(f"{self.what}: changing its limits: {self.record['runtime']} says: {result.said}")
+            cgroup.set_limits(self.name, limits)
+        if self.description is not None:
+            self.description = replace(self.description, limits=limits)
         self.save(limits=manifest.to_json(limits))
 
     def cut(self, link: str) -> None:

@@ -182,16 +182,17 @@ def link_lines(item: Interface, pid: int, mtus: Mapping[str, int]) -> list[str]:
 
 def inside_lines(item: Interface) -> list[str]:
     """The container's part of one interface."""
-    lines = [_address_line("add", address, item.inside) for address in item.network.addresses]
+    lines = [address_line(address, item.inside) for address in item.network.addresses]
     lines.append(f"link set dev {item.inside} up")
     return lines + [
         f"route replace {to} via {via} dev {item.inside}" for to, via in sorted(wanted_routes(item.network))
     ]
 
 
-def _address_line(verb: str, address: str, link: str) -> str:
+def address_line(address: str, link: str) -> str:
+    """Return the change that gives a link an address, or leaves it there."""
     # without duplicate detection: bind(2) to a tentative IPv6 address fails for a second
-    return f"address {verb} {address} dev {link}" + (" nodad" if ":" in address and verb == "add" else "")
+    return f"address replace {address} dev {link}" + (" nodad" if ":" in address else "")
 
 
 def wanted_routes(network: Network) -> set[tuple[str, str]]:
@@ -242,14 +243,14 @@ def mend(item: Interface, host: Optional[Mapping[str, Any]], inside: Optional[Ma
     if not inside["up"]:
         reasons.append("down")
         inside_changes.append(f"link set dev {item.inside} up")
-    for address in item.network.addresses:
-        if address not in inside["addresses"]:
-            reasons.append(f"address {address} missing")
-            inside_changes.append(_address_line("add", address, item.inside))
-    for address in inside["addresses"]:
-        if address not in item.network.addresses:
-            reasons.append(f"address {address} too many")
-            inside_changes.append(_address_line("del", address, item.inside))
+    surplus = [address for address in inside["addresses"] if address not in item.network.addresses]
+    missing = [address for address in item.network.addresses if address not in inside["addresses"]]
+    reasons += [f"address {address} too many" for address in surplus]
+    reasons += [f"address {address} missing" for address in missing]
+    inside_changes += [f"address del {address} dev {item.inside}" for address in surplus]
+    # with an address the kernel takes the later ones of its network away: they are put back
+    put_back = item.network.addresses if surplus else missing
+    inside_changes += [address_line(address, item.inside) for address in put_back]
     wanted = wanted_routes(item.network)
     for to, via in sorted(inside["routes"] - wanted):
         reasons.append(f"route {to} via {via} too many")

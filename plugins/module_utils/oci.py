@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from . import pid1
+from . import cgroup, pid1
 from .rootfs import IDS_PER_CONTAINER
 
 #: Podman's default set (containers.conf(5), default_capabilities).
@@ -46,7 +46,6 @@ SYSCTLS = {
     "net.ipv6.conf.all.forwarding": "0",
     "net.ipv6.conf.default.forwarding": "0",
 }
-PERIOD = 100_000
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "container": "baleine",
@@ -106,7 +105,11 @@ def resources(
     return {
         # swap is memory and swap together here: equal means that no swap is left
         "memory": {"limit": memory or -1, "swap": memory or -1},
-        "cpu": {"quota": int((cpus or 0) * PERIOD) or -1, "period": PERIOD, **({"cpus": cpuset} if cpuset else {})},
+        "cpu": {
+            "quota": int((cpus or 0) * cgroup.PERIOD) or -1,
+            "period": cgroup.PERIOD,
+            **({"cpus": cpuset} if cpuset else {}),
+        },
         "pids": {"limit": pids or -1},
     }
 

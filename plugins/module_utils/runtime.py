@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+import shutil
+from collections.abc import Sequence
+from typing import Optional
 
 from . import cgroup
 from .errors import BaleineError
@@ -83,13 +84,10 @@ def kill(run: Runner, runtime: str, name: str, number: str) -> Result:
 
 def delete(run: Runner, runtime: str, name: str) -> None:
     """Remove the runtime's state of a container, ending it if it still runs; nothing to remove is no error."""
-    if os.path.isdir(f"{STATE}/{runtime}/{name}"):
+    state = f"{STATE}/{runtime}/{name}"
+    if os.path.isdir(state) and find_program(runtime):
         run(argv(runtime, "delete", "--force", name))
-
-
-def update(run: Runner, runtime: str, name: str, limits: Mapping[str, Any]) -> Result:
-    """Change the limits of a running container."""
-    return run(argv(runtime, "update", "--resources", "-", name), stdin=json.dumps(limits))
+    shutil.rmtree(state, ignore_errors=True)  # torn, or of a runtime that was uninstalled meanwhile
 
 
 def exec_argv(runtime: str, name: str, process_file: str, terminal: bool = False) -> list[str]:

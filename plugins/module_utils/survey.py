@@ -50,9 +50,16 @@ def find(run: Runner, wanted: Wanted, full: bool = True) -> Found:
         interfaces=interfaces,
         alive=alive,
         disk=os.path.exists(disk_of(wanted.name)),
+        old_disks=_old_disks(wanted.name),
         leftovers=() if alive else tuple(launch.leftovers(wanted.name, runtime_name)),
         **shown,
     )
+
+
+def _old_disks(name: str) -> tuple[str, ...]:
+    with contextlib.suppress(FileNotFoundError):
+        return tuple(sorted(file for file in os.listdir(DISKS) if file.startswith(f"{name}.old-")))
+    return ()
 
 
 def _image_digest(name: str) -> Optional[str]:

@@ -61,7 +61,9 @@ ENV = Flag("-e", "--env", "KEY=VALUE", "a variable of its environment; may be re
            "une variable de son environnement ; peut être répété", True)  # fmt: skip
 USER = Flag("-u", "--user", "USER[:GROUP]", "who it runs as, by the container's own /etc/passwd",
             "l'utilisateur, selon le /etc/passwd du conteneur")  # fmt: skip
-WORKDIR = Flag("-w", "--workdir", "DIRECTORY", "its working directory inside", "son répertoire de travail, à l'intérieur")
+WORKDIR = Flag(
+    "-w", "--workdir", "DIRECTORY", "its working directory inside", "son répertoire de travail, à l'intérieur"
+)
 TIME = Flag("-t", "--time", "SECONDS", "how long its program gets to end after SIGTERM (default 10)",
             "le temps laissé au programme pour finir après SIGTERM (10 par défaut)")  # fmt: skip
 
@@ -89,14 +91,15 @@ IMAGES = (
              "le mandataire HTTP par lequel les paquets sont pris"),
         Flag("", "--packages", "PACKAGE[,…]", "what is installed (default apache2,vim,nano); none: a bare tree",
              "ce qui est installé (apache2,vim,nano par défaut) ; none : un système nu"),
-        Flag("", "--suite", "SUITE", "the Debian release (default bookworm)", "la version de Debian (bookworm par défaut)"),
+        Flag("", "--suite", "SUITE", "the Debian release (default bookworm)",
+             "la version de Debian (bookworm par défaut)"),
         Flag("", "--mirror", "URL", "where packages are fetched from", "d'où viennent les paquets"),
         Flag("", "--from-image", "NAME", "start from this image instead of nothing; packages are added to it",
              "partir de cette image plutôt que de rien ; les paquets s'y ajoutent"),
     ), "one",
     "Make an image: one file with one ext4 filesystem that holds a Debian. An image that exists already is an error.",
-    "Faire une image : un fichier contenant un seul système de fichiers ext4 avec une Debian. Une image qui existe déjà "
-    "est une erreur.",
+    "Faire une image : un fichier contenant un seul système de fichiers ext4 avec une Debian. Une image qui existe "
+    "déjà est une erreur.",
     examples=("baleine image create -i apache2 -s 10240", "baleine image create -i bare -s 2G --packages none")),
     Command("image", "list", "images:list_", (QUIET, FORMAT), "",
     "List the images: name, size, what it takes on the disk, path.",
@@ -120,7 +123,8 @@ IMAGES = (
 BRIDGES = (
     Command("bridge", "create", "bridges:create", (
         BRIDGE,
-        Flag("-a", "--address", "ADDRESS/PREFIX[,…]", "the host's addresses on it", "les adresses de l'hôte sur ce pont"),
+        Flag("-a", "--address", "ADDRESS/PREFIX[,…]", "the host's addresses on it",
+             "les adresses de l'hôte sur ce pont"),
         Flag("", "--mtu", "BYTES", "the MTU (default 1500)", "le MTU (1500 par défaut)"),
         Flag("", "--stp", "", "look for loops with the spanning tree protocol",
              "chercher les boucles avec le protocole STP"),
@@ -159,7 +163,8 @@ CONTAINERS = (
         Flag("-r", "--directory", "DIRECTORY", "where its disk is mounted while it runs (default /mnt/baleine/NAME)",
              "où son disque est monté pendant qu'il tourne (/mnt/baleine/NOM par défaut)"),
         Flag("-p", "--program", "PROGRAM", "its program with arguments in one string, split like shell words, given to "
-             "no shell", "son programme avec arguments, en une chaîne découpée comme des mots du shell, jamais donnée à "
+             "no shell",
+             "son programme avec arguments, en une chaîne découpée comme des mots du shell, jamais donnée à "
              "un shell"),
         Flag("", "--no-start", "", "only create it", "le créer seulement"),
         Flag("", "--hostname", "NAME", "its host name (default: its name)", "son nom d'hôte (par défaut son nom)"),
@@ -177,7 +182,8 @@ CONTAINERS = (
     ), "one", "Make a container, a copy of an image, and start it. One that exists already is an error.",
     "Faire un conteneur, copie d'une image, et le démarrer. Celui qui existe déjà est une erreur.",
     required=("image", "program"),
-    examples=('baleine container create -i apache2 -c web1 -b private -a 192.168.42.2/24 -p "/usr/sbin/apache2ctl start"',
+    examples=("baleine container create -i apache2 -c web1 -b private -a 192.168.42.2/24 "
+              '-p "/usr/sbin/apache2ctl start"',
               "baleine container create -c proxy -i apache2_reverse -b private,public -a 192.168.42.3/24,10.0.0.2/24 "
               '-p "/usr/sbin/apache2ctl start"')),
     Command("container", "list", "containers:list_", (
@@ -202,14 +208,15 @@ CONTAINERS = (
         Flag("-i", "--interactive", "", "standard input is passed on, which it always is",
              "l'entrée standard est transmise, comme toujours"),
         Flag("-t", "--tty", "", "give it a terminal", "lui donner un terminal"), ENV, USER, WORKDIR,
-    ), "one", "Run one more program in a container. The exit code is the program's; 125: Baleine failed, 126: it cannot "
-    "be executed, 127: there is no such program.",
+    ), "one", "Run one more program in a container. The exit code is the program's; 125: Baleine failed, 126: it "
+    "cannot be executed, 127: there is no such program.",
     "Lancer un programme de plus dans un conteneur. Le code de sortie est celui du programme ; 125 : échec de Baleine, "
     "126 : il ne peut être exécuté, 127 : il n'existe pas.",
     program=True, failed=125, guarded=False,
-    examples=("baleine container exec -c web1 -- apache2ctl configtest", "baleine container exec -c web1 -it -- /bin/bash")),
+    examples=("baleine container exec -c web1 -- apache2ctl configtest",
+              "baleine container exec -c web1 -it -- /bin/bash")),
     Command("container", "inspect", "containers:inspect", (CONTAINER, FORMAT), "many",
     "Show everything that is known of containers.", "Montrer tout ce que l'on sait des conteneurs.", guarded=False),
 )  # fmt: skip
 
-COMMANDS = (*IMAGES, *BRIDGES, *CONTAINERS)
+COMMANDS = (HELP, *IMAGES, *BRIDGES, *CONTAINERS)

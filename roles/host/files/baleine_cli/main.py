@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Optional, Sequence
+from collections.abc import Sequence
+from typing import Optional
 
 from baleine.errors import BaleineError
 

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any, Optional
 
-from .commands import COMMANDS, HELP, KINDS, Command, Flag, name_flag
+from .commands import COMMANDS, HELP, KINDS, Command, name_flag
 
 
 class Usage(Exception):
@@ -21,7 +22,7 @@ class Usage(Exception):
 
 
 class Options:
-    """What was given to a command, by long name without dashes; ``names`` are the resources, ``program`` follows ``--``."""
+    """What was given to a command, by long name without dashes; ``names`` are resources, ``program`` follows ``--``."""
 
     def __init__(self, topic: str = "") -> None:
         self.topic = topic
@@ -80,7 +81,7 @@ def parse(words: Sequence[str]) -> tuple[Command, Options]:
     if not words:
         raise Usage("no command")
     head = words[: words.index("--")] if "--" in words else words
-    if words[0] == "help" or "--help" in head or "-h" in head:
+    if words[0] == "help" or head[-1] in ("--help", "-h") or head[0] in ("--help", "-h"):
         options = Options()
         options.names = [word for word in head if not word.startswith("-") and word != "help"]
         return HELP, options
@@ -95,17 +96,90 @@ def parse(words: Sequence[str]) -> tuple[Command, Options]:
 def _find_verb(kind: str, words: list[str]) -> tuple[Command, list[str]]:
     """Return the command of a kind and the other words: flags may stand before the verb (``bridge -b NAME up``)."""
     verbs = {command.verb: command for command in COMMANDS if command.kind == kind}
+    wrong: Optional[Usage] = None
     for index, word in enumerate(words):
-        if word not in verbs:
-            continue
-        try:
-            before = _take(verbs[word], words[:index])
-        except Usage:
-            continue  # it is the value of a flag, or a flag before it is another verb's
-        if not before.names or not any(flag.names() & set(words[:index]) for flag in ()):
-            if _only_flags(verbs[word], words[:index]):
+        if word == "--":
+            break
+        if word in verbs:
+            try:
+                plain = _take(verbs[word], words[:index]).names
+            except Usage as error:  # this word is a flag's value, or a flag before it is none of this verb's
+                wrong = wrong or error
+                continue
+            if not plain:
                 return verbs[word], words[:index] + words[index + 1 :]
-    wrong = next((word for word in words if not word.startswith("-")), "")
-    if wrong and wrong not in verbs:
-        raise Usage(f"there is no command '{kind} {wrong}'", kind)
-    raise Usage(f"{kind}: which command? {', '.join(verbs)}" if not wrong else f"{kind}: the flags do not go with it", kind)
+            break
+    if wrong:
+        raise wrong
+    plain = [word for word in words if not word.startswith("-")]
+    if plain and plain[0] not in verbs:
+        raise Usage(f"there is no command '{kind} {plain[0]}'", kind)
+    raise Usage(f"{kind}: one of these is missing: {', '.join(verbs)}", kind)
+
+
+def _take(command: Command, words: Sequence[str]) -> Options:
+    """Sort words into flags, plain arguments and the program after ``--``."""
+    options = Options(f"{command.kind} {command.verb}")
+    flags = {name: flag for flag in command.flags for name in (flag.short, flag.long) if name}
+    rest = list(words)
+
+    def give(name: str, value: Optional[str]) -> None:
+        flag = flags.get(name)
+        if flag is None:
+            raise Usage(f"{options.topic}: there is no flag {name}", options.topic)
+        if not flag.value and value is not None:
+            raise Usage(f"{options.topic}: {name} takes no value", options.topic)
+        if flag.value and value is None:
+            if not rest:
+                raise Usage(f"{options.topic}: {name} needs a value: {flag.value}", options.topic)
+            value = rest.pop(0)
+        if flag.many:
+            options.values.setdefault(flag.key, []).append(value)
+        elif flag.value and flag.key in options.values:
+            raise Usage(f"{options.topic}: {name} is given twice", options.topic)
+        else:
+            options.values[flag.key] = value if flag.value else True
+
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            if command.program:
+                options.program = rest
+            else:
+                options.names += rest
+            break
+        if word.startswith("--"):
+            name, equals, value = word.partition("=")
+            give(name, value if equals else None)
+        elif word.startswith("-") and len(word) > 1:
+            letters = word[1:]
+            while letters:
+                name, letters = f"-{letters[0]}", letters[1:]
+                valued = bool(letters) and name in flags and bool(flags[name].value)
+                give(name, letters if valued else None)
+                if valued:
+                    break
+        else:
+            options.names.append(word)
+    return options
+
+
+def _check(command: Command, options: Options) -> None:
+    """Refuse what is missing or too much; resources named by flag and as arguments become one list."""
+    if command.names:
+        flag = name_flag(command.kind)
+        options.names = list(dict.fromkeys([*options.values.pop(flag.key, []), *options.names]))
+        if command.program and len(options.names) > 1:
+            raise Usage(f"{options.topic}: put -- before the program", options.topic)
+        if not options.names:
+            raise Usage(f"{options.topic}: which {command.kind}? {flag.short}, {flag.long} is missing", options.topic)
+        if command.names == "one" and len(options.names) > 1:
+            raise Usage(f"{options.topic}: one name is taken, not also {' '.join(options.names[1:])}", options.topic)
+    elif options.names:
+        raise Usage(f"{options.topic}: {options.names[0]!r} is not understood", options.topic)
+    for key in command.required:
+        if options.text(key) is None:
+            short = next(flag.short for flag in command.flags if flag.key == key)
+            raise Usage(f"{options.topic}: {short}, --{key} is missing", options.topic)
+    if command.program and not options.program:
+        raise Usage(f"{options.topic}: no program: give it after --", options.topic)

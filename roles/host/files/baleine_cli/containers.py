@@ -1,0 +1,160 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``baleine container …``, but for exec"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+
+from baleine import container, lifecycle, survey, units
+from baleine.plan import Outcome
+
+from . import show
+from .parse import Options, Usage
+from .runner import run
+
+
+def networks(
+    bridges: Sequence[str], addresses: Sequence[str], gateways: Sequence[str], topic: str
+) -> list[dict[str, Any]]:
+    """Return a container's networks: the n-th address and gateway are the n-th bridge's.
+
+    :param addresses: several of one interface are joined with ``+``; an empty element is none.
+    :raises Usage: for an empty bridge, or more addresses or gateways than bridges.
+    """
+    if not all(bridges):
+        raise Usage("--bridge: an element is empty", topic)
+    for flag, elements in (("address", addresses), ("gateway", gateways)):
+        if len(elements) > len(bridges):
+            count = f"--{flag} has {len(elements)} elements, --bridge {len(bridges)}"
+            raise Usage(f"{count}: the n-th belongs to the n-th bridge", topic)
+    found = []
+    for index, name in enumerate(bridges):
+        own = addresses[index] if index < len(addresses) else ""
+        gateway = gateways[index] if index < len(gateways) else ""
+        split = [text.strip() for text in own.split("+") if text.strip()]
+        found.append({"bridge": name, "addresses": split, "gateway": gateway or None})
+    return found
+
+
+def volume(text: str, topic: str) -> dict[str, Any]:
+    """Return a volume from ``SOURCE:TARGET`` or ``SOURCE:TARGET:ro``.
+
+    :raises Usage: for anything else.
+    """
+    parts = text.split(":")
+    if len(parts) not in (2, 3) or not all(parts) or parts[2:] not in ([], ["ro"], ["rw"]):
+        raise Usage(f"--volume {text!r}: write it as SOURCE:TARGET or SOURCE:TARGET:ro", topic)
+    return {"source": parts[0], "target": parts[1], "read_only": parts[2:] == ["ro"]}
+
+
+def description(options: Options) -> dict[str, Any]:
+    """Return the request that a ``container create`` makes."""
+    bridges, addresses, gateways = (options.elements(key) for key in ("bridge", "address", "gateway"))
+    return {
+        "name": options.names[0],
+        "image": options.text("image"),
+        "state": "present" if options.on("no-start") else "started",
+        "command": options.text("program"),
+        "networks": networks(bridges, addresses, gateways, options.topic),
+        "directory": options.text("directory"),
+        "hostname": options.text("hostname"),
+        "env": options.pairs("env"),
+        "workdir": options.text("workdir"),
+        "user": options.text("user"),
+        "limits": {
+            "memory": options.text("memory"),
+            "cpus": options.text("cpus"),
+            "cpuset": options.text("cpuset"),
+            "pids": options.number("pids"),
+        },
+        "volumes": [volume(text, options.topic) for text in options.many("volume")],
+        "init": not options.on("no-init"),
+    }
+
+
+def create(options: Options) -> int:
+    """Make a container and start it."""
+    name = options.names[0]
+    wanted = container.request(description(options))
+    show.check_new("container", name, f"Remove it first: baleine container remove -c {name}")
+    show.warn(lifecycle.ensure(run, [wanted]))
+    return 0
+
+
+def facts(name: str) -> dict[str, Any]:
+    """Return what is true of a container now."""
+    return survey.facts(run, name)
+
+
+def list_(options: Options) -> int:
+    """List the containers."""
+    found, code = show.collect("container", facts)
+    if not options.on("all"):
+        found = [shown for shown in found if shown["state"] == "running"]
+    show.print_list(options, found, ("name", "image", "state", "pid", "running", "bridges", "limits"), row)
+    return code
+
+
+def row(facts: show.Facts) -> Sequence[str]:
+    """Return a container's line in the list."""
+    seconds = facts["running_seconds"]
+    return (
+        facts["name"],
+        facts["image"],
+        facts["state"],
+        str(facts["pid"] or ""),
+        "" if seconds is None else units.show_duration(seconds),
+        " ".join(_interface(item) for item in facts["interfaces"]),
+        limits(facts["limits"]),
+    )
+
+
+def _interface(item: Mapping[str, Any]) -> str:
+    addresses = "+".join(item["addresses"])
+    return f"{item['bridge']}={addresses}" if addresses else str(item["bridge"])
+
+
+def limits(found: Mapping[str, Any]) -> str:
+    """Return limits in few words: ``memory=512M cpus=0.5``."""
+    words = []
+    for key, value in found.items():
+        if value is not None:
+            words.append(f"{key}={units.show_size(value) if key == 'memory' else value}")
+    return " ".join(words)
+
+
+def _state(options: Options, params: Mapping[str, Any]) -> int:
+    seconds: Optional[int] = options.number("time")
+    grace = lifecycle.GRACE_SECONDS if seconds is None else float(seconds)
+
+    def change(name: str) -> Sequence[Outcome]:
+        return lifecycle.ensure(run, [container.request({"name": name, **params})], grace=grace)
+
+    return show.each(options, "container", change, removes=params["state"] == "absent")
+
+
+def start(options: Options) -> int:
+    """Start containers."""
+    return _state(options, {"state": "started"})
+
+
+def stop(options: Options) -> int:
+    """Stop containers."""
+    return _state(options, {"state": "stopped"})
+
+
+def restart(options: Options) -> int:
+    """Stop containers that run, and start them."""
+    return _state(options, {"state": "started", "restart": True})
+
+
+def remove(options: Options) -> int:
+    """Destroy containers."""
+    return _state(options, {"state": "absent"})
+
+
+def inspect(options: Options) -> int:
+    """Show everything that is known of containers."""
+    return show.inspect(options, "container", facts)

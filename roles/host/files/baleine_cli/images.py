@@ -1,0 +1,83 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``baleine image …``"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Optional
+
+from baleine import image, image_store, units
+from baleine.plan import Outcome
+
+from . import show
+from .parse import Options
+from .runner import run
+
+#: As in the documents.
+PACKAGES = ("apache2", "vim", "nano")
+
+
+def packages(text: Optional[str], from_image: Optional[str]) -> list[str]:
+    """Return the packages that are asked for: ``none`` is no package; nothing said is the documents' three."""
+    if text is None:
+        return [] if from_image else list(PACKAGES)
+    return [] if text.strip() in ("none", "") else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def create(options: Options) -> int:
+    """Make an image."""
+    name = options.names[0]
+    wanted = image.request(
+        {
+            "name": name,
+            "size": options.text("size"),
+            "directory": options.text("directory"),
+            "proxy": options.text("proxy"),
+            "packages": packages(options.text("packages"), options.text("from-image")),
+            "suite": options.text("suite"),
+            "mirror": options.text("mirror"),
+            "from_image": options.text("from-image"),
+        }
+    )
+    show.check_new("image", name, f"Remove it first: baleine image remove -i {name}")
+    show.warn(image_store.ensure(run, [wanted]))
+    return 0
+
+
+def list_(options: Options) -> int:
+    """List the images."""
+    found, code = show.collect("image", image.facts)
+    show.print_list(options, found, ("name", "size", "allocated", "path"), row)
+    return code
+
+
+def row(facts: show.Facts) -> Sequence[str]:
+    """Return an image's line in the list."""
+    return facts["name"], units.show_size(facts["size"]), units.show_size(facts["allocated"]), facts["path"]
+
+
+def remove(options: Options) -> int:
+    """Remove images."""
+
+    def change(name: str) -> Sequence[Outcome]:
+        return image_store.ensure(run, [image.request({"name": name, "state": "absent"})])
+
+    return show.each(options, "image", change, removes=True)
+
+
+def mount(options: Options) -> int:
+    """Mount a copy of an image to be edited, and print where."""
+    print(image_store.mount(run, show.normal_name("image", options.names[0])))
+    return 0
+
+
+def umount(options: Options) -> int:
+    """Put the edited copy in the image's place."""
+    image_store.umount(run, show.normal_name("image", options.names[0]))
+    return 0
+
+
+def inspect(options: Options) -> int:
+    """Show everything that is known of images."""
+    return show.inspect(options, "image", image.facts)

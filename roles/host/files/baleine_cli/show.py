@@ -1,0 +1,152 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every command shares: tables and JSON out, several names in, warnings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Callable
+
+from baleine import manifest, units
+from baleine.errors import BaleineError
+from baleine.plan import Outcome
+
+from .main import FAILED, complain
+from .parse import Options, Usage
+
+Facts = Mapping[str, Any]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return aligned columns under a header in upper case; an empty cell is a dash."""
+    lines = [[title.upper() for title in head], *([cell or "-" for cell in row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    texts = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+    return "\n".join(texts) + "\n"
+
+
+def wants_json(options: Options) -> bool:
+    """Say whether JSON is asked for.
+
+    :raises Usage: for a format that there is not.
+    """
+    wanted = options.text("format") or "table"
+    if wanted not in ("table", "json"):
+        raise Usage(f"--format {wanted!r}: there are table and json", options.topic)
+    return wanted == "json"
+
+
+def as_json(value: Any) -> str:
+    """Return JSON that people can read too."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def collect(kind: str, facts: Callable[[str], Facts]) -> tuple[list[Facts], int]:
+    """Return the facts of all resources of a kind, and the exit code: one that is broken does not stop the rest."""
+    found, code = [], 0
+    for name in manifest.names(kind):
+        try:
+            shown = facts(name)
+            if shown:
+                found.append(shown)
+        except BaleineError as error:
+            complain(error.message, error.hint)
+            code = FAILED
+    return found, code
+
+
+def print_list(
+    options: Options, found: Sequence[Facts], head: Sequence[str], row: Callable[[Facts], Sequence[str]]
+) -> None:
+    """Print a list as it is asked for: a table, JSON, or the names only."""
+    as_table = not wants_json(options)
+    if options.on("quiet"):
+        text = "".join(f"{facts['name']}\n" for facts in found)
+    else:
+        text = table(head, (row(facts) for facts in found)) if as_table else as_json(list(found))
+    print(text, end="")
+
+
+def inspect(options: Options, kind: str, facts: Callable[[str], Facts]) -> int:
+    """Print everything that is known of the resources that are named."""
+    as_table, found, code = not wants_json(options), [], 0
+    for name in options.names:
+        try:
+            found.append(known(kind, name, facts))
+        except BaleineError as error:
+            complain(error.message, error.hint)
+            code = FAILED
+    if as_table:
+        print("\n".join("".join(f"{key}: {_text(value)}\n" for key, value in shown.items()) for shown in found), end="")
+    else:
+        print(as_json(found), end="")
+    return code
+
+
+def _text(value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or "-"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def normal_name(kind: str, name: str) -> str:
+    """Return a resource's name in the form of its manifest (``NAME:latest`` is ``NAME``).
+
+    :raises BaleineError: for a name that can be none.
+    """
+    return units.check_name(name, kind)
+
+
+def known(kind: str, name: str, facts: Callable[[str], Facts]) -> Facts:
+    """Return the facts of a resource that exists.
+
+    :raises BaleineError: where there is none.
+    """
+    shown = facts(normal_name(kind, name))
+    if not shown:
+        raise missing(kind, name)
+    return shown
+
+
+def missing(kind: str, name: str) -> BaleineError:
+    """Return the error of a resource that does not exist."""
+    return BaleineError(f"{kind} {name}: there is none", f"See 'baleine {kind} list{' -a' * (kind == 'container')}'")
+
+
+def check_new(kind: str, name: str, hint: str) -> None:
+    """Refuse to create what exists; what a crash left half made is no obstacle.
+
+    :raises BaleineError: where there is one.
+    """
+    record = manifest.read(kind, normal_name(kind, name))
+    if record is not None and record.get("state") not in ("creating", "removing"):
+        raise BaleineError(f"{kind} {name}: it exists already", hint)
+
+
+def each(options: Options, kind: str, change: Callable[[str], Sequence[Outcome]], removes: bool = False) -> int:
+    """Change each resource that is named; one that fails, or does not exist, does not stop the rest.
+
+    :param removes: the change is a removal: where nothing was left to remove there was none, which --force forgives.
+    :returns: the exit code.
+    """
+    code = 0
+    for given in options.names:
+        try:
+            name = normal_name(kind, given)
+            if not removes and manifest.read(kind, name) is None:
+                raise missing(kind, given)
+            outcomes = change(name)
+            warn(outcomes)
+            if removes and not options.on("force") and not any(outcome.plan.changed for outcome in outcomes):
+                raise missing(kind, given)
+        except BaleineError as error:
+            complain(error.message, error.hint)
+            code = FAILED
+    return code
+
+
+def warn(outcomes: Sequence[Outcome]) -> None:
+    """Print the warnings of what was done."""
+    for text in dict.fromkeys(text for outcome in outcomes for text in outcome.plan.warnings):
+        complain(f"warning: {text}")

@@ -1,0 +1,415 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Containers on a real kernel: created, started, changed in place, killed, healed, refused, removed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any
+
+import pytest
+
+from tests.lab.host import LabHost
+from tests.lab.run import wait_for
+
+SLEEP = ["sleep", "1000"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bridges(lab: LabHost, tiny: str) -> None:
+    lab.module("baleine_bridge", name="private", addresses=["192.168.42.1/24", "fd42::1/64"])
+    lab.module("baleine_bridge", name="public", addresses=["10.0.0.1/8"])
+    lab.rebase()
+
+
+@pytest.fixture
+def name(lab: LabHost, request: pytest.FixtureRequest) -> Any:
+    """A name for one test; what has it is removed afterwards."""
+    chosen = "t" + re.sub(r"[^a-z]", "", request.node.name.replace("test_", ""))[:40]
+    yield chosen
+    lab.module("baleine_container", name=chosen, state="absent")
+
+
+def container(lab: LabHost, name: str, **options: Any) -> dict[str, Any]:
+    settings = {
+        "image": "tiny",
+        "command": SLEEP,
+        "networks": [{"bridge": "private", "addresses": ["192.168.42.9/24"]}],
+    }
+    return lab.module("baleine_container", name=name, **{**settings, **options})
+
+
+def inside(lab: LabHost, name: str, script: str) -> str:
+    """Run a shell line in a container, by the command line."""
+    return lab.run(["/usr/local/bin/baleine", "container", "exec", "-c", name, "--", "sh", "-c", script]).stdout
+
+
+def record(lab: LabHost, name: str) -> dict[str, str]:
+    text = lab.read(f"/var/lib/baleine/manifeste/containers/{name}.manifest")
+    return {key: value.strip() for key, _colon, value in (line.partition(":") for line in text.splitlines())}
+
+
+def kernel_traces(lab: LabHost, name: str, pid: int) -> list[str]:
+    """What must vanish with a container's processes: loop device, mount of the disk, links."""
+    found = [line for line in lab.read("/proc/1/mountinfo").splitlines() if f"/mnt/baleine/{name}" in line]
+    inode = lab.path(f"/var/lib/baleine/containers/{name}").stat().st_ino
+    listed = json.loads(lab.run(["losetup", "--json", "--list", "-O", "NAME,BACK-INO"]).stdout or "{}")
+    found += [str(loop["name"]) for loop in listed.get("loopdevices", []) if int(loop["back-ino"]) == inode]
+    links = record(lab, name)["interface"].split(",")
+    return found + [link for link in lab.sh("ls /sys/class/net").stdout.split() if link in links]
+
+
+def test_the_prediction_is_the_act_and_the_second_run_changes_nothing(lab: LabHost, name: str) -> None:
+    predicted = container(lab, name, check=True)
+    assert not lab.path(f"/var/lib/baleine/manifeste/containers/{name}.manifest").exists()
+    done = container(lab, name)
+    assert predicted["changed"] and done["changed"]
+    assert predicted["diff"] == done["diff"]
+    assert predicted["actions"] == done["actions"]
+    again = container(lab, name)
+    assert not again["changed"] and again["actions"] == [] and again["drift"] == []
+    assert again["container"]["pid"] == done["container"]["pid"]
+
+
+def test_it_has_its_own_namespaces_ids_and_a_disk_that_the_host_does_not_see(
+    lab: LabHost, baleine: Any, name: str
+) -> None:
+    facts = container(lab, name)["container"]
+    pid = facts["pid"]
+    for kind in ("pid", "mnt", "net", "uts", "ipc", "cgroup", "user"):
+        assert lab.sh(f"readlink /proc/{pid}/ns/{kind}").stdout != lab.sh(f"readlink /proc/1/ns/{kind}").stdout, kind
+    assert lab.sh(f"cat /proc/{pid}/uid_map").stdout.split() == ["0", str(facts["first_id"]), "65536"]
+    assert facts["first_id"] >= 0x70000000
+    assert inside(lab, name, "touch /mine; stat -c %u /mine; cat /proc/sys/net/ipv4/ip_forward").split() == ["0", "0"]
+    assert not [line for line in lab.read("/proc/1/mountinfo").splitlines() if f"/mnt/baleine/{name} " in line]
+    assert inside(lab, name, "hostname").strip() == name
+    assert "idmapped" in inside(lab, name, "mount | grep ' / '")
+
+
+def test_it_answers_on_ipv4_and_ipv6_at_once_and_eth0_and_eth1_follow_the_order(
+    lab: LabHost, baleine: Any, name: str
+) -> None:
+    networks = [
+        {
+            "bridge": "public",
+            "addresses": ["10.0.0.2/8"],
+            "routes": [{"destination": "172.16.0.0/12", "gateway": "10.0.0.1"}],
+        },
+        {"bridge": "private", "addresses": ["192.168.42.9/24", "FD42:0::9/64"], "gateway": "192.168.42.1"},
+    ]
+    command = ["httpd", "-f", "-p", "[::]:80", "-h", "/www"]
+    container(lab, name, networks=networks, command=command, wait={"http": "/", "timeout": 10})
+    shown = json.loads(lab.sh(f"nsenter -n -t {record(lab, name)['pid']} ip -j address").stdout)
+    addresses = {link["ifname"]: [a["local"] for a in link["addr_info"] if a["scope"] == "global"] for link in shown}
+    assert addresses["eth0"] == ["10.0.0.2"]
+    assert addresses["eth1"] == ["192.168.42.9", "fd42::9"]
+    assert lab.sh("curl -s -o /dev/null -w '%{http_code}' 'http://[fd42::9]/'", check=False).stdout != "000"
+    routes = lab.sh(f"nsenter -n -t {record(lab, name)['pid']} ip route").stdout
+    assert "default via 192.168.42.1 dev eth1" in routes and "172.16.0.0/12 via 10.0.0.1 dev eth0" in routes
+    assert not container(lab, name, networks=networks, command=command)["changed"]
+
+
+def test_killing_the_first_process_leaves_no_mount_loop_link_and_the_next_run_starts_it(
+    lab: LabHost, name: str
+) -> None:
+    pid = container(lab, name)["container"]["pid"]
+    lab.run(["kill", "-9", str(pid)])
+    wait_for(lambda: not kernel_traces(lab, name, pid), 5)
+    assert kernel_traces(lab, name, pid) == []
+    check = container(lab, name, check=True)
+    healed = container(lab, name)
+    assert [action["action"] for action in healed["actions"]] == ["start"] == [a["action"] for a in check["actions"]]
+    assert healed["drift"] == [f"container {name}: its first process is gone"]
+    assert healed["container"]["pid"] != pid
+    lab.module("baleine_container", name=name, state="stopped")
+    assert lab.run(["e2fsck", "-fn", f"/var/lib/baleine/containers/{name}"]).returncode == 0
+
+
+def test_an_address_taken_away_inside_and_a_bridge_deleted_are_healed_and_called_drift(lab: LabHost, name: str) -> None:
+    pid = container(lab, name)["container"]["pid"]
+    lab.sh(f"nsenter -n -t {pid} ip address del 192.168.42.9/24 dev eth0")
+    healed = container(lab, name)
+    assert [action["action"] for action in healed["actions"]] == ["connect"]
+    assert healed["drift"] == [f"container {name}: eth0: address 192.168.42.9/24 missing"]
+    lab.sh("ip link del private")
+    bridge = lab.module("baleine_bridge", name="private", addresses=["192.168.42.1/24", "fd42::1/64"])
+    assert bridge["drift"] == [
+        "bridge private: the link is gone",
+        f"bridge private: container {name} was cut off",
+    ]
+    assert container(lab, name)["changed"] is False
+    lab.run(["ping", "-c", "1", "-W", "2", "192.168.42.9"])
+    lab.sh("ip address del 192.168.42.1/24 dev private")
+    bridge = lab.module("baleine_bridge", name="private", addresses=["192.168.42.1/24", "fd42::1/64"])
+    assert [action["action"] for action in bridge["actions"]] == ["add_address"]
+    assert bridge["drift"] == ["bridge private: the address 192.168.42.1/24 is gone"]
+    assert record(lab, name)["pid"] == str(pid)
+
+
+def test_limits_are_the_kernels_and_change_without_a_restart(lab: LabHost, name: str) -> None:
+    limits = {"memory": "64M", "cpus": 0.5, "cpuset": "0-1", "pids": 50}
+    pid = container(lab, name, limits=limits)["container"]["pid"]
+    assert container(lab, name, limits={**limits, "memory": str(64 << 20)})["changed"] is False
+    changed = container(lab, name, limits={"memory": "128MiB", "pids": 60})
+    assert [action["action"] for action in changed["actions"]] == ["set_limits"]
+    assert changed["container"]["pid"] == pid
+    again = container(lab, name, limits={"memory": "128M", "pids": 60})
+    assert not again["changed"]
+    lab.sh(f"echo 70 > $(find /sys/fs/cgroup -path '*baleine/{name}/pids.max')")
+    assert container(lab, name, limits={"memory": "128M", "pids": 60})["drift"] == [
+        f"container {name}: limits.pids was 70"
+    ]
+
+
+def test_networks_change_in_place_and_an_interface_can_come_and_go(lab: LabHost, name: str) -> None:
+    pid = container(lab, name)["container"]["pid"]
+    two = [{"bridge": "private", "addresses": ["192.168.42.10/24"]}, {"bridge": "public", "addresses": ["10.1.0.2/8"]}]
+    changed = container(lab, name, networks=two)
+    assert changed["container"]["pid"] == pid
+    assert not container(lab, name, networks=two)["changed"]
+    lab.run(["ping", "-c", "1", "-W", "2", "10.1.0.2"])
+    lab.run(["ping", "-c", "1", "-W", "2", "192.168.42.10"])
+    changed = container(lab, name, networks=two[:1])
+    assert [action["action"] for action in changed["actions"]] == ["cut", "record_networks"]
+    assert not container(lab, name, networks=two[:1])["changed"]
+
+
+def test_what_cannot_change_in_place_is_refused_unless_recreate_says_so_and_the_disk_is_kept(
+    lab: LabHost, baleine: Any, name: str
+) -> None:
+    pid = container(lab, name)["container"]["pid"]
+    inside(lab, name, "echo kept > /root/data")
+    refused = container(lab, name, env={"A": "1"}, expect_failure=True)
+    assert "env none -> {'A': '1'}" in refused["msg"] and "recreate: on_change" in refused["msg"]
+    assert record(lab, name)["pid"] == str(pid)
+    done = container(lab, name, env={"A": "1"}, recreate="on_change")
+    assert done["container"]["pid"] != pid
+    assert inside(lab, name, "cat /root/data").strip() == "kept"
+    assert "A=1" in lab.sh(f"tr '\\0' '\\n' < /proc/{done['container']['pid']}/environ").stdout.split()
+    assert not container(lab, name, env={"A": "1"})["changed"]
+    assert container(lab, name, env={"A": "1", "b": "2"}, check=True, recreate="on_change")["changed"]
+
+
+def test_a_recreate_that_does_not_start_goes_back_to_the_old_container(lab: LabHost, baleine: Any, name: str) -> None:
+    container(lab, name)
+    inside(lab, name, "echo kept > /root/data")
+    failed = container(lab, name, user="nobodyknows", recreate="on_change", expect_failure=True)
+    assert "has no user nobodyknows" in failed["msg"]
+    assert inside(lab, name, "cat /root/data").strip() == "kept"
+    assert not container(lab, name)["changed"]
+
+
+def test_another_image_gives_a_new_disk_and_keeps_the_old_one_until_it_is_named(
+    lab: LabHost, baleine: Any, name: str
+) -> None:
+    lab.module("baleine_image", name="other", from_image="tiny", files=[{"path": "/other", "content": "x"}])
+    container(lab, name)
+    inside(lab, name, "echo old > /root/data")
+    refused = container(lab, name, image="other", expect_failure=True)
+    assert "image tiny -> other" in refused["msg"]
+    container(lab, name, image="other", recreate="on_change")
+    assert inside(lab, name, "cat /other; ls /root").strip() == "x"
+    removed = lab.module("baleine_container", name=name, state="absent")
+    (aside,) = [path.name for path in lab.path("/var/lib/baleine/containers").iterdir()]
+    assert aside in str(removed["warnings"])
+    assert lab.module("baleine_container", name=aside, state="absent")["changed"]
+    assert not list(lab.path("/var/lib/baleine/containers").iterdir())
+    lab.module("baleine_image", name="other", state="absent")
+
+
+def test_a_task_without_image_only_touches_the_state(lab: LabHost, name: str) -> None:
+    container(lab, name, env={"A": "1"})
+    stopped = lab.module("baleine_container", name=name, state="stopped")
+    assert stopped["container"]["state"] == "stopped" and stopped["container"]["exit_code"] == 143
+    assert not lab.module("baleine_container", name=name, state="stopped")["changed"]
+    refused = lab.module("baleine_container", name=name, state="started", hostname="x", expect_failure=True)
+    assert "hostname without image" in refused["msg"]
+    started = lab.module("baleine_container", name=name)
+    assert started["container"]["state"] == "running"
+    restarted = lab.module("baleine_container", name=name, restart=True)
+    assert restarted["changed"] and restarted["container"]["pid"] != started["container"]["pid"]
+    missing = lab.module("baleine_container", name="nobody", state="stopped", expect_failure=True)
+    assert "container nobody: there is none" in missing["msg"]
+
+
+@pytest.mark.parametrize(
+    ("program", "code"),
+    [
+        (["true"], 0),
+        (["sh", "-c", "exit 7"], 7),
+        (["sh", "-c", "kill -9 $$"], 137),
+        (["/no/such"], 127),
+        (["/etc/passwd"], 126),
+    ],
+    ids=["0", "7", "killed", "not found", "not executable"],
+)
+def test_the_exit_code_of_a_program_is_known(lab: LabHost, name: str, program: list[str], code: int) -> None:
+    container(lab, name, command=program, networks=[])
+    wait_for(lambda: lab.module("baleine_container", name=name, state="stopped")["container"]["state"] == "stopped", 5)
+    assert lab.module("baleine_container", name=name, state="stopped")["container"]["exit_code"] == code
+
+
+def test_a_program_that_daemonises_lives_on_and_stops_at_once(lab: LabHost, name: str) -> None:
+    facts = container(lab, name, command="sh -c 'httpd -p 80 -h /www'", wait={"http": "/", "timeout": 5})["container"]
+    assert facts["state"] == "running"
+    stopped = lab.module("baleine_container", name=name, state="stopped")["container"]
+    assert (stopped["state"], stopped["exit_code"]) == ("stopped", 0)
+
+
+def test_two_names_that_meet_in_their_first_digits_both_work(lab: LabHost) -> None:
+    by_digits: dict[str, str] = {}
+    for number in range(2000):
+        digits = hashlib.sha1(f"meet{number}\n".encode()).hexdigest()[:4]
+        pair = (by_digits.setdefault(digits, f"meet{number}"), f"meet{number}")
+        if pair[0] != pair[1]:
+            break
+    for index, one in enumerate(pair):
+        container(lab, one, networks=[{"bridge": "private", "addresses": [f"192.168.42.{100 + index}/24"]}])
+    links = [record(lab, one)["interface"] for one in pair]
+    assert links[0] != links[1] and all(len(link) <= 15 for link in links)
+    assert links[0][:7] == links[1][:7]
+    for index, one in enumerate(pair):
+        lab.run(["ping", "-c", "1", "-W", "2", f"192.168.42.{100 + index}"])
+        assert not container(lab, one, networks=[{"bridge": "private", "addresses": [f"192.168.42.{100 + index}/24"]}])[
+            "changed"
+        ]
+        lab.module("baleine_container", name=one, state="absent")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"image": "nosuch"}, "there is no image nosuch"),
+        ({"networks": [{"bridge": "nosuch"}]}, "there is no bridge nosuch"),
+        (
+            {"networks": [{"bridge": "private", "addresses": ["192.168.43.9/24"]}]},
+            "outside the network of the bridge private",
+        ),
+        (
+            {"networks": [{"bridge": "private", "addresses": ["192.168.42.1/24"]}]},
+            "in use on the bridge private by the bridge",
+        ),
+        ({"command": "sh -c 'open"}, "No closing quotation"),
+        ({"volumes": [{"source": "/no/such", "target": "/x"}]}, "volume /no/such: No such file"),
+        ({"user": "nobodyknows"}, "has no user nobodyknows"),
+        ({"limits": {"memory": "1M"}}, "too small"),
+    ],
+    ids=["image", "bridge", "outside", "in use", "quote", "volume", "user", "memory"],
+)
+def test_what_cannot_be_is_refused_and_nothing_is_left(lab: LabHost, options: dict[str, Any], words: str) -> None:
+    before = sorted(str(path) for path in lab.path("/var/lib/baleine").rglob("*"))
+    refused = container(lab, "refused", expect_failure=True, **options)
+    assert words in refused["msg"], refused["msg"]
+    assert "container refused" in refused["msg"]
+    assert sorted(str(path) for path in lab.path("/var/lib/baleine").rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "bad", ["a/b", "a b", "..", "x" * 300, "-x", ""], ids=["slash", "space", "dots", "long", "dash", "empty"]
+)
+def test_a_name_that_is_none_is_refused(lab: LabHost, bad: str) -> None:
+    refused = container(lab, bad, expect_failure=True)
+    assert "no valid name" in refused["msg"]
+
+
+def test_an_address_that_another_container_has_is_refused_by_its_name(lab: LabHost, name: str) -> None:
+    container(lab, name)
+    refused = container(lab, "second", expect_failure=True)
+    assert f"192.168.42.9 is in use on the bridge private by container {name}" in refused["msg"]
+
+
+def test_a_disk_that_a_loop_device_still_holds_is_not_started(lab: LabHost, name: str) -> None:
+    container(lab, name, state="present")
+    loop = lab.sh(f"losetup --find --show /var/lib/baleine/containers/{name}").stdout.strip()
+    try:
+        refused = container(lab, name, expect_failure=True)
+        assert f"still held by {loop}" in refused["msg"]
+    finally:
+        lab.run(["losetup", "-d", loop])
+    assert container(lab, name)["container"]["state"] == "running"
+
+
+def test_a_full_filesystem_in_the_middle_of_a_copy_leaves_nothing(lab_factory: Any) -> None:
+    from tests.lab import trees
+
+    full = lab_factory("full")
+    full.sh(
+        "mkdir -p /srv/small && mount -t tmpfs -o size=12m tmpfs /srv/small && mkdir -p /var/lib/baleine/containers"
+    )
+    trees.tiny_image(full)
+    full.sh("mount --bind /srv/small /var/lib/baleine/containers && head -c 11m /dev/zero > /srv/small/filler")
+    refused = full.module("baleine_container", name="x", image="tiny", command=SLEEP, expect_failure=True)
+    assert "No space left" in refused["msg"] and "Make room" in refused["msg"]
+    assert full.sh("ls -A /srv/small").stdout.split() == ["filler"]
+    assert not full.path("/var/lib/baleine/manifeste/containers/x.manifest").exists()
+    full.sh("umount /var/lib/baleine/containers; umount /srv/small")
+
+
+def test_a_failing_wait_gives_the_last_error_and_names_the_dropping_rule(lab: LabHost, name: str) -> None:
+    failed = container(lab, name, wait={"http": "/", "timeout": 0.5}, expect_failure=True)
+    assert "last error: 192.168.42.9" in failed["msg"] and "refused" in failed["msg"]
+    lab.sh("sysctl -qw net.bridge.bridge-nf-call-iptables=1; iptables -P FORWARD DROP")  # 1 is the kernel's default
+    try:
+        failed = container(lab, name, wait={"http": "/", "timeout": 0.5}, expect_failure=True)
+        assert "-P FORWARD DROP" in failed["msg"] and "br_netfilter" in failed["msg"]
+        hazards = lab.module("baleine_host_info")["hazards"]
+        assert any("-P FORWARD DROP" in hazard["what"] for hazard in hazards)
+    finally:
+        lab.sh("iptables -P FORWARD ACCEPT; nft flush ruleset")
+
+
+def test_volumes_show_the_hosts_files_and_a_read_only_one_cannot_be_written(
+    lab: LabHost, baleine: Any, name: str
+) -> None:
+    lab.sh("mkdir -p /srv/closed/data /srv/rw; chmod 700 /srv/closed; echo hello > /srv/closed/data/page")
+    volumes = [
+        {"source": "/srv/closed/data", "target": "/data", "read_only": True},
+        {"source": "/srv/rw", "target": "/rw"},
+    ]
+    first_id = container(lab, name, volumes=volumes)["container"]["first_id"]
+    assert inside(lab, name, "cat /data/page; stat -c %u /data/page").split() == ["hello", "65534"]
+    assert "Read-only" in inside(lab, name, "touch /data/x 2>&1; true")
+    assert "denied" in inside(lab, name, "touch /rw/x 2>&1; true")
+    lab.run(["chown", f"{first_id}:{first_id}", "/srv/rw"])
+    assert inside(lab, name, "touch /rw/x && stat -c %u /rw/x").strip() == "0"
+    lab.sh("rm -r /srv/closed /srv/rw")
+
+
+def test_the_program_runs_as_the_user_asked_for_in_its_directory(lab: LabHost, name: str) -> None:
+    facts = container(lab, name, user="www-data", workdir="/www", networks=[])["container"]
+    status = lab.sh(f"cat /proc/{facts['pid']}/status").stdout
+    assert f"Uid:\t{facts['first_id'] + 33}\t" in status
+    assert "CapEff:\t0000000000000000" in status
+    assert lab.sh(f"readlink /proc/{facts['pid']}/cwd").stdout.strip().endswith("/www")
+
+
+def test_crun_and_runc_both_start_containers(lab: LabHost, name: str) -> None:
+    # the lab host's v2 has no controllers, so crun is chosen; without crun it is runc
+    facts = container(lab, name)["container"]
+    assert facts["runtime"] == "crun"
+    lab.module("baleine_container", name=name, state="stopped")
+    lab.sh("mv /usr/bin/crun /usr/bin/crun.away")
+    try:
+        facts = lab.module("baleine_container", name=name, state="started")["container"]
+        assert facts["runtime"] == "runc"
+        lab.sh("mv /usr/sbin/runc /usr/sbin/runc.away")
+        lab.module("baleine_container", name=name, state="stopped")
+        refused = lab.module("baleine_container", name=name, state="started", expect_failure=True)
+        assert "neither crun nor runc" in refused["msg"] and "package crun" in refused["msg"]
+    finally:
+        lab.sh("mv /usr/bin/crun.away /usr/bin/crun; mv /usr/sbin/runc.away /usr/sbin/runc")
+
+
+def test_without_root_it_says_so(lab: LabHost) -> None:
+    refused = lab.run(
+        [
+            "/usr/bin/python3",
+            "/opt/ansible-lib/run_module.py",
+            "ansible_collections.lab.baleine.plugins.modules.baleine_container",
+        ],
+        user="nobody",
+        check=False,
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": {"name": "x", "_ansible_remote_tmp": "/tmp"}}),
+    )
+    assert "needs root" in refused.stdout and "become" in refused.stdout

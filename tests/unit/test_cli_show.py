@@ -1,0 +1,169 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The manual in two languages, tables, and programs that cannot be executed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from baleine_cli import bridges, containers, enter, images, main, manual, show
+from baleine_cli.commands import COMMANDS
+from baleine_cli.parse import Options
+
+TEXTS = {french: manual.text(COMMANDS, french, whole=True) for french in (False, True)}
+
+
+@pytest.mark.parametrize("french", [False, True])
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: f"{command.kind} {command.verb}")
+def test_the_manual_names_every_command_and_flag(command: manual.Command, french: bool) -> None:
+    whole, own = TEXTS[french], manual.text([command], french, whole=False)
+    assert manual.synopsis(command, french) in whole
+    for flag in command.flags:
+        for name in (flag.short, flag.long):
+            assert name in own
+    assert own.rstrip("\n") in whole
+    assert max(len(line) for line in whole.splitlines() if "$ " not in line) <= manual.WIDTH
+
+
+def test_the_languages_differ() -> None:
+    english, french = TEXTS[False], TEXTS[True]
+    for command in COMMANDS:
+        assert command.en != command.fr
+        for flag in command.flags:
+            assert flag.en != flag.fr, flag.long
+    assert "RÉPERTOIRE" in french
+    assert "RÉPERTOIRE" not in english
+    assert "DIRECTORY" not in french
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"LANG": "fr_FR.UTF-8"}, True),
+        ({"LANG": "C", "LC_MESSAGES": "fr_CA.UTF-8"}, True),
+        ({"LANG": "fr_FR.UTF-8", "LC_ALL": "C"}, False),
+        ({"LC_ALL": "", "LANG": "fr"}, True),
+        ({"LANG": "en_US.UTF-8"}, False),
+        ({}, False),
+    ],
+)
+def test_the_locale_decides(environment: dict[str, str], expected: bool) -> None:
+    assert manual.is_french(environment) is expected
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [
+        ([], len(COMMANDS)),
+        (["image"], 6),
+        (["image", "create"], 1),
+        (["create"], 3),
+        (["container", "exec", "web1"], 1),
+    ],
+)
+def test_a_part_of_the_manual(words: list[str], count: int) -> None:
+    assert len(manual.select(words)) == count
+
+
+def test_help_needs_no_root(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr("sys.stdout.reconfigure", lambda **words: None, raising=False)
+    monkeypatch.setenv("LC_ALL", "fr_FR.UTF-8")
+    assert main.main(["help", "bridge", "up"]) == 0
+    assert "Activer des ponts" in capsys.readouterr().out
+    assert main.main(["help", "nothing"]) == 2
+
+
+def test_columns_are_aligned() -> None:
+    text = show.table(("name", "size", "path"), [("a", "10G", "/x"), ("a_long_name", "", "/yyy")])
+    assert text == "NAME         SIZE  PATH\na            10G   /x\na_long_name  -     /yyy\n"
+    assert show.table(("name", "size"), []) == "NAME  SIZE\n"
+
+
+CONTAINER = {
+    "name": "web1", "image": "apache2", "state": "running", "pid": 12, "running_seconds": 3725,
+    "interfaces": [
+        {"bridge": "private", "addresses": ["192.168.42.2/24", "fd12::2/64"]},
+        {"bridge": "public", "addresses": []},
+    ],
+    "limits": {"memory": 512 << 20, "cpus": 0.5, "cpuset": None, "pids": None},
+}  # fmt: skip
+
+
+def test_the_rows_of_lists() -> None:
+    bridges_ = "private=192.168.42.2/24+fd12::2/64 public"
+    assert containers.row(CONTAINER) == (
+        "web1", "apache2", "running", "12", "01:02:05", bridges_, "memory=512M cpus=0.5"
+    )  # fmt: skip
+    ended = {**CONTAINER, "state": "stopped", "pid": None, "running_seconds": None, "interfaces": [], "limits": {}}
+    assert containers.row(ended) == ("web1", "apache2", "stopped", "", "", "", "")
+    bridge = {"name": "b", "state": "up", "addresses": ["10.0.0.1/8"], "stp": True, "containers": ["x", "y"]}
+    assert bridges.row(bridge) == ("b", "up", "10.0.0.1/8", "yes", "2")
+    image = {"name": "i", "size": 10 << 30, "allocated": 3 << 20, "path": "/p/i"}
+    assert images.row(image) == ("i", "10G", "3M", "/p/i")
+
+
+def test_a_list_as_it_is_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    stopped = {**CONTAINER, "name": "web2", "state": "stopped", "pid": None, "running_seconds": None}
+    every = {"web1": CONTAINER, "web2": stopped}
+    monkeypatch.setattr("baleine.manifest.names", lambda kind: list(every))
+    monkeypatch.setattr(containers, "facts", every.get)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(main, "_end_cleanly", lambda: None)
+    for words, expected in ((["-q"], "web1\n"), (["-qa"], "web1\nweb2\n")):
+        assert main.main(["container", "list", *words]) == 0
+        assert capsys.readouterr().out == expected
+    assert main.main(["container", "list", "--all", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [CONTAINER, stopped]
+    assert main.main(["container", "list"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["NAME", "web1"]
+    assert main.main(["container", "list", "--format", "yaml"]) == 2
+
+
+def test_one_that_is_broken_does_not_stop_the_rest(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def facts(name: str) -> show.Facts:
+        if name == "torn":
+            raise show.BaleineError("manifest torn", "Mend it")
+        return {"name": name}
+
+    monkeypatch.setattr("baleine.manifest.names", lambda kind: ["a", "torn", "z"])
+    assert show.collect("image", facts) == ([{"name": "a"}, {"name": "z"}], 1)
+    assert capsys.readouterr().err == "baleine: manifest torn\nMend it\n"
+
+
+@pytest.mark.parametrize(("force", "code"), [(False, 1), (True, 0)])
+def test_removing_what_is_not_there(
+    force: bool, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from baleine.plan import Outcome, Plan
+
+    options = Options("image remove")
+    options.names, options.values = ["gone"], {"force": True} if force else {}
+    assert show.each(options, "image", lambda name: [Outcome(Plan(name))], removes=True) == code
+    assert ("image gone: there is none" in capsys.readouterr().err) is not force
+
+
+def test_programs_are_judged_as_shells_do(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    for name, mode in (("bin/yes", 0o755), ("bin/no", 0o644)):
+        (tmp_path / name).write_text("")
+        (tmp_path / name).chmod(mode)
+    os.symlink("/bin/yes", tmp_path / "bin/link")
+    table = {
+        "yes": 0,
+        "no": 126,
+        "nosuch": 127,
+        "/bin/yes": 0,
+        "/bin/link": 0,
+        "/bin": 126,
+        "/bin/yes/x": 127,
+        "./yes": 0,
+    }
+    for program, code in table.items():
+        assert enter.judge(str(tmp_path), program, {"PATH": "/sbin:/bin"}, "/bin") == code, program
