@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
-from . import manifest, netlink, network, units
+from . import guard, handover, manifest, netlink, network, units
 from .errors import BaleineError
 from .plan import Action, Outcome, Plan, apply, show
 from .process import Runner
@@ -28,6 +28,7 @@ class Wanted:
     stp: bool = False
     mac: Optional[str] = None
     ports: tuple[str, ...] = ()
+    move_addresses: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Found:
     :param ports: every link whose master is the bridge.
     :param members: running containers' host-side links that are recorded for this bridge, with their container.
     :param users: all containers that name this bridge.
+    :param guard: the token of the guard that waits for the confirmation of a move of addresses.
     """
 
     record: Optional[manifest.Record] = None
@@ -49,6 +51,7 @@ class Found:
     routes: tuple[Mapping[str, Any], ...] = ()
     others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     machine: str = ""
+    guard: str = ""
 
 
 def request(params: Mapping[str, Any]) -> Wanted:
@@ -71,6 +74,7 @@ def request(params: Mapping[str, Any]) -> Wanted:
         stp=bool(params.get("stp")),
         mac=units.parse_mac(mac, what) if mac else None,
         ports=ports,
+        move_addresses=bool(params.get("move_addresses")),
     )
 
 
@@ -101,6 +105,7 @@ def find(run: Runner, name: str) -> Found:
         routes=tuple(netlink.routes(run)),
         others=others,
         machine=network.machine_id(),
+        guard=guard.waiting(name),
     )
 
 
@@ -125,15 +130,19 @@ def plan(wanted: Wanted, found: Found) -> Plan:
             f"({netlink.kind(dict(found.link)) or 'a device'})",
             "Choose another name, or remove that link",
         )
+    recorded = _as_recorded(found)
+    move = _plan_move(wanted, found, what, recorded)
     if wanted.state == "absent":
-        return _plan_absent(wanted, found, what)
-    network.check_overlap(what, wanted.addresses, found.routes, wanted.name)
+        return _plan_absent(wanted, found, what, move)
+    network.check_overlap(what, wanted.addresses, move.routes_after(found.routes), wanted.name)
     _check_others(what, wanted, found)
-    goal = _goal(wanted, found)
+    goal = _goal(wanted, found, move)
     is_now = _as_found(found)
+    if wanted.move_addresses and found.link is not None:  # what runs out by itself is nobody's wish
+        passing = handover.dynamic(found.link)
+        is_now["addresses"] = [address for address in is_now["addresses"] if address not in passing]
     actions: list[Action] = []
     drift: list[str] = []
-    recorded = _as_recorded(found.record)
     if found.link is None:
         lost = found.record is not None and found.record.get("state") != "creating"
         reason = "drift: the link is gone" if lost else "there is none"
@@ -142,7 +151,7 @@ def plan(wanted: Wanted, found: Found) -> Plan:
         actions.append(Action("create", what, reason, {"mac": goal["mac"], "mtu": goal["mtu"]}))
         is_now = {**is_now, "mac": goal["mac"], "mtu": goal["mtu"], "stp": False, "state": "down"}
     for address in is_now.get("addresses", []):
-        if address not in wanted.addresses:
+        if address not in goal["addresses"] and not move.moving(address):
             actions.append(Action("remove_address", what, f"{address} is not wanted", {"value": address}))
     for key in ("mac", "mtu", "stp", "state"):
         if is_now.get(key) != goal[key]:
@@ -151,20 +160,26 @@ def plan(wanted: Wanted, found: Found) -> Plan:
             if drifted:
                 drift.append(f"{what}: {key} was {show(is_now.get(key))}")
             actions.append(Action(f"set_{key}", what, reason if found.link else key, {"value": goal[key]}))
-    for address in _expected(wanted.addresses, wanted.state):
-        if address not in is_now.get("addresses", []):
+    actions += move.actions(what)
+    for address in _expected(goal["addresses"], wanted.state):
+        if address not in is_now.get("addresses", []) and not move.moving(address):
             was_there = _expected(recorded.get("addresses", []), recorded.get("state"))
             drifted = found.link is not None and address in was_there
             if drifted:
                 drift.append(f"{what}: the address {address} is gone")
             reason = f"drift: {address} is gone" if drifted else f"{address} is missing"
-            actions.append(Action("add_address", what, reason, {"value": address}))
-    actions += _plan_ports(wanted, found, what, recorded, drift)
+            actions.append(Action("add_address", what, reason, {"value": move.words(address)}))
+    actions += _plan_ports(wanted, found, what, recorded, drift, move)
+    for route in move.missing_routes(wanted.name, found.routes) if wanted.state == "up" else ():
+        drift += [f"{what}: the route {route} is gone"] if recorded.get("state") == "up" else []
+        actions.append(Action("add_route", what, f"the route {route} is missing", {"value": route}))
     if recorded != goal:
         actions.append(Action("record", what, "the manifest says otherwise" if recorded else "new"))
         if found.record is None:
-            actions.insert(0, Action("record_creating", what, "what is begun is recorded first"))
-    before = {**is_now, "ports": [p for p in found.ports if p not in found.members]} if found.link else {}
+            begun = {**move.without(goal), "state": "creating"}
+            actions.insert(0, Action("record_creating", what, "what is begun is recorded first", begun))
+    ports = [port for port in found.ports if port not in found.members]
+    before = {**recorded, **is_now, "ports": ports} if found.link else {}
     return Plan(what, tuple(actions), before, goal, tuple(drift))
 
 
@@ -173,14 +188,28 @@ def _expected(addresses: Sequence[str], state: Optional[str]) -> list[str]:
     return [address for address in addresses if state == "up" or ":" not in address]
 
 
-def _plan_ports(wanted: Wanted, found: Found, what: str, recorded: Mapping[str, Any], drift: list[str]) -> list[Action]:
+def _plan_move(wanted: Wanted, found: Found, what: str, recorded: Mapping[str, Any]) -> handover.Handover:
+    if found.guard:
+        raise BaleineError(
+            f"{what}: a move of addresses waits for its confirmation",
+            f"Without one it is taken back within {guard.SECONDS} s: run it again then",
+        )
+    ports, moved = () if wanted.state == "absent" else wanted.ports, recorded.get("moved", {})
+    asked, silent = wanted.move_addresses, wanted.stp or wanted.state != "up"
+    kernel = found.ports, found.links, found.routes
+    return handover.decide(what, wanted.name, ports, moved, *kernel, asked, silent)
+
+
+def _plan_ports(
+    wanted: Wanted, found: Found, what: str, recorded: Mapping[str, Any], drift: list[str], move: handover.Handover
+) -> list[Action]:
     actions = []
     for port in found.ports:
-        if port in recorded.get("ports", []) and port not in wanted.ports:
+        if port in recorded.get("ports", []) and port not in (*wanted.ports, *move.back):
             actions.append(Action("remove_port", what, f"{port} is not wanted", {"value": port}))
     for port in wanted.ports:
-        if port not in found.ports:
-            _check_port(what, port, found)
+        if port not in found.ports and port not in move.over:
+            handover.check_port(what, port, found.links, found.routes)
             if port in recorded.get("ports", []) and found.link is not None:
                 drift.append(f"{what}: the port {port} is gone")
             actions.append(Action("add_port", what, f"{port} is missing", {"value": port}))
@@ -192,7 +221,7 @@ def _plan_ports(wanted: Wanted, found: Found, what: str, recorded: Mapping[str, 
     return actions
 
 
-def _plan_absent(wanted: Wanted, found: Found, what: str) -> Plan:
+def _plan_absent(wanted: Wanted, found: Found, what: str, move: handover.Handover) -> Plan:
     if found.record is None:
         return Plan(what)
     if found.users:
@@ -200,29 +229,10 @@ def _plan_absent(wanted: Wanted, found: Found, what: str) -> Plan:
             f"{what}: it cannot be removed, containers are connected to it: {', '.join(found.users)}",
             "Remove these containers first",
         )
-    actions = [] if found.link is None else [Action("remove_link", what, "absent is wanted")]
+    actions = move.actions(what)
+    actions += [] if found.link is None else [Action("remove_link", what, "absent is wanted")]
     actions.append(Action("forget", what, "absent is wanted"))
-    return Plan(what, tuple(actions), _as_found(found) if found.link else _as_recorded(found.record), {})
-
-
-def _check_port(what: str, port: str, found: Found) -> None:
-    link = found.links.get(port)
-    if link is None:
-        raise BaleineError(f"{what}: this host has no interface {port}", "Name one that 'ip link' shows")
-    if link.get("master"):
-        raise BaleineError(f"{what}: {port} is already a port of {link['master']}", "Take it from there first")
-    addresses = netlink.global_addresses(dict(link))
-    if addresses:
-        raise BaleineError(
-            f"{what}: {port} has addresses ({', '.join(addresses)}); as a port it would cut them off",
-            "Give these addresses to the bridge in the host's own network configuration first",
-        )
-    routed = [route for route in found.routes if route.get("dev") == port]
-    if any(route.get("dst") == "default" for route in routed):
-        raise BaleineError(
-            f"{what}: the default route of this host leaves by {port}",
-            "Move the route first, or take another interface",
-        )
+    return Plan(what, tuple(actions), _as_found(found) if found.link else _as_recorded(found), {})
 
 
 def _check_others(what: str, wanted: Wanted, found: Found) -> None:
@@ -237,14 +247,15 @@ def _check_others(what: str, wanted: Wanted, found: Found) -> None:
                     )
 
 
-def _goal(wanted: Wanted, found: Found) -> dict[str, Any]:
+def _goal(wanted: Wanted, found: Found, move: handover.Handover) -> dict[str, Any]:
     return {
         "state": wanted.state,
-        "addresses": list(wanted.addresses),
+        "addresses": list(dict.fromkeys([*wanted.addresses, *move.addresses()])),
         "mtu": wanted.mtu,
         "stp": wanted.stp,
         "mac": wanted.mac or units.make_mac(found.machine, f"bridge {wanted.name}", 0),
         "ports": list(wanted.ports),
+        **({"moved": dict(move.moved)} if move.moved else {}),
     }
 
 
@@ -261,16 +272,22 @@ def _as_found(found: Found) -> dict[str, Any]:
     }
 
 
-def _as_recorded(record: Optional[manifest.Record]) -> dict[str, Any]:
+def _as_recorded(found: Found) -> dict[str, Any]:
+    record = found.record
     if record is None or "mtu" not in record:
         return {}
+    ports, moved = manifest.split(record.get("port", "")), manifest.from_json(record, "moved", {})
+    if record.get("state") == "handover":  # how that ended, only the kernel knows
+        moved = {port: share for port, share in moved.items() if port in found.ports}
+        ports = [port for port in dict.fromkeys([*ports, *moved]) if port in found.ports]
     return {
         "state": record.get("state"),
         "addresses": manifest.split(record.get("address", "")),
         "mtu": int(record["mtu"]) if record["mtu"].isdigit() else None,
         "stp": record.get("stp") == "yes",
         "mac": record.get("mac"),
-        "ports": manifest.split(record.get("port", "")),
+        "ports": ports,
+        **({"moved": moved} if moved else {}),
     }
 
 
@@ -283,12 +300,14 @@ def _record(name: str, goal: Mapping[str, Any]) -> manifest.Record:
         "stp": "yes" if goal["stp"] else "no",
         "mac": goal["mac"],
         "port": manifest.join(goal["ports"]),
+        **({"moved": manifest.to_json(goal["moved"])} if goal.get("moved") else {}),
     }
 
 
-def ensure(run: Runner, wanted_all: Sequence[Wanted], check: bool = False) -> list[Outcome]:
+def ensure(run: Runner, wanted_all: Sequence[Wanted], check: bool = False, token: str = "") -> list[Outcome]:
     """Bring bridges to what is wanted, or only say what that would take (``check``).
 
+    :param token: confirms the move of addresses that an earlier call began and left to its guard.
     :raises BaleineError: see :func:`plan`; or with the change that the kernel refused.
     """
     if check:
@@ -296,6 +315,8 @@ def ensure(run: Runner, wanted_all: Sequence[Wanted], check: bool = False) -> li
     with manifest.lock([("bridge", wanted.name, False) for wanted in wanted_all]):
         outcomes = []
         for wanted in wanted_all:
+            if token:
+                guard.confirm(wanted.name, token)
             decided = plan(wanted, find(run, wanted.name))
             _carry_out(run, wanted.name, decided)
             outcomes.append(Outcome(decided, facts(run, wanted.name) if decided.changed else dict(decided.after)))
@@ -304,6 +325,9 @@ def ensure(run: Runner, wanted_all: Sequence[Wanted], check: bool = False) -> li
 
 def _carry_out(run: Runner, name: str, decided: Plan) -> None:
     what = f"bridge {name}"
+    verbs = [action.verb for action in decided.actions]
+    if "hand_over" in verbs:  # what comes after it is for the call that confirms it
+        decided = replace(decided, actions=decided.actions[: verbs.index("hand_over") + 1])
 
     def change(line: str) -> None:
         netlink.batch(run, [line], what)
@@ -330,9 +354,7 @@ def _carry_out(run: Runner, name: str, decided: Plan) -> None:
     apply(
         decided,
         {
-            "record_creating": lambda action: manifest.write(
-                "bridge", name, {**_record(name, decided.after), "state": "creating"}
-            ),
+            "record_creating": lambda action: manifest.write("bridge", name, _record(name, action.data)),
             "create": create,
             "set_mac": lambda action: change(f"link set dev {name} address {action.data['value']}"),
             "set_mtu": lambda action: change(f"link set dev {name} mtu {action.data['value']}"),
@@ -340,6 +362,8 @@ def _carry_out(run: Runner, name: str, decided: Plan) -> None:
             "set_state": lambda action: change(f"link set dev {name} {action.data['value']}"),
             "add_address": lambda action: change(network.address_line(action.data["value"], name)),
             "remove_address": remove_address,
+            "hand_over": lambda action: guard.begin(run, name, action),
+            "add_route": lambda action: change(f"route add {action.data['value']} dev {name}"),
             "add_port": lambda action: change(f"link set dev {action.data['value']} master {name} up"),
             "remove_port": remove_port,
             "remove_link": lambda action: change(f"link del dev {name}"),
@@ -354,7 +378,7 @@ def facts(run: Runner, name: str, found: Optional[Found] = None) -> dict[str, An
     found = found or find(run, name)
     if found.record is None:
         return {}
-    recorded, now = _as_recorded(found.record), _as_found(found)
+    recorded, now = _as_recorded(found), _as_found(found)
     return {
         "name": name,
         "state": now.get("state", "missing"),
@@ -363,6 +387,7 @@ def facts(run: Runner, name: str, found: Optional[Found] = None) -> dict[str, An
         "stp": now.get("stp", recorded.get("stp", False)),
         "mac": now.get("mac", recorded.get("mac")),
         "ports": recorded.get("ports", []),
+        **({"moved": recorded["moved"]} if "moved" in recorded else {}),
         "containers": sorted(set(found.members.values())),
     }
 

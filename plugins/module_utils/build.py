@@ -11,13 +11,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import stat
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 from . import disk, rootfs
 from .errors import BaleineError
-from .process import Result, Runner, check, in_child, need_program, wait_until
+from .process import Result, Runner, check, find_program, in_child, need_program, wait_until
 
 #: Where a tree is mounted while it is built; only the build's own processes see it.
 PLACE = "/mnt/baleine-images"
@@ -88,6 +89,8 @@ def build(run: Runner, recipe: Recipe, target: str, source: Optional[str], what:
             disk.grow(run, target, recipe.size)
     if source is None or recipe.packages or recipe.files or recipe.commands:
         _isolated(lambda: _fill(run, recipe, target, source is None, what), what)
+        with contextlib.suppress(OSError):
+            os.rmdir(PLACE)
     if not wait_free(target):
         raise BaleineError(f"{what}: its file is still held by {', '.join(disk.holders(target))}")
     disk.check_ext4(run, target)
@@ -123,7 +126,8 @@ def _fill(run: Runner, recipe: Recipe, target: str, from_nothing: bool, what: st
     rootfs.mount(device, tree, "ext4", rootfs.MS_NOATIME, "errors=remount-ro,discard,barrier=0")
     os.close(loop)
     os.chmod(tree, 0o755)
-    env = {**FRONTEND, **({"http_proxy": recipe.proxy, "https_proxy": recipe.proxy} if recipe.proxy else {})}
+    proxy = recipe.proxy or host_proxy(run)
+    env = {**FRONTEND, **({"http_proxy": proxy, "https_proxy": proxy} if proxy else {})}
     if from_nothing:
         words = [need_program("mmdebstrap", what), "--quiet", "--mode=root", "--variant=minbase", "--format=directory"]
         words += ["--include=" + ",".join(recipe.packages)] if recipe.packages else []
@@ -139,6 +143,14 @@ def _fill(run: Runner, recipe: Recipe, target: str, from_nothing: bool, what: st
     if from_nothing and os.path.exists(f"{tree}/etc/machine-id"):
         os.truncate(f"{tree}/etc/machine-id", 0)
     rootfs.unmount(tree)
+
+
+def host_proxy(run: Runner) -> str:
+    """Return the HTTP proxy that this host's own apt uses, or nothing."""
+    apt = find_program("apt-config")
+    shown = run([apt, "shell", "proxy", "Acquire::http::Proxy"]).out if apt else ""
+    match = re.fullmatch(r"proxy='(https?://[^']+)'", shown.strip())
+    return match.group(1) if match else ""
 
 
 def check_built(result: Result, attempt: str) -> None:

@@ -10,9 +10,9 @@ from typing import Any, Optional
 
 from . import manifest, network, units
 from .description import FIXED, LIMITS, Description, describe, network_as_dict
+from .enter import is_alive as is_alive
 from .errors import BaleineError
 from .plan import Action, Plan, show
-from .process import boot_id, start_ticks
 
 #: What a task may say about a container without naming its image.
 STATE_ONLY = {"name", "state", "restart", "wait"}
@@ -92,14 +92,6 @@ def request(params: Mapping[str, Any]) -> Wanted:
         return Wanted(name, state, None, restart)
     recreate = params.get("recreate") or "never"
     return Wanted(name, state, describe(params, what), restart, recreate)
-
-
-def is_alive(record: Mapping[str, str]) -> bool:
-    """Say whether the process of a record is the one that was started: pid, start time and boot agree, no zombie."""
-    pid, ticks = record.get("pid", ""), record.get("start_ticks", "")
-    if not pid.isdigit() or not ticks.isdigit() or record.get("boot_id") != boot_id():
-        return False
-    return start_ticks(int(pid)) == int(ticks)
 
 
 def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:

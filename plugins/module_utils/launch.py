@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import shutil
@@ -15,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from . import cgroup, disk, netlink, network, oci, pid1, rootfs, runtime
+from . import cgroup, disk, enter, netlink, network, oci, pid1, rootfs, runtime
 from .errors import BaleineError
 from .process import (
     ENVIRONMENT,
@@ -157,7 +156,7 @@ def _become_runtime(launch: Launch) -> None:
     os.makedirs(os.path.dirname(launch.mount_point), mode=0o711, exist_ok=True)
     disk.mount(launch.disk, launch.mount_point, launch.first_id)
     rootfs.check_real_directories(launch.mount_point, REAL_DIRECTORIES, what)
-    identity = find_identity(launch.mount_point, launch.user, what)
+    identity = enter.find_identity(launch.mount_point, launch.user, what)
     state = f"{folder}/state"
     pid1.prepare_state(state, launch.first_id + identity.uid, launch.first_id + identity.gid)
     os.chown(state, launch.first_id + identity.uid, launch.first_id + identity.gid)
@@ -166,6 +165,7 @@ def _become_runtime(launch: Launch) -> None:
     if launch.init:
         binds += oci.init_binds(need_program("busybox", f"{what}: its PID 1"), folder)
         command = tuple(pid1.arguments(command))
+    _check_program(launch, what)
     binds += [_stage(volume, f"{folder}/volumes/{index}", what) for index, volume in enumerate(launch.volumes)]
     process = oci.process(command, identity, launch.env, launch.workdir)
     specification = oci.specification(
@@ -193,6 +193,18 @@ def _become_runtime(launch: Launch) -> None:
     os.execve(words[0], words, ENVIRONMENT)
 
 
+def _check_program(launch: Launch, what: str) -> None:
+    """Refuse a program that the tree does not have or cannot execute; what a volume may bring is left to the start."""
+    program = launch.command[0]
+    if launch.volumes and ("/" not in program or any(program.startswith(v.target) for v in launch.volumes)):
+        return
+    env = {**oci.ENVIRONMENT, **launch.env}
+    code = enter.judge(launch.mount_point, program, env, launch.workdir or "/")
+    if code:
+        word = "its tree has no program" if code == enter.NOT_FOUND else "its tree has no executable program"
+        raise BaleineError(f"{what}: {word} {program}", "Name one that the image holds, with its path")
+
+
 def _open_descriptors() -> list[int]:
     return [int(name) for name in os.listdir("/proc/self/fd") if int(name) > 2]
 
@@ -214,37 +226,6 @@ def _stage(volume: Volume, place: str, what: str) -> oci.Bind:
     named = ((os.ST_NOSUID, "nosuid"), (os.ST_NODEV, "nodev"), (os.ST_NOEXEC, "noexec"))
     flags = tuple(word for bit, word in named if bits & bit)
     return oci.Bind(place, volume.target, volume.read_only or bool(bits & os.ST_RDONLY), flags)
-
-
-def find_identity(root: str, user: str, what: str) -> oci.Identity:
-    """Return who ``user`` (``name``, ``uid``, either with ``:group``) is by the tree's own passwd and group files.
-
-    :param root: the tree, or /proc/PID/root; it is read without following a link out of it.
-    :raises BaleineError: for a name that the tree does not know.
-    """
-    passwd = [line.split(":") for line in (rootfs.read_inside(root, "etc/passwd") or "").splitlines()]
-    groups = [line.split(":") for line in (rootfs.read_inside(root, "etc/group") or "").splitlines()]
-    if not user:
-        user = "0"
-    name, _colon, group = user.partition(":")
-    entry = next((e for e in passwd if len(e) >= 7 and (e[0] == name or e[2] == name)), None)
-    if entry is None and not name.isdigit():
-        raise BaleineError(f"{what}: its /etc/passwd has no user {name}", "Use a name it has, or a number")
-    uid = int(entry[2]) if entry and entry[2].isdigit() else int(name)
-    gid = int(entry[3]) if entry and entry[3].isdigit() else 0
-    if group:
-        found = next((g for g in groups if len(g) >= 3 and (g[0] == group or g[2] == group)), None)
-        if found is None and not group.isdigit():
-            raise BaleineError(f"{what}: its /etc/group has no group {group}", "Use a name it has, or a number")
-        gid = int(found[2]) if found and found[2].isdigit() else int(group)
-    extra = (
-        ()
-        if group or entry is None
-        else tuple(int(g[2]) for g in groups if len(g) >= 4 and g[2].isdigit() and entry[0] in g[3].split(","))
-    )
-    if not all(0 <= number < rootfs.IDS_PER_CONTAINER for number in (uid, gid, *extra)):
-        raise BaleineError(f"{what}: user {user}: ids inside a container are below {rootfs.IDS_PER_CONTAINER}")
-    return oci.Identity(uid, gid, extra, entry[5] if entry and entry[5].startswith("/") else "/")
 
 
 def stop(name: str, pid: int, ticks: int, seconds: float) -> None:
@@ -306,35 +287,6 @@ def clear(run: Runner, name: str, runtime_name: str, links: Sequence[str] = ()) 
         path = f"/sys/class/net/{link}"
         if not wait_until(lambda path=path: not os.path.exists(path), SETTLE_SECONDS):  # type: ignore[misc]
             netlink.batch(run, [f"link del dev {link}"], f"container {name}")
-
-
-def exec_argv(
-    name: str, runtime_name: str, pid: int, command: tuple[str, ...], env: Mapping[str, str], workdir: str, user: str,
-    terminal: bool = False,
-) -> list[str]:  # fmt: skip
-    """Return the command that runs one more program inside, with the privileges of the first and nothing of the host's.
-
-    It can be run, or become, until this process ends or asks for another one.
-
-    :raises BaleineError: for a user that the container does not know.
-    """
-    identity = find_identity(f"/proc/{pid}/root", user, f"container {name}")
-    process = oci.process(command, identity, env, workdir, terminal)
-    return runtime.exec_argv(runtime_name, name, _nameless(json.dumps(process)), terminal)
-
-
-def _nameless(text: str) -> str:
-    """Return a path of ``text`` that is nowhere on a disk; it leads there while this process lives, execve included."""
-    descriptor = _memory()
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, text.encode(), 0)
-    return f"/proc/{os.getpid()}/fd/{descriptor}"
-
-
-@functools.lru_cache(maxsize=1)
-def _memory() -> int:
-    """One file in memory a process (memfd_create(2)); both runtimes close it before the program begins."""
-    return os.memfd_create("baleine", 0)
 
 
 def have_init() -> bool:

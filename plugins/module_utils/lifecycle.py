@@ -20,6 +20,8 @@ from .survey import DISKS, disk_of, facts, find, free_ids, surroundings
 
 #: How long a program gets to end after SIGTERM, as with both leading engines.
 GRACE_SECONDS = 10.0
+#: A recorded state that is no longer true once the first process is gone.
+ENDED_BY_ITSELF = ("running", "paused", "starting", "stopping")
 
 
 def ensure(
@@ -289,3 +291,16 @@ class _Keeper:
         interfaces: tuple[network.Interface, ...] = action.data["interfaces"]
         self.describe(replace(self.description, networks=tuple(item.network for item in interfaces)), interfaces)
         self.save()
+
+
+def correct(run: Runner, name: str) -> None:
+    """Make a manifest tell the truth about a container that ended by itself: what is observed, never what is wished.
+
+    Where another command is at work on it, that one does it.
+    """
+    with contextlib.suppress(BaleineError), manifest.lock([("container", name, False)], wait=False):
+        record = manifest.read("container", name) or {}
+        if record.get("state") in ENDED_BY_ITSELF and not container.is_alive(record):
+            code = launch.exit_code(name)
+            record.update(state="stopped", pid="", start_ticks="", exit_code="unknown" if code is None else str(code))
+            manifest.write("container", name, record)

@@ -49,15 +49,16 @@ def _ask(run: Runner, pid: Optional[int], words: Sequence[str]) -> list[dict[str
     return list(json.loads(result.out or "[]"))
 
 
-def batch(run: Runner, lines: Sequence[str], attempt: str, pid: Optional[int] = None) -> None:
+def batch(run: Runner, lines: Sequence[str], attempt: str, pid: Optional[int] = None, force: bool = False) -> None:
     """Carry out changes in order, in one process.
 
+    :param force: go on after a change that the kernel refuses, and say nothing of it.
     :raises BaleineError: with the change that failed and the kernel's word.
     """
     if not lines:
         return
-    result = run([*_ip(pid), "-batch", "-"], stdin="\n".join(lines) + "\n")
-    if result.code != 0:
+    result = run([*_ip(pid), *(["-force"] if force else []), "-batch", "-"], stdin="\n".join(lines) + "\n")
+    if result.code != 0 and not force:
         failed = re.search(r"Command failed -:(\d+)", result.err)
         line = lines[int(failed.group(1)) - 1] if failed else lines[0]
         said = re.sub(r"\s*Command failed -:\d+", "", result.err).strip() or f"exit code {result.code}"

@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from . import cgroup, pid1
 from .rootfs import IDS_PER_CONTAINER
@@ -52,8 +51,7 @@ ENVIRONMENT = {
 }
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(NamedTuple):
     """Who the program runs as, inside: numbers."""
 
     uid: int = 0
@@ -62,8 +60,7 @@ class Identity:
     home: str = "/root"
 
 
-@dataclass(frozen=True)
-class Bind:
+class Bind(NamedTuple):
     """A file or directory of the host seen inside; ``flags`` are those the host's own mount has."""
 
     source: str

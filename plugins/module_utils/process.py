@@ -4,15 +4,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import select
-import signal
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Callable, NoReturn, Optional, Protocol
+from typing import Any, Callable, NamedTuple, NoReturn, Optional, Protocol
 
 from .errors import BaleineError
 
@@ -34,8 +30,7 @@ PACKAGES = {
 PR_SET_PDEATHSIG = 1
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """What a command left: its exit code and both outputs as text."""
 
     argv: tuple[str, ...]
@@ -118,6 +113,8 @@ def in_child(function: Callable[[], Any], attempt: str) -> Any:
 
 
 def _child(function: Callable[[], Any], attempt: str, write_end: int) -> NoReturn:
+    import signal
+
     die_with_parent()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
@@ -136,12 +133,17 @@ def _child(function: Callable[[], Any], attempt: str, write_end: int) -> NoRetur
 
 def die_with_parent() -> None:
     """Ask the kernel to kill this process when its parent ends."""
+    import ctypes
+    import signal
+
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def describe_status(status: int) -> str:
     """Say in words how a child ended, from a wait(2) status."""
     if os.WIFSIGNALED(status):
+        import signal
+
         return f"killed by {signal.Signals(os.WTERMSIG(status)).name}"
     return f"ended with code {os.WEXITSTATUS(status)}"
 
@@ -184,6 +186,8 @@ def open_process(pid: int, ticks: int) -> Optional[int]:
 
 def wait_ended(descriptor: int, seconds: float) -> bool:
     """Wait until the process of a pidfd has ended; False when it still runs after ``seconds``."""
+    import select
+
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(max(0, int(seconds * 1000))))
@@ -191,6 +195,8 @@ def wait_ended(descriptor: int, seconds: float) -> bool:
 
 def wait_until(condition: Callable[[], bool], seconds: float, interval: float = 0.01) -> bool:
     """Ask until something is true that the kernel tells nobody about; False after ``seconds``."""
+    import select
+
     pause = select.poll()
     end = time.monotonic() + seconds
     while not condition():

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Sequence
 from typing import Optional
 
@@ -87,6 +86,8 @@ def delete(run: Runner, runtime: str, name: str) -> None:
     state = f"{STATE}/{runtime}/{name}"
     if os.path.isdir(state) and find_program(runtime):
         run(argv(runtime, "delete", "--force", name))
+    import shutil
+
     shutil.rmtree(state, ignore_errors=True)  # torn, or of a runtime that was uninstalled meanwhile
 
 

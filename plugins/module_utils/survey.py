@@ -128,6 +128,7 @@ def facts(run: Runner, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "state": found.state,
+        "recorded_state": record.get("state", "stopped"),
         "wanted_state": record.get("wanted_state", "stopped"),
         "image": description.image,
         "image_digest": record.get("image_digest", ""),

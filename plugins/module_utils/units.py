@@ -4,16 +4,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import ipaddress
 import re
-import shlex
 from collections.abc import Sequence
 from typing import Optional, Union
 
 from .errors import BaleineError
-
-Interface = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 #: IFNAMSIZ of linux/if.h less the final zero
@@ -87,6 +82,8 @@ def parse_address(text: str, what: str) -> str:
             f"{what}: the address {_shorten(text)} has no prefix", "Write it in CIDR form: 192.168.42.2/24"
         )
     try:
+        import ipaddress
+
         address = ipaddress.ip_interface(text.strip())
     except ValueError as error:
         raise BaleineError(f"{what}: {error}", "Write an address in CIDR form: 192.168.42.2/24") from None
@@ -108,6 +105,8 @@ def parse_gateway(text: str, what: str) -> str:
     :raises BaleineError: when it is no IP address.
     """
     try:
+        import ipaddress
+
         return str(ipaddress.ip_address(text.strip()))
     except ValueError as error:
         raise BaleineError(f"{what}: gateway: {error}", "Write an IP address without a prefix") from None
@@ -121,6 +120,8 @@ def parse_destination(text: str, what: str) -> str:
     if text.strip() == "default":
         return "default"
     try:
+        import ipaddress
+
         return str(ipaddress.ip_network(text.strip()))
     except ValueError as error:
         raise BaleineError(f"{what}: route: {error}", "Write a network in CIDR form: 10.1.0.0/16") from None
@@ -139,6 +140,8 @@ def parse_mac(text: str, what: str) -> str:
 
 def make_mac(machine: str, name: str, index: int) -> str:
     """Return a locally administered MAC that is the same at every start and differs between machines."""
+    import hashlib
+
     value = hashlib.sha256(f"{machine}/{name}/{index}".encode()).digest()
     first = (value[0] & 0xFC) | 0x02
     return ":".join(f"{byte:02x}" for byte in (first, *value[1:6]))
@@ -146,6 +149,8 @@ def make_mac(machine: str, name: str, index: int) -> str:
 
 def interface_prefix(name: str, digits: int = 4) -> str:
     """Return ``vif`` and the first hexadecimal digits of the SHA-1 of a container's name and a newline."""
+    import hashlib
+
     return "vif" + hashlib.sha1(f"{name}\n".encode()).hexdigest()[:digits]  # the documents' contract, no cryptography
 
 
@@ -219,6 +224,8 @@ def split_command(command: Union[str, Sequence[str]], what: str) -> tuple[str, .
 
     :raises BaleineError: for an open quote, nothing at all, or a NUL byte.
     """
+    import shlex
+
     try:
         words = tuple(shlex.split(command)) if isinstance(command, str) else tuple(str(word) for word in command)
     except ValueError as error:

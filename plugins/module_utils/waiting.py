@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from . import container, hazards, launch, manifest, units
+from . import container, enter, hazards, launch, manifest, units
 from .description import from_record, ip_of
 from .errors import BaleineError
 from .process import Runner, wait_until
@@ -93,6 +93,6 @@ def _ask_http(name: str, record: manifest.Record, condition: Condition) -> Optio
 
 
 def _ask_command(run: Runner, name: str, record: manifest.Record, condition: Condition) -> Optional[str]:
-    words = launch.exec_argv(name, record["runtime"], int(record["pid"]), condition.command, {}, "", "")
+    words = enter.exec_argv(name, record["runtime"], int(record["pid"]), condition.command, {}, "", "")
     result = run(words)
     return None if result.code == 0 else f"exit code {result.code}: {result.said}"

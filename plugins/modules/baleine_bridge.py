@@ -53,10 +53,34 @@ options:
   ports:
     description:
       - Interfaces of the host that are ports of the bridge. The list is exact; links of containers do not count.
-      - An interface that has addresses or the default route is refused, it would be cut off.
+      - An interface that has addresses or the default route is refused, it would be cut off, unless O(move_addresses)
+        is set.
     type: list
     elements: str
     default: []
+  move_addresses:
+    description:
+      - Whether the addresses and routes of an interface that becomes a port move to the bridge, all of them in one
+        operation. They belong to the bridge then, beside O(addresses), and RV(bridge.moved) shows them.
+      - They move back when the interface is taken from O(ports), or the bridge is V(absent). While they are here, tasks
+        that keep the interface in O(ports) have to keep this option.
+      - B(Warning:) this can cut off the connection that Ansible uses. Before the change a guard is started on the host.
+        The task confirms the change over a new connection. Where that fails, the guard puts everything back after 30
+        seconds, and ends. What moved is not finished until it is confirmed, so whoever runs the module without its
+        action plugin has to run it again with O(confirm).
+      - The host's own network configuration is not changed. It must not manage the interface any more, and a boot
+        brings it back as that configuration says; so does a DHCP client that goes on asking on the interface.
+      - Only routes of the main table move. A bridge that is V(down), or looks for loops with O(stp), takes no address.
+    type: bool
+    default: false
+    version_added: 0.1.0
+  confirm:
+    description:
+      - Confirms the move of addresses whose guard has this token, and finishes what was begun. For the action plugin of
+        this module only.
+      - Fails when the guard has put everything back already.
+    type: str
+    version_added: 0.1.0
 seealso:
   - module: lab.baleine.baleine_container
 """
@@ -68,6 +92,13 @@ EXAMPLES = r"""
     addresses:
       - 192.168.42.1/24
       - fd00:42::1/64
+
+- name: The network of the machines, with the address by which this host is reached
+  lab.baleine.baleine_bridge:
+    name: public
+    ports:
+      - eth0
+    move_addresses: true
 
 - name: No such bridge
   lab.baleine.baleine_bridge:
@@ -111,6 +142,11 @@ bridge:
       type: list
       elements: str
       returned: always
+    moved:
+      description: What came from each port and goes back to it, in the words of C(ip), by port.
+      type: dict
+      returned: when something did
+      sample: {"eth0": {"addresses": [{"value": "172.30.0.11/24", "words": "172.30.0.11/24"}], "routes": []}}
     containers:
       description: The running containers that are connected.
       type: list
@@ -122,6 +158,10 @@ actions:
   type: list
   elements: dict
   sample: [{"action": "add_address", "resource": "bridge private", "reason": "drift: 192.168.42.1/24 is gone"}]
+guard:
+  description: The token of the guard that waits for O(confirm).
+  returned: when addresses moved and nobody has confirmed that yet
+  type: str
 drift:
   description: What the host no longer showed of what was recorded.
   returned: success
@@ -129,9 +169,18 @@ drift:
   elements: str
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import bridge, task
+from ..module_utils import bridge, guard, task
+from ..module_utils.process import Runner
+
+
+def work(run: Runner, params: dict[str, Any], check: bool) -> dict[str, Any]:
+    outcomes = bridge.ensure(run, [bridge.request(params)], check, params["confirm"] or "")
+    token = guard.waiting(params["name"])
+    return {**task.result_of(outcomes, "bridge"), **({"guard": token} if token else {})}
 
 
 def main() -> None:
@@ -144,13 +193,12 @@ def main() -> None:
             "stp": {"type": "bool", "default": False},
             "mac": {"type": "str"},
             "ports": {"type": "list", "elements": "str", "default": []},
+            "move_addresses": {"type": "bool", "default": False},
+            "confirm": {"type": "str", "no_log": False},
         },
         supports_check_mode=True,
     )
-    task.perform(
-        module,
-        lambda run, params, check: task.result_of(bridge.ensure(run, [bridge.request(params)], check), "bridge"),
-    )
+    task.perform(module, work)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,8 @@ options:
     type: str
   proxy:
     description:
-      - The HTTP proxy through which packages are fetched. It is no part of the image, and changing it rebuilds nothing.
+      - The HTTP proxy through which packages are fetched. The default is the one that the target's own apt uses. It
+        is no part of the image, and changing it rebuilds nothing.
     type: str
   from_image:
     description:

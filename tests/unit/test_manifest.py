@@ -9,6 +9,7 @@ import os
 import subprocess
 
 import pytest
+
 from baleine import manifest
 from baleine.errors import BaleineError
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+
 from baleine import plan, task
 from baleine.errors import BaleineError
 from baleine.plan import Action, Outcome, Plan

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+
 from baleine import units
 from baleine.errors import BaleineError
 

@@ -84,8 +84,11 @@ def create(options: Options) -> int:
 
 
 def facts(name: str) -> dict[str, Any]:
-    """Return what is true of a container now."""
-    return survey.facts(run, name)
+    """Return what is true of a container now; its manifest is made to say so too."""
+    shown = survey.facts(run, name)
+    if shown and shown["state"] != shown["recorded_state"]:
+        lifecycle.correct(run, name)
+    return shown
 
 
 def list_(options: Options) -> int:

@@ -4,19 +4,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
-from collections.abc import Mapping
 
-from baleine import container, launch, manifest, oci, rootfs, units
+from baleine import enter, manifest, oci, units
 from baleine.errors import BaleineError
 from baleine.process import ENVIRONMENT
 
 from .main import complain
 from .parse import Options
-
-NOT_EXECUTABLE, NOT_FOUND = 126, 127
 
 
 def execute(options: Options) -> int:
@@ -28,7 +23,7 @@ def execute(options: Options) -> int:
     record = manifest.read("container", name)
     if record is None:
         raise BaleineError(f"container {name}: there is none", "See 'baleine container list -a'")
-    if not container.is_alive(record):
+    if not enter.is_alive(record):
         raise BaleineError(f"container {name}: it does not run", f"Start it first: baleine container start -c {name}")
     terminal = options.on("tty")
     if terminal and not os.isatty(0):
@@ -39,35 +34,10 @@ def execute(options: Options) -> int:
     workdir = options.text("workdir") or record.get("workdir", "")
     user = record.get("user", "") if options.text("user") is None else options.text("user") or ""
     pid = int(record["pid"])
-    code = judge(f"/proc/{pid}/root", options.program[0], {**oci.ENVIRONMENT, **env}, workdir or "/")
+    code = enter.judge(f"/proc/{pid}/root", options.program[0], {**oci.ENVIRONMENT, **env}, workdir or "/")
     if code:
-        word = "there is no such program" if code == NOT_FOUND else "it cannot be executed"
+        word = "there is no such program" if code == enter.NOT_FOUND else "it cannot be executed"
         complain(f"container {name}: {options.program[0]}: {word}")
         return code
-    words = launch.exec_argv(name, record["runtime"], pid, tuple(options.program), env, workdir, user, terminal)
+    words = enter.exec_argv(name, record["runtime"], pid, tuple(options.program), env, workdir, user, terminal)
     return os.execve(words[0], words, ENVIRONMENT)
-
-
-def judge(root: str, program: str, env: Mapping[str, str], workdir: str) -> int:
-    """Return 0, or 126 or 127 as shells have it; what the runtime says of a program cannot be told from its own code.
-
-    :param root: of the container, read without following a link out of it.
-    """
-    if "/" in program:
-        paths = [os.path.join(workdir, program)]
-    else:
-        paths = [os.path.join(workdir, folder, program) for folder in env.get("PATH", "").split(":")]
-    code = NOT_FOUND
-    for path in paths:
-        try:
-            descriptor = rootfs.open_inside(root, path, os.O_PATH)
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR):
-                continue
-            return 0  # not ours to judge
-        mode = os.fstat(descriptor).st_mode
-        os.close(descriptor)
-        if stat.S_ISREG(mode) and mode & 0o111:
-            return 0
-        code = NOT_EXECUTABLE
-    return code

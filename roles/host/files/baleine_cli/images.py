@@ -54,7 +54,8 @@ def list_(options: Options) -> int:
 
 def row(facts: show.Facts) -> Sequence[str]:
     """Return an image's line in the list."""
-    return facts["name"], units.show_size(facts["size"]), units.show_size(facts["allocated"]), facts["path"]
+    mebibytes = -(-facts["allocated"] // units.MEBIBYTE)  # blocks of 4 KiB are no size that says something
+    return facts["name"], units.show_size(facts["size"]), f"{mebibytes}M", facts["path"]
 
 
 def remove(options: Options) -> int:

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The web farm on three lab hosts over SSH: built, broken by hand, healed, and taken away."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.host import LabHost
+from tests.lab.run import wait_for
+from tests.lab.wire import Wire
+
+PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
+RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.M)
+RULES = "iptables-save; nft list ruleset; cat /proc/net/ip_tables_names /proc/net/ip6_tables_names 2>/dev/null; true"
+# What belongs to an interface comes and goes with it; counters and caches are no settings.
+SYSCTLS = r"sysctl -a 2>/dev/null | grep -E '^net\.' | grep -vE '\.(conf|neigh)\.[^.]+\.|nf_conntrack_count|_gc_|stable_secret'"
+
+
+class Farm:
+    """Three hosts and the way to run the playbook on them."""
+
+    def __init__(self, wire: Wire, hosts: list[LabHost], folder: Path) -> None:
+        self.wire, self.hosts = wire, hosts
+        self.inventory = folder / "inventory.json"
+        self.inventory.write_text(json.dumps(wire.inventory(*hosts, group="webfarm")))
+
+    def play(self, *words: str, limit: str = "one") -> tuple[str, dict[str, tuple[int, ...]]]:
+        """Run the playbook; returns its words and the recap by host: ok, changed, unreachable, failed."""
+        environment = {**os.environ, **self.wire.environment, "ANSIBLE_CONFIG": str(Path("ansible.cfg").resolve())}
+        argv = [str(PLAYBOOK), "-i", str(self.inventory), "--limit", limit, *words, "playbooks/webfarm.yml"]
+        done = self.wire.run(argv, check=False, env=environment, cwd=str(Path.cwd()), timeout=900)
+        recap = {match[1]: tuple(int(number) for number in match.groups()[1:]) for match in RECAP.finditer(done.stdout)}
+        assert recap, done.stdout + done.stderr
+        return done.stdout + " ".join(done.stderr.split()), recap  # warnings are wrapped
+
+
+def traces(host: LabHost) -> dict[str, str]:
+    """What a check must leave as it is: files, links, mounts."""
+    return {
+        "files": host.sh(
+            "find / -xdev -newer /etc/mark -not -path '/tmp/*' -not -path '/proc/*' -not -name sshd.log -type f | sort"
+        ).stdout,
+        "links": host.sh("ls /sys/class/net").stdout,
+        "mounts": host.read("/proc/self/mountinfo"),
+        "state": host.sh("find /var/lib/baleine /run/baleine /srv /mnt /var/log/baleine | sort", check=False).stdout,
+    }
+
+
+@pytest.fixture(scope="module")
+def farm(wire: Wire, lab_factory: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    """A machine with nothing, three times; the third cannot write where Baleine keeps its state."""
+    hosts = [lab_factory(name, root="debian", wire=wire) for name in ("one", "two", "broken")]
+    for host in hosts:
+        host.use_package_proxy()
+        host.start_sshd()
+        host.write("/etc/mark", "")
+    hosts[2].sh("mount -t tmpfs -o ro,size=1m tmpfs /var/lib/baleine")
+    os.chdir(Path(__file__).parents[2])
+    yield Farm(wire, hosts, tmp_path_factory.mktemp("farm"))
+    hosts[2].sh("umount /var/lib/baleine", check=False)
+    for host in hosts:  # packages and their traces are the host's, asked for by role host
+        host.expect("file /usr/local/*", "file /var/lib/baleine/*", "state */lock")
+
+
+def count(host: LabHost, requests: int = 12) -> dict[str, int]:
+    """Ask the proxy; returns how often each server named itself in its page."""
+    script = f"for i in $(seq {requests}); do python3 -c \"import urllib.request as u; print(u.urlopen('http://10.0.0.2/',timeout=5).read().decode())\"; done"
+    names = re.findall(r"<h1>(web\d+)</h1>", host.sh(script).stdout)
+    return {name: names.count(name) for name in sorted(set(names))}
+
+
+def test_check_mode_on_machines_with_nothing_predicts_everything_and_leaves_no_trace(farm: Farm) -> None:
+    before = traces(farm.hosts[0])
+    words, recap = farm.play("--check", "--diff")
+    assert recap["one"][1] > 8 and recap["one"][2:] == (0, 0), words
+    for predicted in ("farm-web", "farm-proxy", "public", "private", "web1", "web2", "web3", "10.0.0.2/24"):
+        assert predicted in words
+    assert "taken to come from an earlier task" in words
+    assert traces(farm.hosts[0]) == before
+
+
+def test_two_hosts_get_their_farm_and_the_broken_one_fails_alone_with_its_cause(farm: Farm) -> None:
+    rules = [host.net(["sh", "-c", RULES]).stdout for host in farm.hosts[:2]]
+    sysctls = [host.sh(SYSCTLS).stdout for host in farm.hosts[:2]]
+    words, recap = farm.play(limit="all")
+    assert [recap[name][3] for name in ("one", "two", "broken")] == [0, 0, 1], words
+    assert "Read-only file system" in words and "broken" in words
+    for name in ("one", "two"):
+        assert re.search(rf"{name}: farm answers at http://10.0.0.2/: web1 4, web2 4, web3 4", words), words
+    for host in farm.hosts[:2]:
+        assert count(host) == {"web1": 4, "web2": 4, "web3": 4}
+    assert [host.net(["sh", "-c", RULES]).stdout for host in farm.hosts[:2]] == rules
+    assert [host.sh(SYSCTLS).stdout for host in farm.hosts[:2]] == sysctls
+
+
+def test_the_second_run_and_a_check_of_it_change_nothing(farm: Farm) -> None:
+    words, recap = farm.play(limit="one,two")
+    assert [recap[name][1] for name in ("one", "two")] == [0, 0], words
+    words, recap = farm.play("--check", "--diff")
+    assert recap["one"][1:] == (0, 0, 0), words
+
+
+def test_web_servers_cannot_be_reached_from_public_even_if_the_host_routes(farm: Farm) -> None:
+    host = farm.hosts[0]
+    host.module(
+        "baleine_container",
+        name="attacker",
+        image="farm-web",
+        command=["sleep", "infinity"],
+        networks=[{"bridge": "public", "addresses": ["10.0.0.66/24"], "gateway": "10.0.0.1"}],
+    )
+    host.sh("echo 1 > /proc/sys/net/ipv4/ip_forward")
+    try:
+        pid = host.module("baleine_container", name="attacker", image=None, state="started")["container"]["pid"]
+        host.sh(
+            f"nsenter -n -t {pid} ip route add 192.168.42.0/24 via 10.0.0.1; "
+            f"nsenter -n -t {pid} ip route add 192.168.42.11/32 via 10.0.0.2"
+        )
+        probe = "timeout 3 bash -c 'exec 3<>/dev/tcp/{}/80' 2>&1 && echo reached"
+        enter = 'baleine container exec -c {} -- bash -c "{}"'
+        for server in ("192.168.42.11", "192.168.42.12", "192.168.42.13"):
+            assert "reached" not in host.sh(enter.format("attacker", probe.format(server)), check=False).stdout, server
+            assert "reached" in host.sh(enter.format("proxy", probe.format(server))).stdout
+        assert "reached" in host.sh(enter.format("attacker", probe.format("10.0.0.2"))).stdout  # the probe can succeed
+    finally:
+        host.sh("echo 0 > /proc/sys/net/ipv4/ip_forward")
+        host.module("baleine_container", name="attacker", state="absent")
+
+
+def test_a_killed_web_server_costs_no_answer_and_the_next_run_changes_exactly_it(farm: Farm) -> None:
+    host = farm.hosts[0]
+    listed = {
+        entry["name"]: entry
+        for entry in json.loads(host.run(["baleine", "container", "list", "--format", "json"]).stdout)
+    }
+    assert set(listed) == {"proxy", "web1", "web2", "web3"}
+    host.run(["kill", "-9", str(listed["web2"]["pid"])])
+    assert set(count(host)) == {"web1", "web3"}
+    link = next(item["link"] for item in listed["web2"]["interfaces"])
+    wait_for(lambda: link not in host.sh("ls /sys/class/net").stdout.split(), 5)
+    assert "/mnt/baleine/web2" not in host.read("/proc/self/mountinfo")
+    words, recap = farm.play()
+    assert recap["one"][1] == 1 and "(item=web2)" in words, words
+    assert count(host) == {"web1": 4, "web2": 4, "web3": 4}
+
+
+def test_a_deleted_bridge_and_a_lost_address_are_healed_exactly_and_called_drift(farm: Farm) -> None:
+    host = farm.hosts[0]
+    host.sh("ip link del private")
+    words, recap = farm.play("--diff", "-v")
+    assert recap["one"][1] == 1, words
+    assert "bridge private: the link is gone" in words and "drift" in words
+    assert count(host) == {"web1": 4, "web2": 4, "web3": 4}
+    host.sh("ip address del 10.0.0.1/24 dev public")
+    words, recap = farm.play("-v")
+    assert recap["one"][1] == 1 and "the address 10.0.0.1/24 is gone" in words, words
+
+
+def test_a_changed_proxy_configuration_is_loaded_without_dropping_a_request(farm: Farm) -> None:
+    host = farm.hosts[0]
+    client = host.popen(
+        [
+            "python3",
+            "-c",
+            "import urllib.request as u, sys, select\n"
+            "bad = total = 0\n"
+            "while not select.select([sys.stdin], [], [], 0)[0]:\n"
+            "    total += 1\n"
+            "    try:\n"
+            "        bad += u.urlopen('http://10.0.0.2/', timeout=5).status != 200\n"
+            "    except OSError:\n"
+            "        bad += 1\n"
+            "print(total, bad)\n",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    words, recap = farm.play("-e", "farm_web_count=4")
+    output = client.communicate("stop\n", timeout=30)[0].split()
+    assert recap["one"][3] == 0, words
+    assert int(output[0]) > 20 and int(output[1]) == 0, output
+    assert count(host) == {"web1": 3, "web2": 3, "web3": 3, "web4": 3}
+    words, recap = farm.play()
+    assert recap["one"][3] == 0 and count(host) == {"web1": 4, "web2": 4, "web3": 4}, words
+
+
+def test_a_playbook_killed_at_any_moment_is_finished_by_the_next_run(farm: Farm) -> None:
+    host = farm.hosts[1]
+    farm.play("-e", "farm_state=absent", limit="two")
+    environment = {**os.environ, **farm.wire.environment, "ANSIBLE_CONFIG": str(Path("ansible.cfg").resolve())}
+    argv = [str(PLAYBOOK), "-i", str(farm.inventory), "--limit", "two", "playbooks/webfarm.yml"]
+    marks = (  # what has to be there when the axe falls
+        "/var/lib/baleine/images/.farm-web.part",
+        "/var/lib/baleine/images/.farm-proxy.part",
+        "/var/lib/baleine/manifeste/containers/web2.manifest",
+    )
+    for mark in marks:
+        play = farm.wire.popen(argv, env=environment, cwd=str(Path.cwd()))
+        wait_for(lambda mark=mark: host.path(mark).exists(), 120)
+        for worker in host.sh(
+            "pgrep -f 'AnsiballZ|ansible_collections|/usr/bin/python3 -c|python3$' || true"
+        ).stdout.split():
+            host.run(["kill", "-9", worker], check=False)
+        play.kill()
+        play.wait()
+        listed = json.loads(host.run(["baleine", "image", "list", "--format", "json"]).stdout)
+        assert all(entry["state"] == "present" and entry["digest"] for entry in listed), listed
+    words, recap = farm.play(limit="two")
+    assert recap["two"][3] == 0, words
+    assert count(host) == {"web1": 4, "web2": 4, "web3": 4}
+
+
+def test_absent_leaves_nothing_of_the_farm(farm: Farm) -> None:
+    for host, name in zip(farm.hosts[:2], ("one", "two")):
+        words, recap = farm.play("-e", "farm_state=absent", limit=name)
+        assert recap[name][3] == 0, words
+        state = host.sh("find /var/lib/baleine /run/baleine /srv /etc/webfarm-proxy -type f", check=False).stdout
+        assert state == "", state
+        assert set(host.sh("ls /sys/class/net").stdout.split()) == {"lo", "eth0"}
+        assert host.sh("find /sys/fs/cgroup -path '*baleine/*' -type d").stdout == ""
+        words, recap = farm.play("-e", "farm_state=absent", limit=name)
+        assert recap[name][1] == 0, words

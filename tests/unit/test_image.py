@@ -1,0 +1,328 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Images and the installed command line: requests, and plans from what is wanted and found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from baleine import image, install, manifest
+from baleine.errors import BaleineError
+from baleine.image import Found
+from tests.unit.support import reasons, verbs
+
+PARAMS: dict[str, Any] = {
+    "name": "apache2",
+    "size": "2G",
+    "suite": "bookworm",
+    "packages": ["apache2", "vim"],
+    "mirror": "http://deb.debian.org/debian",
+    "files": [{"path": "/etc/motd", "content": "hello\n", "mode": "0644"}],
+    "commands": ["a2enmod proxy", "true"],
+}
+DERIVED: dict[str, Any] = {"name": "web", "from_image": "apache2", "commands": ["true"]}
+SOURCE: dict[str, Any] = {"source_digest": "sha256:s1", "source_size": 2 << 30}
+
+
+def wanted(**changes: Any) -> image.Wanted:
+    return image.request({**PARAMS, **changes})
+
+
+def derived(**changes: Any) -> image.Wanted:
+    return image.request({**DERIVED, **changes})
+
+
+def built(goal: image.Wanted, **more: Any) -> Found:
+    """What is there after a build: the recipe is recorded as image_store.py records it."""
+    empty = Found(**{key: value for key, value in more.items() if key.startswith("source")})
+    decided = image.plan(goal, empty)
+    record = {
+        "nom_image": goal.name, "taille": "2048", "chemin": goal.directory, "state": "present",
+        "digest": "sha256:d1", "recipe": manifest.to_json({**decided.after}),
+    }  # fmt: skip
+    return Found(record=record, file=True, **more)
+
+
+THERE = built(wanted())
+WEB = built(derived(), **SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("params", "size"),
+    [
+        ({}, 10 << 30),
+        ({"size": None}, 10 << 30),
+        ({"size": "10240"}, 10 << 30),
+        ({"size": 10240}, 10 << 30),
+        ({"size": "2G"}, 2 << 30),
+        ({"size": "100000001B"}, 100003840),
+        ({"from_image": "debian"}, 0),
+        ({"from_image": "debian", "size": "1G"}, 1 << 30),
+    ],
+)
+def test_a_bare_size_is_mib_and_whole_blocks_are_taken(params, size):
+    recipe = image.request({"name": "a", **params}).recipe
+    assert recipe is not None
+    assert recipe.size == size
+
+
+@pytest.mark.parametrize(
+    ("params", "why"),
+    [
+        ({"name": "a/b"}, "no valid name"),
+        ({"name": "a" * 300}, "no valid name"),
+        ({"name": "a b"}, "no valid name"),
+        ({"name": ".."}, "no valid name"),
+        ({"size": "1M"}, "too small"),
+        ({"size": "15"}, "too small"),
+        ({"size": "0"}, "too small"),
+        ({"size": 0}, "too small"),
+        ({"size": "big"}, "size"),
+        ({"suite": "../x"}, "no suite"),
+        ({"suite": "Bookworm"}, "no suite"),
+        ({"suite": "--x"}, "no suite"),
+        ({"packages": ["-x"]}, "no name of a package"),
+        ({"packages": ["a,b"]}, "no name of a package"),
+        ({"packages": ["a b"]}, "no name of a package"),
+        ({"packages": ["a;b"]}, "no name of a package"),
+        ({"packages": [""]}, "no name of a package"),
+        ({"from_image": "apache2"}, "start from itself"),
+        ({"from_image": "apache2:latest"}, "start from itself"),
+        ({"from_image": "../x", "suite": None, "mirror": None}, "no valid name"),
+        ({"from_image": "debian"}, "do not go with from_image"),
+        ({"files": [{"path": "etc/motd"}]}, "no absolute path"),
+        ({"files": [{"path": "/etc/"}]}, "no absolute path"),
+        ({"files": [{"path": "/etc/../x"}]}, "no absolute path"),
+        ({"files": [{"path": "/a\0"}]}, "no absolute path"),
+        ({"files": [{"path": "/a", "mode": "0888"}]}, "no mode"),
+        ({"files": [{"path": "/a", "mode": "u+x"}]}, "no mode"),
+        ({"directory": "images"}, "no absolute path"),
+    ],
+    ids=str,
+)
+def test_a_request_for_what_cannot_be_is_refused(params, why):
+    with pytest.raises(BaleineError, match=why):
+        image.request({**PARAMS, **params})
+
+
+@pytest.mark.parametrize("package", ["apache2", "libc6:amd64", "g++", "vim=2:9.0.1378-2", "vim/bookworm", "0ad"])
+def test_a_package_as_apt_names_it_is_accepted(package):
+    recipe = wanted(packages=[package, package]).recipe
+    assert recipe is not None
+    assert recipe.packages == (package,)
+
+
+SAME = {
+    "nothing": {},
+    "size": {"size": "2048"},
+    "size in bytes": {"size": "2147483648B"},
+    "tag": {"name": "apache2:latest"},
+    "mode": {"files": [{"path": "/etc//motd", "content": "hello\n", "mode": "644"}]},
+    "default mode": {"files": [{"path": "/etc/motd", "content": "hello\n"}]},
+    "a package twice": {"packages": ["apache2", "vim", "apache2"]},
+    "packages in another order": {"packages": ["vim", "apache2"]},
+    "proxy": {"proxy": "http://10.0.0.1:3142"},
+    "directory": {"directory": "/var/lib/baleine/images/"},
+    "rebuild": {"rebuild": "never"},
+}
+CHANGED = {
+    "size": {"size": "3G"},
+    "suite": {"suite": "trixie"},
+    "package more": {"packages": ["apache2", "vim", "nano"]},
+    "package gone": {"packages": ["apache2"]},
+    "packages gone": {"packages": None},
+    "mirror": {"mirror": "http://ftp.fr.debian.org/debian"},
+    "mirror gone": {"mirror": None},
+    "file's content": {"files": [{"path": "/etc/motd", "content": "Hello\n"}]},
+    "file's mode": {"files": [{"path": "/etc/motd", "content": "hello\n", "mode": "0600"}]},
+    "file's path": {"files": [{"path": "/etc/issue", "content": "hello\n"}]},
+    "file gone": {"files": []},
+    "command": {"commands": ["a2enmod proxy", "false"]},
+    "command gone": {"commands": ["a2enmod proxy"]},
+    "commands in another order": {"commands": ["true", "a2enmod proxy"]},
+    "directory": {"directory": "/srv/images"},
+}
+
+
+@pytest.mark.parametrize("changes", SAME.values(), ids=SAME.keys())
+def test_another_spelling_is_unchanged(changes):
+    decided = image.plan(wanted(**changes), THERE)
+    assert verbs(decided) == [], reasons(decided)
+    assert decided.warnings == ()
+    assert decided.before == decided.after
+
+
+@pytest.mark.parametrize(("key", "changes"), CHANGED.items(), ids=CHANGED.keys())
+def test_each_part_of_a_recipe_changed_alone_is_a_rebuild(key, changes):
+    decided = image.plan(wanted(**changes), THERE)
+    assert verbs(decided) == ["build"]
+    assert next(iter(changes)) in decided.actions[0].reason
+    assert decided.before != decided.after
+    assert decided.drift == ()
+
+
+@pytest.mark.parametrize("changes", CHANGED.values(), ids=CHANGED.keys())
+def test_rebuild_never_keeps_it_and_says_that_the_request_differs(changes):
+    decided = image.plan(wanted(rebuild="never", **changes), THERE)
+    assert verbs(decided) == []
+    assert len(decided.warnings) == 1
+    assert f"differs: {next(iter(changes))} " in decided.warnings[0]
+
+
+@pytest.mark.parametrize("changes", [{}, *CHANGED.values()], ids=["same", *CHANGED])
+@pytest.mark.parametrize("edited", [True, False])
+def test_rebuild_always_builds(changes, edited):
+    assert verbs(image.plan(wanted(rebuild="always", **changes), replace(THERE, edited=edited))) == ["build"]
+
+
+@pytest.mark.parametrize("changes", [{}, *SAME.values(), *CHANGED.values()])
+def test_after_one_plan_a_second_one_is_empty(changes):
+    goal = wanted(**changes)
+    second = image.plan(goal, built(goal))
+    assert (verbs(second), second.warnings) == ([], ())
+
+
+def test_an_image_from_nothing_is_built():
+    decided = image.plan(wanted(), Found())
+    assert verbs(decided) == ["build"]
+    assert decided.before == {}
+    assert decided.after["packages"] == ["apache2", "vim"]
+    assert "hello" not in str(decided.after)
+
+
+def test_a_file_that_is_gone_is_drift():
+    decided = image.plan(wanted(), replace(THERE, file=False))
+    assert verbs(decided) == ["build"]
+    assert decided.drift == ("image apache2: its file is gone",)
+
+
+def test_an_image_edited_by_hand_is_kept_and_said():
+    decided = image.plan(wanted(), replace(THERE, edited=True))
+    assert verbs(decided) == []
+    assert "edited by hand" in decided.warnings[0]
+
+
+def test_an_edited_image_is_not_rebuilt_without_being_asked():
+    with pytest.raises(BaleineError, match="suite bookworm -> trixie.*edited by hand") as caught:
+        image.plan(wanted(suite="trixie"), replace(THERE, edited=True))
+    assert "rebuild: always" in caught.value.hint
+
+
+def test_an_image_that_is_being_edited_is_not_rebuilt():
+    with pytest.raises(BaleineError, match="being edited"):
+        image.plan(wanted(suite="trixie"), replace(THERE, open=True))
+    assert not image.plan(wanted(), replace(THERE, open=True)).changed
+
+
+def test_a_rebuild_names_the_containers_that_stay_as_they_are():
+    decided = image.plan(wanted(suite="trixie"), replace(THERE, users=("web1", "web2")))
+    assert verbs(decided) == ["build"]
+    assert "web1, web2" in decided.warnings[0]
+
+
+def test_an_image_of_the_old_scripts_is_kept_as_it_is():
+    old = Found(record={"nom_image": "apache2", "taille": "10240", "chemin": "/var/lib/baleine/images"}, file=True)
+    decided = image.plan(wanted(), old)
+    assert verbs(decided) == []
+    assert "does not say what it was made from" in decided.warnings[0]
+    assert verbs(image.plan(wanted(rebuild="always"), old)) == ["build"]
+    assert verbs(image.plan(wanted(state="absent"), old)) == ["remove"]
+
+
+# ---- from another image
+
+
+@pytest.mark.parametrize(
+    ("changes", "found", "expected"),
+    [
+        ({}, WEB, []),
+        ({"size": "2G"}, WEB, []),
+        ({"size": "3G"}, WEB, ["build"]),
+        ({"from_image": "apache2:latest"}, WEB, []),
+        ({"commands": None}, WEB, ["build"]),
+        ({}, replace(WEB, source_digest="sha256:s2"), ["build"]),
+        ({}, Found(**SOURCE), ["build"]),
+    ],
+    ids=["same", "the source's size", "larger", "latest", "command gone", "source rebuilt", "from nothing"],
+)
+def test_a_derived_image_follows_its_recipe_and_its_source(changes, found, expected):
+    decided = image.plan(derived(**changes), found)
+    assert verbs(decided) == expected, reasons(decided)
+
+
+def test_a_derived_image_cannot_be_smaller_than_its_source():
+    with pytest.raises(BaleineError, match=r"1G is smaller than that of apache2 \(2G\)"):
+        image.plan(derived(size="1G"), Found(**SOURCE))
+
+
+@pytest.mark.parametrize("found", [Found(), replace(WEB, source_digest=None, source_size=0)], ids=["nothing", "there"])
+def test_without_its_source_check_mode_warns_and_earnest_refuses(found):
+    with pytest.raises(BaleineError, match="there is no image apache2 to start from"):
+        image.plan(derived(), found)
+    decided = image.plan(derived(), found, check=True)
+    assert "there is no image apache2; taken to come from an earlier task" in decided.warnings[0]
+    assert verbs(decided) == (["build"] if found.record is None else []), reasons(decided)
+
+
+# ---- absence
+
+
+@pytest.mark.parametrize(("found", "expected"), [(Found(), []), (THERE, ["remove"]), (replace(THERE, file=False), ["remove"])])
+def test_absence_takes_what_is_there(found, expected):
+    decided = image.plan(image.request({"name": "apache2", "state": "absent"}), found)
+    assert verbs(decided) == expected
+    assert decided.after == {}
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (replace(THERE, users=("web1", "web2")), "containers use it: web1, web2"),
+        (replace(THERE, open=True), "being edited"),
+    ],
+    ids=["used", "edited"],
+)
+def test_what_is_in_use_is_not_removed(found, why):
+    with pytest.raises(BaleineError, match=why):
+        image.plan(image.request({"name": "apache2", "state": "absent"}), found)
+
+
+# ---- the command line on a host
+
+FILES = {"baleine/units.py": "units\n", "baleine_cli/main.py": "main\n"}
+INSTALLED = install.wanted(FILES)
+
+
+@pytest.mark.parametrize(
+    ("files", "found", "expected"),
+    [
+        (FILES, {}, ["write", "write", "write"]),
+        (FILES, INSTALLED, []),
+        ({**FILES, "baleine/units.py": "Units\n"}, INSTALLED, ["write"]),
+        ({"baleine/units.py": "units\n"}, INSTALLED, ["delete"]),
+        (FILES, {**INSTALLED, f"{install.LIBRARY}/baleine/old.py": ""}, ["delete"]),
+        (FILES, {**INSTALLED, install.LAUNCHER: "#!/bin/sh\n"}, ["write"]),
+        (None, INSTALLED, ["delete", "delete", "delete"]),
+        (None, {}, []),
+    ],
+    ids=["nothing", "same", "changed", "gone", "left over", "launcher", "absent", "absent twice"],
+)
+def test_only_files_that_differ_are_written_and_only_surplus_ones_deleted(files, found, expected):
+    decided = install.plan(install.wanted(files), found)
+    assert verbs(decided) == expected
+    left = {path: text for path, text in found.items() if not files or path in install.wanted(files)}
+    for action in decided.actions:
+        if action.verb == "write":
+            left[action.data["path"]] = install.wanted(files)[action.data["path"]]
+        else:
+            left.pop(action.data["path"], None)
+    assert not install.plan(install.wanted(files), left).changed
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../x", "baleine/../../x"])
+def test_no_file_is_installed_outside_the_library(name):
+    with pytest.raises(BaleineError, match="no path below"):
+        install.wanted({name: ""})
