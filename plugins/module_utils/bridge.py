@@ -176,8 +176,7 @@ def plan(wanted: Wanted, found: Found) -> Plan:
     if recorded != goal:
         actions.append(Action("record", what, "the manifest says otherwise" if recorded else "new"))
         if found.record is None:
-            begun = {**move.without(goal), "state": "creating"}
-            actions.insert(0, Action("record_creating", what, "what is begun is recorded first", begun))
+            actions.insert(0, Action("record_creating", what, "what is begun is recorded first", move.begun(goal)))
     ports = [port for port in found.ports if port not in found.members]
     before = {**recorded, **is_now, "ports": ports} if found.link else {}
     return Plan(what, tuple(actions), before, goal, tuple(drift))
@@ -196,8 +195,7 @@ def _plan_move(wanted: Wanted, found: Found, what: str, recorded: Mapping[str, A
         )
     ports, moved = () if wanted.state == "absent" else wanted.ports, recorded.get("moved", {})
     asked, silent = wanted.move_addresses, wanted.stp or wanted.state != "up"
-    kernel = found.ports, found.links, found.routes
-    return handover.decide(what, wanted.name, ports, moved, *kernel, asked, silent)
+    return handover.decide(what, wanted.name, ports, moved, found.ports, found.links, found.routes, asked, silent)
 
 
 def _plan_ports(
@@ -304,10 +302,12 @@ def _record(name: str, goal: Mapping[str, Any]) -> manifest.Record:
     }
 
 
-def ensure(run: Runner, wanted_all: Sequence[Wanted], check: bool = False, token: str = "") -> list[Outcome]:
+def ensure(
+    run: Runner, wanted_all: Sequence[Wanted], check: bool = False, token: Optional[str] = None
+) -> list[Outcome]:
     """Bring bridges to what is wanted, or only say what that would take (``check``).
 
-    :param token: confirms the move of addresses that an earlier call began and left to its guard.
+    :param token: confirms the move of addresses that an earlier call left to its guard; empty, such a move may begin.
     :raises BaleineError: see :func:`plan`; or with the change that the kernel refused.
     """
     if check:
@@ -318,6 +318,7 @@ def ensure(run: Runner, wanted_all: Sequence[Wanted], check: bool = False, token
             if token:
                 guard.confirm(wanted.name, token)
             decided = plan(wanted, find(run, wanted.name))
+            guard.check(decided, token)
             _carry_out(run, wanted.name, decided)
             outcomes.append(Outcome(decided, facts(run, wanted.name) if decided.changed else dict(decided.after)))
     return outcomes
@@ -339,8 +340,8 @@ def _carry_out(run: Runner, name: str, decided: Plan) -> None:
 
     def set_stp(action: Action) -> None:
         # forwarding at once unless loops are looked for (802.1D wants 15 s then)
-        delay, state = (1500, 1) if action.data["value"] else (0, 0)
-        change(f"link set dev {name} type bridge stp_state {state} forward_delay {delay}")
+        set_to = ["forward_delay 1500", "stp_state 1"] if action.data["value"] else ["stp_state 0", "forward_delay 0"]
+        netlink.batch(run, [f"link set dev {name} type bridge {text}" for text in set_to], what)
 
     def remove_address(action: Action) -> None:
         # with an address the kernel takes the later ones of its network away: they are put back

@@ -26,6 +26,8 @@ PLACE = "/mnt/baleine-images"
 FRONTEND = {"DEBIAN_FRONTEND": "noninteractive", "DEBCONF_NONINTERACTIVE_SEEN": "true"}
 #: invoke-rc.d(8): 101 means that a service must not be started
 POLICY = "#!/bin/sh\nexit 101\n"
+#: A tree with less room than this when a step failed had too little of it, whatever the step said (bytes).
+FULL = 4 << 20
 DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 #: What a build leaves of the machine it ran on.
 TRACES = ("etc/resolv.conf", "etc/hostname", "etc/apt/apt.conf.d/99mmdebstrap", "var/lib/dbus/machine-id")
@@ -128,6 +130,22 @@ def _fill(run: Runner, recipe: Recipe, target: str, from_nothing: bool, what: st
     os.chmod(tree, 0o755)
     proxy = recipe.proxy or host_proxy(run)
     env = {**FRONTEND, **({"http_proxy": proxy, "https_proxy": proxy} if proxy else {})}
+    try:
+        _fill_mounted(run, recipe, tree, from_nothing, env, what)
+    except BaleineError as error:
+        space = os.statvfs(tree)
+        if space.f_bavail * space.f_frsize < FULL:
+            raise BaleineError(error.message, "The image is too small for this tree: give it a larger size") from None
+        raise
+    for trace in TRACES if from_nothing else ():
+        with contextlib.suppress(OSError):
+            os.unlink(f"{tree}/{trace}")
+    if from_nothing and os.path.exists(f"{tree}/etc/machine-id"):
+        os.truncate(f"{tree}/etc/machine-id", 0)
+    rootfs.unmount(tree)
+
+
+def _fill_mounted(run: Runner, recipe: Recipe, tree: str, from_nothing: bool, env: dict[str, str], what: str) -> None:
     if from_nothing:
         words = [need_program("mmdebstrap", what), "--quiet", "--mode=root", "--variant=minbase", "--format=directory"]
         words += ["--include=" + ",".join(recipe.packages)] if recipe.packages else []
@@ -137,12 +155,6 @@ def _fill(run: Runner, recipe: Recipe, target: str, from_nothing: bool, what: st
         _with_chroot(run, recipe, tree, env, not from_nothing, what)
     if recipe.files and not recipe.commands:
         in_child(lambda: _write_files(tree, recipe.files), f"{what}: writing files")
-    for trace in TRACES if from_nothing else ():
-        with contextlib.suppress(OSError):
-            os.unlink(f"{tree}/{trace}")
-    if from_nothing and os.path.exists(f"{tree}/etc/machine-id"):
-        os.truncate(f"{tree}/etc/machine-id", 0)
-    rootfs.unmount(tree)
 
 
 def host_proxy(run: Runner) -> str:
@@ -156,8 +168,6 @@ def host_proxy(run: Runner) -> str:
 def check_built(result: Result, attempt: str) -> None:
     """Turn the failure of a build's step into words a person can act on."""
     hint = "See that its packages and suite exist and that the mirror can be reached from this host"
-    if "No space left on device" in result.err + result.out:
-        hint = "The image is too small for this tree: give it a larger size"
     errors = [line for line in result.err.splitlines() if line.startswith(("E:", "dpkg: error"))]
     if result.code != 0 and errors:
         result = Result(result.argv, result.code, result.out, "\n".join(errors[:3]))

@@ -9,11 +9,11 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NoReturn, Optional
 
 from . import manifest, netlink
 from .errors import BaleineError
-from .plan import Action
+from .plan import Action, Plan
 from .process import ENVIRONMENT, Runner, need_program, start_ticks
 
 FOLDER = "/run/baleine/guard"
@@ -31,6 +31,19 @@ while read -r sign token rest <"$1" && [ "$token" = "$3" ]; do
     sleep 0.2
 done
 """
+
+
+def check(decided: Plan, token: Optional[str]) -> None:
+    """Refuse a move of addresses to a caller who could not confirm it.
+
+    :param token: None is such a caller: the command line, or cron, has no second connection.
+    """
+    if token is None and any(action.verb == "hand_over" for action in decided.actions):
+        raise BaleineError(
+            f"{decided.name}: addresses would move between it and its ports, "
+            "which must be confirmed over a new connection",
+            "Run a task with the module lab.baleine.baleine_bridge",
+        )
 
 
 def begin(run: Runner, name: str, action: Action) -> None:

@@ -54,11 +54,12 @@ class Handover:
         """Return the addresses, in CIDR form, that the bridge must have because of its ports."""
         return [item["value"] for item in _each(self.moved, "addresses") if not item.get("dynamic")]
 
-    def without(self, goal: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what is wanted of the bridge, but for what moves: what is true of it before anything has moved."""
+    def begun(self, goal: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is recorded of a new bridge at first: what is wanted, but for what moves."""
         addresses = self.addresses()
         return {
             **goal,
+            "state": "creating",
             "addresses": [address for address in goal["addresses"] if address not in addresses],
             "ports": [port for port in goal["ports"] if port not in self.moved],
             "moved": {},
@@ -194,7 +195,7 @@ def share_of(what: str, port: str, link: Link, routes: Iterable[Mapping[str, Any
         if route.get("dev") != port:
             continue
         destination = str(route.get("dst"))
-        if route.get("protocol") == "kernel":
+        if route.get("protocol") == "kernel" and destination != "default":
             network = ipaddress.ip_network(destination, strict=False)
             if network.is_link_local or network in own:
                 continue
@@ -327,5 +328,5 @@ def _transfer(port: str, bridge: str, joins: bool, share: Share, there: Optional
         lines.append(" ".join([f"address replace {item['words']} dev {target}", *label, *lifetime, *nodad]))
     for item in routes:
         expires = f" expires {item['expires']}" if "expires" in item else ""
-        lines.append(f"route add {item['words']} dev {target}{expires}")
+        lines.append(f"route append {item['words']} dev {target}{expires}")
     return lines

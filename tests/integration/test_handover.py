@@ -166,6 +166,11 @@ def test_a_bridge_that_shall_be_absent_gives_the_addresses_back_first(
 def test_what_was_lost_of_a_move_is_healed(wire: Wire, host: LabHost, tmp_path: Path) -> None:
     play(wire, host, tmp_path, WITH)
     there = state(host)
+    host.install_baleine()
+    said = host.run(["/usr/local/bin/baleine", "bridge", "remove", "-b", BRIDGE], check=False)
+    assert "must be confirmed over a new connection" in said.stderr
+    host.run(["/usr/local/bin/baleine", "bridge", "up", "-b", BRIDGE])
+    assert (state(host), guarded(host)) == (there, False)
     host.net(["ip", "-batch", "-"], input=f"route del 198.51.100.0/24\naddress del {V6} dev {BRIDGE}\n")
     said = play(wire, host, tmp_path, WITH)
     assert f"the address {V6} is gone" in said
@@ -221,32 +226,34 @@ def test_without_a_confirmation_everything_is_as_before_after_30_seconds(host: L
 
 def test_the_guard_outlives_a_killed_module_and_its_session(host: LabHost) -> None:
     before = state(host)
-    host.module("baleine_bridge", name="warm", state="absent")
-    # a route that cannot be made ends the batch half way, and what came before it is taken back at once
-    host.net(["ip", "route", "add", "203.0.113.0/24", "via", "172.30.0.1", "dev", "eth0", "src", "172.30.0.200"])
-    host.net(["ip", "route", "add", "203.0.113.0/24", "dev", "lo", "metric", "7"])
+    host.module("baleine_bridge", **NONE)  # the modules are in the host now
+    host.write("/tmp/arguments", json.dumps({"ANSIBLE_MODULE_ARGS": {**WITH, "_ansible_remote_tmp": "/tmp"}}))
+    module = "ansible_collections.lab.baleine.plugins.modules.baleine_bridge"
+    host.sh(f"""
+        setsid --wait sh -c '
+            /usr/bin/python3 /opt/ansible-lib/run_module.py {module} </tmp/arguments &
+            while [ ! -e /run/baleine/guard/{BRIDGE} ]; do sleep 0.005; done
+            kill -9 0' || true
+        rm /tmp/arguments""")
+    assert guarded(host)
+    assert "run_module" not in host.sh("ps -eo args").stdout
+    assert run.wait_for(lambda: not guarded(host), timeout=60, interval=0.2)
+    assert state(host)["addresses"]["eth0"] == before["addresses"]["eth0"]
+    assert state(host)["routes"] == before["routes"]
+    host.module("baleine_bridge", **NONE)
+
+
+def test_a_move_that_the_kernel_refuses_half_way_is_taken_back_at_once(host: LabHost) -> None:
+    before = state(host)
+    host.sh("echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6")  # for links that are made from now on
     try:
-        half = state(host)
-        parts = host.sh(
-            f"""
-            setsid sh -c '
-                /usr/bin/python3 /opt/ansible-lib/run_module.py \
-                    ansible_collections.lab.baleine.plugins.modules.baleine_bridge >/dev/null <<END &
-{json.dumps({"ANSIBLE_MODULE_ARGS": {**WITH, "_ansible_remote_tmp": "/tmp"}})}
-END
-                while [ ! -e /run/baleine/guard/{BRIDGE} ]; do sleep 0.005; done
-                kill -9 0
-            ' 2>/dev/null; ps -eo args
-        """,
-            check=False,
-        ).stdout
-        assert "baleine-guard" in parts
-        assert run.wait_for(lambda: not guarded(host), timeout=60, interval=0.2)
-        assert state(host)["addresses"]["eth0"] == before["addresses"]["eth0"]
-        assert state(host)["routes"] == half["routes"]
+        said = host.module("baleine_bridge", **WITH, expect_failure=True)["msg"]
     finally:
-        host.net(["ip", "route", "del", "203.0.113.0/24", "dev", "lo"])
-        host.net(["ip", "route", "del", "203.0.113.0/24", "dev", "eth0"])
+        host.sh("echo 0 >/proc/sys/net/ipv6/conf/default/disable_ipv6")
+    assert f"address replace {V6} dev {BRIDGE}" in said
+    assert state(host)["addresses"]["eth0"] == before["addresses"]["eth0"]
+    assert state(host)["routes"] == before["routes"]
+    assert run.wait_for(lambda: not guarded(host), timeout=10)
     host.module("baleine_bridge", **NONE)
 
 
@@ -257,7 +264,7 @@ def test_a_task_that_reaches_the_host_no_more_names_the_guard(wire: Wire, host: 
         nft add rule inet cut input iifname {BRIDGE} tcp flags '&' '(syn|ack)' == syn drop""")
     try:
         said = " ".join(play(wire, host, tmp_path, WITH, fails=True).split())
-        assert "puts everything back 30 s after the change" in said
+        assert "puts everything back 30 s after the change" in said, said
         assert run.wait_for(lambda: not guarded(host), timeout=60, interval=0.2)
         assert has(host, "eth0") == ALL
         assert wire.ssh(host, "hostname").stdout == "moved\n"

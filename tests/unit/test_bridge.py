@@ -31,7 +31,9 @@ ROUTES = (
     {"dst": "192.0.2.0/24", "dev": "ens3"},
     {"dst": "192.168.42.0/24", "dev": "private"},
 )
-EMPTY = Found(links={k: {**v, "master": None} if k == "ens4" else v for k, v in LINKS.items()}, routes=ROUTES[:2], machine=MACHINE)
+EMPTY = Found(
+    links={k: {**v, "master": None} if k == "ens4" else v for k, v in LINKS.items()}, routes=ROUTES[:2], machine=MACHINE
+)
 
 
 def wanted(**changes: Any) -> bridge.Wanted:
@@ -324,7 +326,9 @@ STARTS = {
     "down": replace(THERE, link=bridge_link(up=False, addresses=["192.168.42.1/24"])),
     "interrupted": replace(EMPTY, record={**RECORD, "state": "creating"}),
     "old": replace(THERE, record={"nom_bridge": "private"}),
-    "two of one network": replace(THERE, link=bridge_link(addresses=["192.168.42.1/24", "192.168.42.9/24", "fd00::1/64"])),
+    "two of one network": replace(
+        THERE, link=bridge_link(addresses=["192.168.42.1/24", "192.168.42.9/24", "fd00::1/64"])
+    ),
     "two of one network, the other first": replace(
         THERE, link=bridge_link(addresses=["192.168.42.9/24", "192.168.42.1/24", "fd00::1/64"])
     ),

@@ -100,7 +100,9 @@ def after(decided: Plan, found: Found, goal: container.Wanted) -> Found:
         record = dict(found.record or {})
         if action.verb in ("create", "recreate"):
             interfaces = network.interfaces_for("web1", made.networks, found.interfaces, found.taken)
-            record = description.to_record("web1", made, interfaces, {"wanted_state": "stopped", **record, "state": "stopped"})
+            record = description.to_record(
+                "web1", made, interfaces, {"wanted_state": "stopped", **record, "state": "stopped"}
+            )
             if action.verb == "create" or action.data["new_disk"]:
                 record["image_digest"] = found.image_digest or ""
             started = action.data.get("start", False)
@@ -186,7 +188,14 @@ def test_a_task_without_image_only_touches_the_state(params, normal):
 @pytest.mark.parametrize(
     ("key", "value"),
     [(key, value) for key, value in PARAMS.items() if key not in ("name", "image")]
-    + [("recreate", "on_change"), ("recreate", "always"), ("networks", []), ("env", {}), ("init", False), ("directory", "/srv")],
+    + [
+        ("recreate", "on_change"),
+        ("recreate", "always"),
+        ("networks", []),
+        ("env", {}),
+        ("init", False),
+        ("directory", "/srv"),
+    ],
     ids=lambda value: str(value)[:20],
 )
 @pytest.mark.parametrize("state", [None, "started", "stopped", "present"])
@@ -347,7 +356,8 @@ def test_another_image_means_a_new_disk_where_that_is_allowed():
 
 
 @pytest.mark.parametrize(
-    ("recreate", "expected", "warned"), [("never", [], True), ("on_change", ["recreate"], False), ("always", ["recreate"], True)]
+    ("recreate", "expected", "warned"),
+    [("never", [], True), ("on_change", ["recreate"], False), ("always", ["recreate"], True)],
 )
 def test_a_rebuilt_image_is_reported_and_taken_only_where_that_is_asked_for(recreate, expected, warned):
     decided = container.plan(wanted(recreate=recreate), replace(RUNNING, image_digest="sha256:d2"))
@@ -500,7 +510,9 @@ def test_a_task_that_names_no_image_looks_at_nothing_but_the_state():
 
 
 def test_old_disks_that_stay_are_said():
-    decided = container.plan(container.Wanted("web1", "absent"), replace(STOPPED, old_disks=("web1.old-20200101T000000Z",)))
+    decided = container.plan(
+        container.Wanted("web1", "absent"), replace(STOPPED, old_disks=("web1.old-20200101T000000Z",))
+    )
     assert "web1.old-20200101T000000Z" in " ".join(decided.warnings)
 
 
@@ -607,7 +619,13 @@ def test_absent_twice_is_nothing(found):
 
 
 def test_an_adopted_container_of_the_old_scripts_is_started_as_it_is():
-    record = {"nom_container": "old", "nom_image": "apache2", "pid": "42", "nom_bridge": "private", "starting_time": "x"}
+    record = {
+        "nom_container": "old",
+        "nom_image": "apache2",
+        "pid": "42",
+        "nom_bridge": "private",
+        "starting_time": "x",
+    }
     read, interfaces = description.from_record("old", record)
     found = Found(record=record, description=read, interfaces=interfaces, disk=True, **AROUND)
     assert verbs(container.plan(container.Wanted("old"), found)) == ["start"]

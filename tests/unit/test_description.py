@@ -264,7 +264,9 @@ def test_a_manifest_that_is_not_understood_is_an_error_in_words(key, value):
 def test_the_keys_that_scripts_cut_are_comma_separated():
     described = description.describe({**BASE, "networks": OPTIONS["networks"][3]}, "container web1")
     interfaces = network.interfaces_for("web1", described.networks, [], [])
-    record = description.to_record("web1", described, interfaces, {"pid": "42", "state": "running", "image_digest": "d"})
+    record = description.to_record(
+        "web1", described, interfaces, {"pid": "42", "state": "running", "image_digest": "d"}
+    )
     assert record["nom_bridge"] == "private,public"
     assert record["address"] == "192.168.42.2/24+fd00::2/64,"
     assert record["interface"] == ",".join(network.units.interface_names("web1", 2, []))

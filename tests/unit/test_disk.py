@@ -59,7 +59,9 @@ def test_a_copy_has_the_same_bytes_holes_and_digest_whatever_the_way(size, piece
 def test_a_digest_tells_contents_places_and_sizes_apart(tmp_path):
     made = [
         sparse(tmp_path / str(number), size, pieces)
-        for number, (size, pieces) in enumerate([*CONTENTS.values(), (MEBIBYTE, {4096: b"x"}), (2 * MEBIBYTE, {0: b"x"})])
+        for number, (size, pieces) in enumerate(
+            [*CONTENTS.values(), (MEBIBYTE, {4096: b"x"}), (2 * MEBIBYTE, {0: b"x"})]
+        )
     ]
     digests = [disk.digest(path) for path in made]
     assert len(set(digests)) == len(digests)

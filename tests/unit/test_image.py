@@ -270,7 +270,9 @@ def test_without_its_source_check_mode_warns_and_earnest_refuses(found):
 # ---- absence
 
 
-@pytest.mark.parametrize(("found", "expected"), [(Found(), []), (THERE, ["remove"]), (replace(THERE, file=False), ["remove"])])
+@pytest.mark.parametrize(
+    ("found", "expected"), [(Found(), []), (THERE, ["remove"]), (replace(THERE, file=False), ["remove"])]
+)
 def test_absence_takes_what_is_there(found, expected):
     decided = image.plan(image.request({"name": "apache2", "state": "absent"}), found)
     assert verbs(decided) == expected

@@ -199,7 +199,19 @@ def test_names_are_sorted_and_temporary_files_are_none_of_them():
         ("nom_bridge: a\nformat: ²\n".encode(), "a.manifest"),
         (b"nom_bridge: a\nformat: " + b"9" * 5000 + b"\n", "a.manifest"),
     ],
-    ids=["empty", "other", "kind", "torn", "torn later", "bytes", "large", "newer", "much newer", "superscript", "long"],
+    ids=[
+        "empty",
+        "other",
+        "kind",
+        "torn",
+        "torn later",
+        "bytes",
+        "large",
+        "newer",
+        "much newer",
+        "superscript",
+        "long",
+    ],
 )
 def test_a_torn_foreign_or_newer_manifest_is_named(content, why):
     path = put("bridge", "a", content)
@@ -319,7 +331,9 @@ def test_the_lock_that_is_taken_is_named_and_the_others_are_let_go():
 def test_locks_are_taken_in_one_order_whoever_asks(monkeypatch):
     taken = []
     take = manifest._take
-    monkeypatch.setattr(manifest, "_take", lambda path, *rest: taken.append(os.path.basename(path)) or take(path, *rest))
+    monkeypatch.setattr(
+        manifest, "_take", lambda path, *rest: taken.append(os.path.basename(path)) or take(path, *rest)
+    )
     wanted = [("container", "b", False), ("bridge", "z", True), ("container", "a", False), ("image", "y", True)]
     with manifest.lock([*wanted, ("image", "x:v2", False), ("image", "y:latest", True)]):
         pass

@@ -105,7 +105,15 @@ ROUTES = [
 
 @pytest.mark.parametrize(
     "address",
-    ["192.168.42.1/24", "192.168.43.1/24", "172.16.0.1/12", "fd00::1/64", "10.21.0.1/16", "10.30.1.2/32", "2001:db9::1/48"],
+    [
+        "192.168.42.1/24",
+        "192.168.43.1/24",
+        "172.16.0.1/12",
+        "fd00::1/64",
+        "10.21.0.1/16",
+        "10.30.1.2/32",
+        "2001:db9::1/48",
+    ],
 )
 def test_a_range_that_nothing_routes_is_free_default_routes_and_the_bridges_own_apart(address):
     network.check_overlap("bridge private", [address], ROUTES, "private")
@@ -174,7 +182,10 @@ def test_an_address_outside_or_in_use_is_refused(address, bridge, used, why):
 
 def test_new_interfaces_get_names_in_order_and_macs_of_their_own():
     made = network.interfaces_for("mycontainer", [PRIVATE, Network("public")], [], [])
-    assert [(item.link, item.inside, item.index) for item in made] == [("vifc866_0", "eth0", 0), ("vifc866_1", "eth1", 1)]
+    assert [(item.link, item.inside, item.index) for item in made] == [
+        ("vifc866_0", "eth0", 0),
+        ("vifc866_1", "eth1", 1),
+    ]
     assert len({item.mac for item in made}) == 2
     assert network.interfaces_for("mycontainer", [PRIVATE, Network("public")], [], []) == made
 
@@ -243,7 +254,14 @@ def test_a_link_that_is_gone_is_made_anew(host, inside):
         ({"flags": []}, {}, 1500, "not on private", ["link set dev vifc866_0 master private up"], []),
         ({}, {}, 9000, "mtu 1500 -> 9000", ["link set dev vifc866_0 mtu 9000"], ["link set dev eth0 mtu 9000"]),
         ({"mtu": 1400}, {}, 1500, "mtu", ["link set dev vifc866_0 mtu 1500"], ["link set dev eth0 mtu 1500"]),
-        ({}, {"mac": "02:00:00:00:00:02"}, 1500, f"mac 02:00:00:00:00:02 -> {MAC}", [], [f"link set dev eth0 address {MAC}"]),
+        (
+            {},
+            {"mac": "02:00:00:00:00:02"},
+            1500,
+            f"mac 02:00:00:00:00:02 -> {MAC}",
+            [],
+            [f"link set dev eth0 address {MAC}"],
+        ),
         ({}, {"up": False}, 1500, "down", [], ["link set dev eth0 up"]),
     ],
     ids=["no master", "other master", "host down", "mtu", "mtu of one end", "mac", "down"],

@@ -21,7 +21,15 @@ from baleine.process import find_program, wait_until
 @pytest.mark.parametrize(
     ("content", "code"),
     [("0\n", 0), ("7\n", 7), ("255\n", 255), ("137", 137), (" 7 \n", 7), ("", None), ("256\n", None), ("-1\n", None)]
-    + [("seven\n", None), ("7\n8\n", None), ("1" * 100, None), ("²\n", None), ("٣\n", None), ("0x7\n", None), ("7.0\n", None)],
+    + [
+        ("seven\n", None),
+        ("7\n8\n", None),
+        ("1" * 100, None),
+        ("²\n", None),
+        ("٣\n", None),
+        ("0x7\n", None),
+        ("7.0\n", None),
+    ],
 )
 def test_only_a_small_number_is_believed(content, code, tmp_path):
     (tmp_path / "exit").write_text(content)
@@ -211,7 +219,9 @@ def test_a_signal_that_ends_nothing_is_not_mistaken_for_the_end(first, tmp_path)
     assert wait_until((tmp_path / "up").exists, 5)
     for count in range(1, 6):
         os.kill(one.pid, signal.SIGUSR1)
-        assert wait_until(lambda n=count: (tmp_path / "got").exists() and len((tmp_path / "got").read_text()) == 2 * n, 5)
+        assert wait_until(
+            lambda n=count: (tmp_path / "got").exists() and len((tmp_path / "got").read_text()) == 2 * n, 5
+        )
     assert one.outer.poll() is None
     assert one.code is None
     (tmp_path / "stop").touch()

@@ -36,7 +36,11 @@ def test_an_empty_plan_touches_nothing():
 
 def test_the_first_failure_stops_the_rest_and_says_what_was_done():
     done = []
-    handlers = {"one": lambda _: done.append(1), "two": fail(BaleineError("b", "hint")), "three": lambda _: done.append(3)}
+    handlers = {
+        "one": lambda _: done.append(1),
+        "two": fail(BaleineError("b", "hint")),
+        "three": lambda _: done.append(3),
+    }
     with pytest.raises(BaleineError) as caught:
         plan.apply(make("one", "two", "three"), handlers)
     assert done == [1]

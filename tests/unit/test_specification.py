@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from baleine import hazards, launch, oci, pid1, waiting
+from baleine import enter, hazards, launch, oci, pid1, waiting
 from baleine.errors import BaleineError
 from baleine.process import find_program
 from tests.unit.support import Recorded
@@ -21,7 +21,9 @@ NO_LIMITS: dict[str, Any] = {"memory": None, "cpus": None, "cpuset": None, "pids
 def specification(identity: oci.Identity = oci.Identity(), limits: Any = None, **process: Any) -> dict[str, Any]:  # noqa: B008
     first = oci.process(("/bin/sh",), identity, process.get("env", {}), process.get("workdir", ""))
     parts = oci.resources(**{**NO_LIMITS, **(limits or {})})
-    return oci.specification("/tree", "web1", first, parts, 0x70000000, "/baleine/web1", oci.init_binds("/bin/busybox", "/b"))
+    return oci.specification(
+        "/tree", "web1", first, parts, 0x70000000, "/baleine/web1", oci.init_binds("/bin/busybox", "/b")
+    )
 
 
 def test_it_can_be_written_as_json():
@@ -39,7 +41,9 @@ def test_its_root_is_nobody_of_the_host(kind):
     assert specification()["linux"][kind] == [{"containerID": 0, "hostID": 0x70000000, "size": 65536}]
 
 
-@pytest.mark.parametrize("key", ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "net.ipv6.conf.default.forwarding"])
+@pytest.mark.parametrize(
+    "key", ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "net.ipv6.conf.default.forwarding"]
+)
 def test_it_forwards_nothing(key):
     assert specification()["linux"]["sysctl"][key] == "0"
 
@@ -89,13 +93,17 @@ def test_no_capability_is_inherited(identity):
     assert found["effective"] == found["permitted"] == expected
 
 
-@pytest.mark.parametrize("name", ["SYS_ADMIN", "NET_ADMIN", "NET_RAW", "SYS_MODULE", "SYS_PTRACE", "MKNOD", "SYS_RAWIO"])
+@pytest.mark.parametrize(
+    "name", ["SYS_ADMIN", "NET_ADMIN", "NET_RAW", "SYS_MODULE", "SYS_PTRACE", "MKNOD", "SYS_RAWIO"]
+)
 def test_no_dangerous_capability_is_given(name):
     assert f"CAP_{name}" not in oci.CAPABILITIES
 
 
 def test_a_user_is_numbers_with_a_home():
-    process = specification(oci.Identity(33, 34, (4, 5), "/var/www"), env={"A": "1", "HOME": "/x"}, workdir="/srv")["process"]
+    process = specification(oci.Identity(33, 34, (4, 5), "/var/www"), env={"A": "1", "HOME": "/x"}, workdir="/srv")[
+        "process"
+    ]
     assert process["user"] == {"uid": 33, "gid": 34, "additionalGids": [4, 5]}
     assert process["cwd"] == "/srv"
     assert process["terminal"] is False
@@ -166,7 +174,7 @@ def tree(tmp_path: Any, passwd: Any = PASSWD, group: Any = GROUP) -> str:
     ],
 )
 def test_a_user_is_who_the_tree_says(user, identity, tmp_path):
-    assert launch.find_identity(tree(tmp_path), user, "container c") == identity
+    assert enter.find_identity(tree(tmp_path), user, "container c") == identity
 
 
 @pytest.mark.parametrize(
@@ -185,15 +193,15 @@ def test_a_user_is_who_the_tree_says(user, identity, tmp_path):
 )
 def test_a_user_that_the_tree_does_not_know_is_refused(user, why, tmp_path):
     with pytest.raises(BaleineError, match=why):
-        launch.find_identity(tree(tmp_path), user, "container c")
+        enter.find_identity(tree(tmp_path), user, "container c")
 
 
 def test_a_tree_without_users_knows_numbers_and_root(tmp_path):
     root = tree(tmp_path, None, None)
-    assert launch.find_identity(root, "", "c") == oci.Identity(0, 0, (), "/")
-    assert launch.find_identity(root, "5:6", "c") == oci.Identity(5, 6, (), "/")
+    assert enter.find_identity(root, "", "c") == oci.Identity(0, 0, (), "/")
+    assert enter.find_identity(root, "5:6", "c") == oci.Identity(5, 6, (), "/")
     with pytest.raises(BaleineError, match="no user root"):
-        launch.find_identity(root, "root", "c")
+        enter.find_identity(root, "root", "c")
 
 
 @pytest.mark.parametrize(
@@ -218,7 +226,7 @@ def test_a_tree_without_users_knows_numbers_and_root(tmp_path):
 def test_a_hostile_list_of_users_gives_an_error_in_words_or_a_number_in_range(passwd, group, tmp_path):
     root = tree(tmp_path, passwd, group)
     try:
-        found = launch.find_identity(root, "a", "container c")
+        found = enter.find_identity(root, "a", "container c")
     except BaleineError as error:
         assert "container c" in error.message
     else:
@@ -241,7 +249,7 @@ def test_the_hosts_users_are_never_looked_at(kind, tmp_path):
     }
     make[kind]()
     with pytest.raises(BaleineError, match="has no user evil"):
-        launch.find_identity(str(root), "evil", "container c")
+        enter.find_identity(str(root), "evil", "container c")
 
 
 def test_the_hosts_file_names_every_address():

@@ -84,7 +84,8 @@ def test_a_size_has_one_number_of_bytes(text, size):
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("10240", 10 << 30), (10240, 10 << 30), ("1.5", 3 << 19), ("10240M", 10 << 30), ("1048576B", 1 << 20)]
+    ("text", "size"),
+    [("10240", 10 << 30), (10240, 10 << 30), ("1.5", 3 << 19), ("10240M", 10 << 30), ("1048576B", 1 << 20)],
 )
 def test_a_bare_number_is_bytes_unless_said_otherwise(text, size):
     assert units.parse_size(text, bare=units.MEBIBYTE) == size
@@ -92,7 +93,25 @@ def test_a_bare_number_is_bytes_unless_said_otherwise(text, size):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "M", "-1", "-1M", "1e3", "1,5G", "512X", "512MM", "512iB", "B512", "1.G", ".5G", "five", "1 2M", "nan", "0x10", "٣M"]
+    [
+        "",
+        "M",
+        "-1",
+        "-1M",
+        "1e3",
+        "1,5G",
+        "512X",
+        "512MM",
+        "512iB",
+        "B512",
+        "1.G",
+        ".5G",
+        "five",
+        "1 2M",
+        "nan",
+        "0x10",
+        "٣M",
+    ]
     + ["9" * 400 + ".5G", "9" * 5000],
     ids=lambda text: text[:10] or "empty",
 )

@@ -63,6 +63,7 @@ def down(options: Options) -> int:
 
 def _set_state(name: str, state: str) -> Sequence[Outcome]:
     params = {**facts(name), "state": state}
+    params["move_addresses"] = "moved" in params
     record = manifest.read("bridge", name) or {}
     if "mtu" in record:  # a link that is down, or gone, no longer shows all that was asked for
         params.update(

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bridges on a real kernel: each option predicted, done, unchanged, drifted, healed, refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.lab.host import LabHost
+
+BASE: dict[str, Any] = {"addresses": ["192.168.42.1/24"]}
+
+
+@pytest.fixture
+def bridge(lab: LabHost) -> Any:
+    """bridge(**options): the bridge ``private``; removed afterwards."""
+
+    def call(**options: Any) -> dict[str, Any]:
+        return lab.module("baleine_bridge", name="private", **options)
+
+    yield call
+    call(state="absent")
+    assert not lab.path("/sys/class/net/private").exists()
+
+
+def link(lab: LabHost) -> dict[str, Any]:
+    return dict(json.loads(lab.sh("ip -j -d address show dev private").stdout)[0])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"addresses": ["192.168.42.1/24", "fd42::1/64"]},
+        {"addresses": ["192.168.42.7/24"]},
+        {"addresses": []},
+        {"mtu": 1400, **BASE},
+        {"stp": True, **BASE},
+        {"mac": "02:00:00:00:00:42", **BASE},
+        {"state": "down", **BASE},
+        {"ports": ["port0"], **BASE},
+    ],
+    ids=lambda options: ",".join(sorted(options)),
+)
+def test_each_option_is_predicted_done_kept_healed_and_taken_back(
+    lab: LabHost, bridge: Any, options: dict[str, Any]
+) -> None:
+    if "ports" in options:
+        lab.sh("ip link add port0 type veth peer name peer0")
+    bridge(**BASE)
+    predicted = bridge(check=True, **options)
+    done = bridge(**options)
+    assert predicted["changed"] and (predicted["diff"], predicted["actions"]) == (done["diff"], done["actions"])
+    again = bridge(**options)
+    assert not again["changed"] and again["drift"] == []
+    lab.sh("ip link del private")
+    healed = bridge(**options)
+    assert "bridge private: the link is gone" in healed["drift"]
+    assert not bridge(**options)["changed"]
+    back = bridge(**BASE)
+    assert back["changed"] and not bridge(**BASE)["changed"]
+    lab.sh("ip link del port0 2>/dev/null || true")
+
+
+def test_the_same_spelled_otherwise_is_unchanged(lab: LabHost, bridge: Any) -> None:
+    bridge(addresses=["192.168.42.1/24", "fd42::1/64"], mac="02:00:00:00:00:aa")
+    other = {"addresses": ["192.168.42.1/255.255.255.0", "FD42:0:0::1/64"], "mac": "02-00-00-00-00-AA", "mtu": "1500"}
+    assert not bridge(**other)["changed"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "verbs"),
+    [
+        ("ip address del 192.168.42.1/24 dev private", ["add_address"]),
+        ("ip address add 192.168.42.99/24 dev private", ["remove_address"]),
+        ("ip link set private down", ["set_state"]),
+        ("ip link set private mtu 1300", ["set_mtu"]),
+        ("ip link set private address 02:00:00:00:00:99", ["set_mac"]),
+        ("ip link set private type bridge stp_state 1", ["set_stp"]),
+    ],
+)
+def test_damage_by_hand_is_healed_exactly(lab: LabHost, bridge: Any, damage: str, verbs: list[str]) -> None:
+    bridge(**BASE)
+    lab.sh(damage)
+    check = bridge(check=True, **BASE)
+    healed = bridge(**BASE)
+    assert [action["action"] for action in healed["actions"]] == verbs == [a["action"] for a in check["actions"]]
+    assert not bridge(**BASE)["changed"]
+
+
+def test_the_mac_is_the_machines_own_and_stays_when_ports_come_and_go(
+    lab: LabHost, lab_factory: Any, bridge: Any
+) -> None:
+    mac = bridge(**BASE)["bridge"]["mac"]
+    lab.sh("ip link add port0 address 00:00:00:00:00:02 type veth peer name peer0; ip link set port0 master private")
+    assert link(lab)["address"] == mac
+    lab.sh("ip link del port0")
+    other = lab_factory("other")
+    assert other.module("baleine_bridge", name="private", **BASE)["bridge"]["mac"] != mac
+    other.module("baleine_bridge", name="private", state="absent")
+
+
+def test_a_foreign_link_of_the_name_is_left_alone(lab: LabHost) -> None:
+    lab.sh("ip link add foreign type bridge")
+    refused = lab.module("baleine_bridge", name="foreign", expect_failure=True)
+    assert "Baleine did not make" in refused["msg"]
+    assert not lab.module("baleine_bridge", name="foreign", state="absent")["changed"]
+    lab.sh("ip link del foreign")
+
+
+def test_a_network_that_the_host_routes_is_refused_with_the_route(lab: LabHost, bridge: Any) -> None:
+    lab.sh("ip link add up0 type veth peer name up1; ip address add 10.5.0.1/16 dev up0; ip link set up0 up")
+    refused = bridge(addresses=["10.0.0.1/8"], expect_failure=True)
+    assert "10.5.0.0/16 dev up0" in refused["msg"]
+    assert not lab.path("/sys/class/net/private").exists()
+    refused = bridge(ports=["up0"], expect_failure=True)
+    assert "up0 has addresses (10.5.0.1/16)" in refused["msg"]
+    lab.sh("ip link del up0")
+    assert bridge(addresses=["10.0.0.1/8"])["bridge"]["addresses"] == ["10.0.0.1/8"]
+    refused = lab.module("baleine_bridge", name="second", addresses=["10.9.0.1/16"], expect_failure=True)
+    assert "10.0.0.0/8" in refused["msg"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"name": "x" * 16}, "at most 15"),
+        ({"name": "a b"}, "no valid name"),
+        ({"name": "a/b"}, "no valid name"),
+        ({"addresses": ["192.168.42.1"]}, "no prefix"),
+        ({"addresses": ["192.168.42.0/24"]}, "network's own"),
+        ({"addresses": ["300.1.1.1/24"]}, "300.1.1.1"),
+        ({"mtu": 10}, "out of range"),
+        ({"mac": "01:00:00:00:00:00"}, "no MAC address of a station"),
+        ({"ports": ["nosuch0"]}, "no interface nosuch0"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_made(lab: LabHost, options: dict[str, Any], words: str) -> None:
+    refused = lab.module("baleine_bridge", expect_failure=True, **{"name": "refused", **options})
+    assert words in refused["msg"]
+    assert not lab.path("/sys/class/net/refused").exists()
+    assert not lab.path("/var/lib/baleine/manifeste/bridges/refused.manifest").exists()

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Images on a real kernel: built, derived, edited by hand, interrupted, refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from tests.lab import trees
+from tests.lab.host import LabHost
+from tests.lab.run import wait_for
+from tests.lab.wire import Wire
+
+IMAGES = "/var/lib/baleine/images"
+PLAIN = ["base-files"]  # already in every tree: nothing more to fetch
+
+
+def manifest(host: LabHost, name: str) -> dict[str, str]:
+    text = host.read(f"/var/lib/baleine/manifeste/images/{name}.manifest")
+    return {key: value.strip() for key, _colon, value in (line.partition(":") for line in text.splitlines())}
+
+
+def listing(host: LabHost, name: str, path: str) -> str:
+    """What debugfs says of a path in an image, without mounting it."""
+    return host.run(["debugfs", "-R", f"stat {path}", f"{IMAGES}/{name}"]).stdout
+
+
+@pytest.fixture(scope="module")
+def online(wire: Wire, lab_factory: Any) -> LabHost:
+    """A host that reaches the package proxy and nothing else."""
+    host = lab_factory("online", wire=wire)
+    host.use_package_proxy()
+    host.install_baleine()
+    return host
+
+
+@pytest.fixture
+def derive(lab: LabHost, tiny: str) -> Any:
+    """derive(**options): the image ``child`` from the tiny one; removed afterwards."""
+
+    def call(**options: Any) -> dict[str, Any]:
+        return lab.module("baleine_image", name="child", from_image="tiny", **options)
+
+    yield call
+    lab.module("baleine_image", name="child", state="absent")
+
+
+def test_a_debian_tree_is_sparse_has_no_trace_of_the_builder_and_is_built_once(online: LabHost) -> None:
+    request = {"name": "debian", "size": "10G", "packages": PLAIN}
+    predicted = online.module("baleine_image", check=True, **request)
+    assert predicted["changed"] and not online.path(f"{IMAGES}/debian").exists()
+    done = online.module("baleine_image", timeout=300, **request)
+    assert done["diff"] == predicted["diff"]
+    facts = done["image"]
+    assert facts["size"] == 10 << 30 and facts["allocated"] < 600 << 20
+    assert not online.module("baleine_image", **request)["changed"]
+    record = manifest(online, "debian")
+    assert (record["nom_image"], record["taille"], record["chemin"]) == ("debian", "10240", IMAGES)
+    assert "not found" in online.run(["debugfs", "-R", "stat /etc/resolv.conf", f"{IMAGES}/debian"]).stderr
+    assert (
+        "not found" in online.run(["debugfs", "-R", "stat /etc/apt/apt.conf.d/99mmdebstrap", f"{IMAGES}/debian"]).stderr
+    )
+    assert online.run(["e2fsck", "-fn", f"{IMAGES}/debian"]).returncode == 0
+
+
+def test_a_derived_image_installs_writes_and_runs_and_follows_its_source(online: LabHost) -> None:
+    request = {
+        "name": "derived",
+        "from_image": "debian",
+        "packages": ["hello"],
+        "files": [{"path": "/etc/mine/note", "content": "é\n", "mode": "0600"}],
+        "commands": ["hello > /root/said", "test -s /etc/mine/note", "id > /root/who"],
+    }
+    assert online.module("baleine_image", timeout=300, **request)["changed"]
+    assert not online.module("baleine_image", **request)["changed"]
+    assert "Mode:  0600" in listing(online, "derived", "/etc/mine/note")
+    assert "not found" in online.run(["debugfs", "-R", "stat /usr/sbin/policy-rc.d", f"{IMAGES}/derived"]).stderr
+    assert online.run(["debugfs", "-R", "cat /root/said", f"{IMAGES}/derived"]).stdout == "Hello, world!\n"
+    for name in ("derived", "debian"):
+        online.module("baleine_image", name=name, state="absent")
+        assert not online.module("baleine_image", name=name, state="absent")["changed"]
+
+
+def test_a_build_killed_at_any_moment_is_no_image_and_frees_its_loop_device(online: LabHost) -> None:
+    build = ["baleine", "image", "create", "-i", "killed", "-s", "2048", "--packages", "none"]
+    for seconds in (0.3, 1.5, 4):
+        process = online.popen(build, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: online.path(f"{IMAGES}/.killed.part").exists(), 20)
+        online.sh(
+            f"sleep {seconds}; pkill -9 -x -f '/usr/bin/python3 -IS /usr/local/bin/baleine image create -i killed.*'"
+        )
+        process.wait()
+        wait_for(lambda: ".killed.part" not in online.run(["losetup", "--list", "-O", "BACK-FILE"]).stdout, 10)
+        assert ".killed.part" not in online.run(["losetup", "--list", "-O", "BACK-FILE"]).stdout
+        assert online.sh("pgrep -x mmdebstrap || true").stdout == ""
+        assert json.loads(online.run(["baleine", "image", "list", "--format", "json"]).stdout) == []
+    online.module("baleine_image", name="killed", state="absent")
+    refused = online.module("baleine_image", name="killed", size="32M", packages=[], timeout=300, expect_failure=True)
+    assert "too small" in refused["msg"] and "larger size" in refused["msg"]
+    refused = online.module(
+        "baleine_image", name="killed", size="2G", packages=["no-such-package"], expect_failure=True
+    )
+    assert "no-such-package" in refused["msg"]
+    assert online.sh(f"ls -A {IMAGES} /var/lib/baleine/manifeste/images").stdout.split() == [
+        f"{IMAGES}:",
+        "/var/lib/baleine/manifeste/images:",
+    ]
+
+
+def test_each_option_alone_is_seen_and_the_same_spelled_otherwise_is_not(lab: LabHost, derive: Any) -> None:
+    base = {"size": "128M", "files": [{"path": "/a", "content": "1"}], "commands": ["echo x > /x"]}
+    derive(**base)
+    assert not derive(**base)["changed"]
+    assert not derive(**{**base, "size": "128MiB"})["changed"]
+    assert not derive(**{**base, "size": "128", "proxy": "http://proxy:1/"})["changed"]
+    for option, value in (
+        ("size", "160M"),
+        ("files", [{"path": "/a", "content": "2"}]),
+        ("files", [{"path": "/a", "content": "1", "mode": "0755"}]),
+        ("files", []),
+        ("commands", ["echo X > /x"]),
+        ("commands", []),
+        ("packages", ["hello"]),
+    ):
+        predicted = derive(check=True, **{**base, option: value})
+        assert predicted["changed"] and option in predicted["actions"][0]["reason"], option
+    changed = derive(**{**base, "size": "160M", "commands": []})
+    assert changed["image"]["size"] == 160 << 20
+    kept = derive(rebuild="never", **base)
+    assert not kept["changed"] and "the request differs: " in str(kept["warnings"])
+    assert derive(**{**base, "size": "160M", "commands": [], "rebuild": "always"})["changed"]
+
+
+def test_an_edit_by_hand_is_recorded_kept_and_never_lost_unasked(lab: LabHost, baleine: Any, derive: Any) -> None:
+    base = {"files": [{"path": "/a", "content": "1"}]}
+    before = derive(**base)["image"]["digest"]
+    tree = baleine("image", "mount", "-i", "child").stdout.strip()
+    assert "being edited" in lab.module("baleine_image", name="child", state="absent", expect_failure=True)["msg"]
+    assert "already mounted" in baleine("image", "mount", "child", check=False).stderr
+    lab.write(f"{tree}/by-hand", "x")
+    again = derive(**base)
+    assert (
+        not again["changed"] and again["image"]["digest"] == before
+    )  # containers are made from the old one until umount
+    baleine("image", "umount", "-i", "child")
+    edited = derive(**base)
+    assert not edited["changed"] and edited["image"]["edited"] and edited["image"]["digest"] != before
+    assert "edited by hand" in str(edited["warnings"])
+    refused = derive(files=[], expect_failure=True)
+    assert "edited by hand" in refused["msg"] and "rebuild: always" in refused["msg"]
+    assert not derive(rebuild="never", files=[])["changed"]
+    assert derive(rebuild="always", files=[])["image"]["edited"] is False
+    assert "is not being edited" in baleine("image", "umount", "child", check=False).stderr
+
+
+def test_a_write_into_the_image_file_is_noticed(lab: LabHost, derive: Any) -> None:
+    derive(files=[{"path": "/a", "content": "1"}])
+    lab.run(["debugfs", "-w", "-R", "mkdir /sneaked", f"{IMAGES}/child"])
+    found = derive(files=[{"path": "/a", "content": "1"}])
+    assert found["image"]["edited"] and not found["changed"]
+    derive(rebuild="always")
+
+
+def test_an_image_of_the_old_scripts_is_adopted_and_a_missing_file_is_drift(lab: LabHost, derive: Any) -> None:
+    adopted = lab.module("baleine_image", name="tiny", size="64M")
+    assert not adopted["changed"] and "does not say what it was made from" in str(adopted["warnings"])
+    derive()
+    lab.run(["rm", f"{IMAGES}/child"])
+    healed = derive()
+    assert healed["changed"] and healed["drift"] == ["image child: its file is gone"]
+
+
+def test_an_image_in_use_is_not_removed_and_the_containers_are_named(lab: LabHost, derive: Any) -> None:
+    derive()
+    lab.module("baleine_container", name="user", image="child", command=["sleep", "9"], state="present")
+    refused = lab.module("baleine_image", name="child", state="absent", expect_failure=True)
+    assert "containers use it: user" in refused["msg"]
+    derive(files=[{"path": "/new", "content": ""}])
+    again = lab.module("baleine_container", name="user", image="child", command=["sleep", "9"], state="present")
+    assert not again["changed"] and again["container"]["image_outdated"] and "image_outdated" in str(again["warnings"])
+    lab.module("baleine_container", name="user", state="absent")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"from_image": "nosuch"}, "there is no image nosuch to start from"),
+        ({"from_image": "tiny", "size": "32M"}, "smaller than that of tiny"),
+        ({"size": "1M"}, "too small"),
+        ({"from_image": "tiny", "suite": "bookworm"}, "do not go with from_image"),
+        ({"suite": "../etc"}, "is no suite"),
+        ({"packages": ["a b"]}, "is no name of a package"),
+        ({"from_image": "tiny", "files": [{"path": "etc/x"}]}, "is no absolute path"),
+        ({"from_image": "tiny", "files": [{"path": "/../x"}]}, "is no absolute path"),
+        ({"from_image": "tiny", "commands": ["exit 3"]}, "command 'exit 3'"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_leaves_nothing(
+    lab: LabHost, tiny: str, options: dict[str, Any], words: str
+) -> None:
+    before = lab.sh("find /var/lib/baleine | sort").stdout
+    refused = lab.module("baleine_image", name="refused", expect_failure=True, **options)
+    assert words in refused["msg"] and "image refused" in refused["msg"]
+    assert lab.sh("find /var/lib/baleine | sort").stdout == before
+
+
+def test_a_link_in_the_tree_does_not_lead_a_written_file_out_of_it(lab: LabHost, derive: Any) -> None:
+    lab.write("/etc/target", "mine")
+    derive(commands=["rm -rf /etc/evil; ln -s /etc/target /etc/evil; mkdir -p /run/x; ln -s ../../../../etc /run/up"])
+    lab.module(
+        "baleine_image",
+        name="child2",
+        from_image="child",
+        files=[{"path": "/etc/evil", "content": "no"}, {"path": "/run/up/target2", "content": "no"}],
+    )
+    assert lab.read("/etc/target") == "mine" and not lab.path("/etc/target2").exists()
+    lab.module("baleine_image", name="child2", state="absent")
+
+
+def test_two_tasks_on_one_image_take_turns(lab: LabHost, derive: Any) -> None:
+    trees.tiny_image(lab)
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda _: derive(commands=["echo 1 > /one"]), range(2)))
+    assert sorted(result["changed"] for result in done) == [False, True]

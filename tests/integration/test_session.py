@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The documents' own session, typed line by line on a host with the package proxy as its only way out."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import pytest
+
+from tests.lab.host import LabHost
+from tests.lab.wire import Wire
+
+SITE = """<VirtualHost *:80>
+    ProxyPass / http://192.168.42.2/ retry=0
+    ProxyPassReverse / http://192.168.42.2/
+</VirtualHost>
+"""
+AS_WRITTEN = """
+baleine image create -i apache2 -s 10240
+baleine image create -i apache2_reverse -s 10240
+baleine image mount -i apache2_reverse
+baleine image umount -i apache2_reverse
+baleine image list
+baleine bridge create -b private -a 192.168.42.1/24
+baleine bridge create -b public -a 10.0.0.1/8
+baleine container create -c mycontainer -i apache2 -b private -a 192.168.42.2/24 -p "/usr/sbin/apache2ctl start"
+baleine container create -c mycontainer2 -i apache2_reverse -b private,public -a 192.168.42.3/24,10.0.0.2/8 -p "/usr/sbin/apache2ctl start"
+baleine container list
+baleine container stop -c mycontainer
+baleine container restart -c mycontainer
+baleine container remove -c mycontainer2
+baleine container remove -c mycontainer
+baleine bridge remove -b public
+baleine bridge remove -b private
+baleine image remove -i apache2_reverse
+baleine image remove -i apache2
+"""
+IN_ANOTHER_ORDER = """
+baleine image create --size 10240 --name apache2
+baleine image -s 10240 create -i apache2_reverse
+baleine image -i apache2_reverse mount
+baleine image umount apache2_reverse
+baleine image list
+baleine bridge create -a 192.168.42.1/24 -b private
+baleine bridge --address 10.0.0.1/8 create --bridge public
+baleine container create -p "/usr/sbin/apache2ctl start" -a 192.168.42.2/24 -b private -i apache2 -c mycontainer
+baleine container create -a 192.168.42.3/24,10.0.0.2/8 -p "/usr/sbin/apache2ctl start" -b private,public -c mycontainer2 -i apache2_reverse
+baleine container list
+baleine container -c mycontainer stop
+baleine container restart mycontainer
+baleine container remove mycontainer2
+baleine container -c mycontainer remove
+baleine bridge remove public
+baleine bridge -b private remove
+baleine image remove apache2_reverse
+baleine image -i apache2 remove
+"""
+
+
+@pytest.fixture(scope="module")
+def host(wire: Wire, lab_factory: Any) -> LabHost:
+    machine = lab_factory("session", wire=wire)
+    machine.use_package_proxy()
+    machine.install_baleine()
+    return machine
+
+
+def edit(host: LabHost, tree: str) -> None:
+    """What a person does in the tree that ``image mount`` prints."""
+    for module in ("proxy.load", "proxy.conf", "proxy_http.load"):
+        host.run(["ln", "-s", f"../mods-available/{module}", f"{tree}/etc/apache2/mods-enabled/{module}"])
+    host.write(f"{tree}/etc/apache2/sites-enabled/000-default.conf", SITE)
+
+
+def ask(host: LabHost) -> str:
+    """The status and page of the proxy's public address."""
+    return host.run(["curl", "-s", "-m", "20", "-w", " %{http_code}", "http://10.0.0.2/"], check=False).stdout
+
+
+@pytest.mark.parametrize("session", [AS_WRITTEN, IN_ANOTHER_ORDER], ids=["as written", "flags in another order"])
+def test_the_documents_session_works_line_by_line_and_leaves_nothing(host: LabHost, session: str) -> None:
+    for line in session.strip().splitlines():
+        done = host.run(shlex.split(line), timeout=300)
+        words = set(line.split())
+        if "mount" in words:
+            edit(host, done.stdout.strip())
+        elif {"image", "list"} <= words:
+            assert {row.split()[0] for row in done.stdout.splitlines()} == {"NAME", "apache2", "apache2_reverse"}
+            assert "10G" in done.stdout and "/var/lib/baleine/images/apache2" in done.stdout
+        elif {"container", "list"} <= words:
+            rows = {row.split()[0]: row for row in done.stdout.splitlines()}
+            assert set(rows) == {"NAME", "mycontainer", "mycontainer2"}
+            assert "private=192.168.42.3/24 public=10.0.0.2/8" in rows["mycontainer2"]
+            assert ask(host).endswith("200") and "Apache2 Debian Default Page" in ask(host)
+        elif {"container", "stop"} <= words:
+            assert ask(host).endswith("503")
+        elif "restart" in words:
+            host.sh("for i in $(seq 50); do curl -sf -o /dev/null http://10.0.0.2/ && exit; sleep 0.1; done; exit 1")
+            assert "Apache2 Debian Default Page" in ask(host)
+    assert (
+        host.sh("find /var/lib/baleine /run/baleine /mnt/baleine* /var/log/baleine -type f", check=False).stdout == ""
+    )
+    assert set(host.sh("ls /sys/class/net").stdout.split()) == {"lo", "eth0"}
