@@ -11,7 +11,7 @@ from typing import Any, Optional
 from . import manifest, network, units
 from .description import FIXED, LIMITS, Description, describe, network_as_dict
 from .enter import is_alive as is_alive
-from .errors import BaleineError
+from .errors import BaleineError, known
 from .plan import Action, Plan, show
 
 #: What a task may say about a container without naming its image.
@@ -129,9 +129,8 @@ def _plan_absent(what: str, found: Found) -> Plan:
 
 def _plan_changes(wanted: Wanted, found: Found, what: str, warnings: list[str]) -> Plan:
     """What it takes to make an existing container what is described."""
-    new, old = wanted.description, found.description
-    assert_description(new, old, what)
-    assert new is not None and old is not None and found.record is not None
+    new = known(wanted.description, f"{what}: what is wanted")
+    old, record = known(found.description, f"{what}: what it is"), known(found.record, f"{what}: its record")
     actions: list[Action] = []
     drift: list[str] = []
     fixed_new, fixed_old = new.fixed(), old.fixed()
@@ -141,7 +140,7 @@ def _plan_changes(wanted: Wanted, found: Found, what: str, warnings: list[str]) 
     new_disk = []
     if new.image != old.image:
         new_disk.append(f"image {old.image} -> {new.image}")
-    outdated = bool(found.image_digest) and found.record.get("image_digest", found.image_digest) != found.image_digest
+    outdated = bool(found.image_digest) and record.get("image_digest", found.image_digest) != found.image_digest
     if outdated and not new_disk and wanted.recreate == "on_change":
         new_disk.append(f"image {old.image} was rebuilt")
     elif outdated and not new_disk:
@@ -166,15 +165,8 @@ def _plan_changes(wanted: Wanted, found: Found, what: str, warnings: list[str]) 
     return _plan_state(wanted, found, what, actions, drift, warnings)
 
 
-def assert_description(new: Optional[Description], old: Optional[Description], what: str) -> None:
-    """Refuse to compare with a record that describes nothing."""
-    if new is None or old is None:
-        raise BaleineError(f"{what}: its manifest describes nothing", "Remove it and create it again")
-
-
 def _plan_limits(new: Description, found: Found, what: str, drift: list[str]) -> list[Action]:
-    assert found.description is not None
-    recorded = found.description.limits
+    recorded = known(found.description, f"{what}: what it is").limits
     differing = [key for key in LIMITS if new.limits.get(key) != recorded.get(key)]
     reasons = [f"{key} {show(recorded.get(key))} -> {show(new.limits.get(key))}" for key in differing]
     if found.alive:
@@ -212,9 +204,9 @@ def _plan_state(
     wanted: Wanted, found: Found, what: str, actions: list[Action], drift: list[str], warnings: list[str]
 ) -> Plan:
     """Append what the state needs."""
-    assert found.record is not None
+    record = known(found.record, f"{what}: its record")
     recreated = any(action.verb == "recreate" for action in actions)
-    died = found.record.get("state") in ("running", "paused", "starting", "stopping") and not found.alive
+    died = record.get("state") in ("running", "paused", "starting", "stopping") and not found.alive
     if died:
         drift.append(f"{what}: its first process is gone")
     if wanted.state == "started" and not recreated:
@@ -226,7 +218,7 @@ def _plan_state(
         actions.append(Action("stop", what, "stopped is wanted"))
     elif wanted.state == "stopped" and not found.alive and (died or found.leftovers):
         actions.append(Action("settle", what, "drift: it ended by itself"))
-    wished = found.record.get("wanted_state")
+    wished = record.get("wanted_state")
     if wanted.state in ("started", "stopped") and wished != wanted.state and not actions:
         actions.append(Action("wish", what, f"wanted state {show(wished)} -> {wanted.state}"))
     return Plan(what, tuple(actions), before_state(found), after_state(wanted, found), tuple(drift), tuple(warnings))

@@ -4,6 +4,10 @@
 
 from __future__ import annotations
 
+from typing import Optional, TypeVar
+
+T = TypeVar("T")
+
 
 class BaleineError(Exception):
     """Something that was asked for cannot be done.
@@ -19,3 +23,13 @@ class BaleineError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}. {self.hint}" if self.hint else self.message
+
+
+def known(value: Optional[T], what: str) -> T:
+    """Return a value that must be known here.
+
+    :raises BaleineError: where it is not; then this is a mistake of Baleine's own.
+    """
+    if value is None:
+        raise BaleineError(f"{what} is not known here", "This is a bug of Baleine: please report it")
+    return value

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from . import build, disk, manifest, units
-from .errors import BaleineError
+from .errors import BaleineError, known
 from .plan import Action, Plan, differences, show
 from .process import Runner
 
@@ -179,18 +179,16 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
     what = f"image {wanted.name}"
     if wanted.state == "absent":
         return _plan_absent(what, found)
-    assert wanted.recipe is not None
+    recipe = known(wanted.recipe, f"{what}: its recipe")
     warnings = []
-    if wanted.recipe.from_image and found.source_digest is None:
+    if recipe.from_image and found.source_digest is None:
         if not check:
-            raise BaleineError(
-                f"{what}: there is no image {wanted.recipe.from_image} to start from", "Make that image first"
-            )
-        warnings.append(f"{what}: there is no image {wanted.recipe.from_image}; taken to come from an earlier task")
-    if found.source_size and wanted.recipe.size and wanted.recipe.size < found.source_size:
+            raise BaleineError(f"{what}: there is no image {recipe.from_image} to start from", "Make that image first")
+        warnings.append(f"{what}: there is no image {recipe.from_image}; taken to come from an earlier task")
+    if found.source_size and recipe.size and recipe.size < found.source_size:
         raise BaleineError(
-            f"{what}: a size of {units.show_size(wanted.recipe.size)} is smaller than that of "
-            f"{wanted.recipe.from_image} ({units.show_size(found.source_size)})",
+            f"{what}: a size of {units.show_size(recipe.size)} is smaller than that of "
+            f"{recipe.from_image} ({units.show_size(found.source_size)})",
             "Leave the size out, or give a larger one",
         )
     goal = _goal(wanted, found)
@@ -248,10 +246,10 @@ def _plan_absent(what: str, found: Found) -> Plan:
 
 def _goal(wanted: Wanted, found: Found) -> dict[str, Any]:
     """What the recipe comes to: the size is the source's where none is asked for."""
-    assert wanted.recipe is not None
-    goal = wanted.recipe.as_dict()
+    recipe = known(wanted.recipe, f"image {wanted.name}: its recipe")
+    goal = recipe.as_dict()
     goal["size"] = goal["size"] or found.source_size
-    goal["source"] = found.source_digest if wanted.recipe.from_image else ""
+    goal["source"] = found.source_digest if recipe.from_image else ""
     goal["directory"] = wanted.directory
     return goal
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Optional
 
 from . import build, disk, manifest, rootfs, units
-from .errors import BaleineError
+from .errors import BaleineError, known
 from .image import DIRECTORY, Wanted, current, edit_path, facts, find, part_path, path_of, plan
 from .plan import Action, Outcome, Plan, apply
 from .process import Runner
@@ -44,12 +44,12 @@ def ensure(run: Runner, wanted_all: Sequence[Wanted], check: bool = False) -> li
 
 
 def _build(run: Runner, wanted: Wanted, decided: Plan, _action: Action) -> None:
-    assert wanted.recipe is not None
     what, directory = f"image {wanted.name}", wanted.directory
+    recipe = known(wanted.recipe, f"{what}: its recipe")
     old = current(wanted.name)
     source = None
-    if wanted.recipe.from_image:
-        source = path_of(wanted.recipe.from_image, current(wanted.recipe.from_image) or {})
+    if recipe.from_image:
+        source = path_of(recipe.from_image, current(recipe.from_image) or {})
     os.makedirs(directory, mode=0o700, exist_ok=True)
     target = f"{directory}/{wanted.name}"
     if old is None and os.path.exists(target) and manifest.read("image", wanted.name) is None:
@@ -61,7 +61,7 @@ def _build(run: Runner, wanted: Wanted, decided: Plan, _action: Action) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(part)
     try:
-        build.build(run, wanted.recipe, part, source, what)
+        build.build(run, recipe, part, source, what)
         _put(wanted.name, old, part, target, {"recipe": manifest.to_json({**decided.after})})
     except BaseException:
         with contextlib.suppress(FileNotFoundError):

@@ -13,7 +13,7 @@ from dataclasses import replace
 from . import cgroup, container, disk, image, launch, manifest, netlink, network, runtime
 from .container import Found, Wanted
 from .description import Description, to_record
-from .errors import BaleineError
+from .errors import BaleineError, known
 from .plan import Action, Outcome, Plan, apply
 from .process import Runner, boot_id
 from .survey import DISKS, disk_of, facts, find, free_ids, surroundings
@@ -136,8 +136,7 @@ class _Keeper:
 
     def start(self) -> None:
         """Start on the container's own disk."""
-        description = self.description
-        assert description is not None
+        description = known(self.description, f"{self.what}: what it is")
         runtime_name, _reason = runtime.choose()
         self.save(state="starting", pid="", starting_time="", start_ticks="", exit_code="")
         try:
@@ -287,9 +286,9 @@ class _Keeper:
 
     def record_networks(self, action: Action) -> None:
         """Write the networks into the manifest."""
-        assert self.description is not None
+        description = known(self.description, f"{self.what}: what it is")
         interfaces: tuple[network.Interface, ...] = action.data["interfaces"]
-        self.describe(replace(self.description, networks=tuple(item.network for item in interfaces)), interfaces)
+        self.describe(replace(description, networks=tuple(item.network for item in interfaces)), interfaces)
         self.save()
 
 

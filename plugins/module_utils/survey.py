@@ -12,7 +12,7 @@ from typing import Any, Optional
 from . import cgroup, container, image, launch, manifest, netlink, network
 from .container import Found, Wanted
 from .description import from_record, ip_of
-from .errors import BaleineError
+from .errors import BaleineError, known
 from .process import Runner, running_seconds
 from .rootfs import IDS_PER_CONTAINER
 
@@ -121,8 +121,7 @@ def facts(run: Runner, name: str) -> dict[str, Any]:
     if record is None:
         return {}
     found = find(run, Wanted(name), full=False)
-    description = found.description
-    assert description is not None
+    description = known(found.description, f"container {name}: what it is")
     alive = found.alive
     digest = _image_digest(description.image)
     return {

@@ -74,12 +74,13 @@ as_pid_1 = pytest.mark.skipif(
 class First:
     """The script as PID 1 of a PID namespace; the program is a line of shell, or a list of words."""
 
-    def __init__(self, folder: Path, program: Any) -> None:
+    def __init__(self, folder: Path, program: Any, change: tuple[str, str] = ("", "")) -> None:
+        folder.mkdir(exist_ok=True)
         self.state = folder / "state"
         self.state.mkdir()
         pid1.prepare_state(str(self.state), 0, 0)
         script = folder / "init"
-        script.write_text(pid1.SCRIPT.replace(f"{pid1.INSIDE}/state", str(self.state)))
+        script.write_text(pid1.SCRIPT.replace(f"{pid1.INSIDE}/state", str(self.state)).replace(*change))
         words = ["/bin/sh", "-c", program] if isinstance(program, str) else program
         self.outer = subprocess.Popen(
             ["unshare", "-pf", "--mount-proc", "--kill-child", str(BUSYBOX), "sh", str(script), *words],
@@ -106,8 +107,8 @@ class First:
 def first(tmp_path) -> Iterator[Any]:
     started = []
 
-    def start(program: Any) -> First:
-        started.append(First(tmp_path, program))
+    def start(program: Any, folder: Path = tmp_path, **more: Any) -> First:
+        started.append(First(folder, program, **more))
         return started[-1]
 
     yield start
@@ -226,6 +227,29 @@ def test_a_signal_that_ends_nothing_is_not_mistaken_for_the_end(first, tmp_path)
     assert one.code is None
     (tmp_path / "stop").touch()
     assert one.wait() == 9
+
+
+@as_pid_1
+def test_the_code_is_the_programs_and_never_that_of_a_wait_that_a_signal_interrupted(first, tmp_path):
+    """`wait` ends with 130 when INT comes; the program may be reaped before anybody looks. 25 times, for the race."""
+    codes = []
+    for number in range(25):
+        one = first(["sleep", "60"], tmp_path / str(number))
+        assert wait_until(lambda one=one: "sleep" in commands(one), 5, 0.001)
+        os.kill(one.pid, signal.SIGINT)
+        codes.append((one.wait(), one.code))
+    assert set(codes) == {(143, 143)}
+
+
+@as_pid_1
+@pytest.mark.parametrize("name", ["INT", "TERM", "USR1"])
+def test_a_signal_that_comes_before_the_program_has_a_number_is_not_lost(name, first, tmp_path):
+    waiting = "main=$!\n"
+    one = first(["sleep", "60"], change=(waiting, f'while [ ! -e "{tmp_path}/go" ]; do :; done; {waiting}'))
+    assert wait_until(lambda: "sleep" in commands(one), 5, 0.001)
+    os.kill(one.pid, getattr(signal, f"SIG{name}"))
+    (tmp_path / "go").touch()
+    assert one.wait(5) == (138 if name == "USR1" else 143)
 
 
 @as_pid_1

@@ -1,0 +1,117 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Commands, forked children, and whether a process is still the one that was started. On real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from baleine import process
+from baleine.errors import BaleineError
+from tests.unit.support import run
+
+
+def raise_(error: BaseException) -> Any:
+    raise error
+
+
+@pytest.mark.parametrize("value", [None, 0, "é", [1, {"a": None}], "x" * 1000000], ids=lambda value: str(value)[:10])
+def test_a_child_returns_what_its_function_returns(value):
+    assert process.in_child(lambda: value, "trying") == value
+
+
+def test_a_child_is_another_process():
+    assert process.in_child(os.getpid, "trying") != os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda: raise_(BaleineError("a", "b")), "a. b"),
+        (lambda: raise_(OSError(28, "No space left on device", "/x")), "trying: No space left on device (/x)"),
+        (lambda: raise_(ValueError("x")), "trying: ValueError: x"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "trying: killed by SIGKILL"),
+        (lambda: os._exit(3), "trying: ended with code 3"),
+        (lambda: os.execv("/bin/false", ["false"]), "trying: ended with code 1"),
+        (lambda: os.execv("/no/such", ["x"]), "trying: No such file or directory"),
+        (lambda: sys.exit(1), "trying: SystemExit: 1"),
+    ],
+    ids=["ours", "system", "bug", "killed", "ended", "program", "no program", "exit"],
+)
+def test_a_child_that_fails_says_how(function, message):
+    with pytest.raises(BaleineError) as caught:
+        process.in_child(function, "trying")
+    assert str(caught.value).startswith(message)
+
+
+def test_a_child_that_becomes_a_program_which_succeeds_returns_nothing():
+    assert process.in_child(lambda: os.execv("/bin/true", ["true"]), "trying") is None
+
+
+@pytest.mark.parametrize("name", ["HUP", "INT", "QUIT", "TERM", "PIPE", "USR1", "XFSZ", "TSTP"])
+def test_a_child_ignores_no_signal_that_its_caller_ignored(name):
+    """nohup, a background job and Python itself ignore some, and a shell cannot trap what it finds ignored."""
+    old = signal.signal(getattr(signal, f"SIG{name}"), signal.SIG_IGN)
+    try:
+        ignored = process.in_child(lambda: signal.getsignal(getattr(signal, f"SIG{name}")).name, "trying")
+    finally:
+        signal.signal(getattr(signal, f"SIG{name}"), old)
+    assert ignored == "SIG_DFL"
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo out; echo err >&2; exit 1", "err"),
+        ("echo out; exit 1", "out"),
+        ("exit 4", "exit code 4 and no message"),
+        ("printf '1\\n\\n 2 \\n3\\n4\\n' >&2; exit 1", "2 / 3 / 4"),
+    ],
+)
+def test_a_command_that_failed_is_told_in_its_last_words(script, said):
+    result = run(["/bin/sh", "-c", script])
+    assert result.said == said
+    with pytest.raises(BaleineError, match=f"making x: sh says: {said}"):
+        process.check(result, "making x")
+
+
+def test_a_program_that_is_missing_is_named_with_its_package(monkeypatch):
+    monkeypatch.setattr(process, "PATH", "/nowhere")
+    with pytest.raises(BaleineError) as caught:
+        process.need_program("mke2fs", "disk x")
+    assert "disk x" in caught.value.message
+    assert "e2fsprogs" in caught.value.hint
+
+
+def test_a_process_is_the_one_that_was_started_until_it_ends():
+    child = subprocess.Popen(["sleep", "60"])
+    ticks = process.start_ticks(child.pid)
+    assert ticks
+    assert process.open_process(child.pid, ticks + 1) is None
+    descriptor = process.open_process(child.pid, ticks)
+    assert descriptor is not None
+    assert not process.wait_ended(descriptor, 0)
+    child.kill()
+    assert process.wait_ended(descriptor, 5)
+    assert process.start_ticks(child.pid) is None  # a zombie
+    child.wait()
+    os.close(descriptor)
+    assert process.open_process(child.pid, ticks) is None
+
+
+def test_a_name_with_brackets_and_spaces_hides_no_start_time(tmp_path):
+    path = tmp_path / "a) Z (b"
+    path.symlink_to("/bin/sleep")
+    child = subprocess.Popen([str(path), "60"])
+    try:
+        assert process.wait_until(lambda: ") Z (" in open(f"/proc/{child.pid}/stat").read(), 5)  # noqa: SIM115
+        assert process.start_ticks(child.pid)
+    finally:
+        child.kill()
+        child.wait()
