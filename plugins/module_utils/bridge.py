@@ -150,9 +150,11 @@ def plan(wanted: Wanted, found: Found) -> Plan:
             drift.append(f"{what}: the link is gone")
         actions.append(Action("create", what, reason, {"mac": goal["mac"], "mtu": goal["mtu"]}))
         is_now = {**is_now, "mac": goal["mac"], "mtu": goal["mtu"], "stp": False, "state": "down"}
-    for address in is_now.get("addresses", []):
-        if address not in goal["addresses"] and not move.moving(address):
-            actions.append(Action("remove_address", what, f"{address} is not wanted", {"value": address}))
+    is_there = list(is_now.get("addresses", []))
+    surplus = [text for text in is_there if text not in goal["addresses"] and not move.moving(text)]
+    for address in reversed(surplus):  # the first of a network goes last: with it the kernel takes the others away
+        actions.append(Action("remove_address", what, f"{address} is not wanted", {"value": address}))
+    carried = network.carried_away(is_there, surplus)
     for key in ("mac", "mtu", "stp", "state"):
         if is_now.get(key) != goal[key]:
             drifted = found.link is not None and recorded.get(key) == goal[key]
@@ -162,7 +164,9 @@ def plan(wanted: Wanted, found: Found) -> Plan:
             actions.append(Action(f"set_{key}", what, reason if found.link else key, {"value": goal[key]}))
     actions += move.actions(what)
     for address in _expected(goal["addresses"], wanted.state):
-        if address not in is_now.get("addresses", []) and not move.moving(address):
+        if address in carried:
+            actions.append(Action("add_address", what, f"{address} is taken along by the kernel", {"value": address}))
+        elif address not in is_there and not move.moving(address):
             was_there = _expected(recorded.get("addresses", []), recorded.get("state"))
             drifted = found.link is not None and address in was_there
             if drifted:
@@ -238,7 +242,10 @@ def _check_others(what: str, wanted: Wanted, found: Found) -> None:
         mine = ipaddress.ip_interface(address).network
         for other, addresses in found.others.items():
             for text in addresses:
-                theirs = ipaddress.ip_interface(text).network
+                try:
+                    theirs = ipaddress.ip_interface(text).network
+                except ValueError:
+                    continue  # torn: that bridge's trouble
                 if theirs.version == mine.version and theirs.overlaps(mine):
                     raise BaleineError(
                         f"{what}: the network {mine} meets {theirs} of the bridge {other}", "Choose another range"
@@ -281,7 +288,7 @@ def _as_recorded(found: Found) -> dict[str, Any]:
     return {
         "state": record.get("state"),
         "addresses": manifest.split(record.get("address", "")),
-        "mtu": int(record["mtu"]) if record["mtu"].isdigit() else None,
+        "mtu": units.number(record["mtu"]),
         "stp": record.get("stp") == "yes",
         "mac": record.get("mac"),
         "ports": ports,
@@ -343,12 +350,6 @@ def _carry_out(run: Runner, name: str, decided: Plan) -> None:
         set_to = ["forward_delay 1500", "stp_state 1"] if action.data["value"] else ["stp_state 0", "forward_delay 0"]
         netlink.batch(run, [f"link set dev {name} type bridge {text}" for text in set_to], what)
 
-    def remove_address(action: Action) -> None:
-        # with an address the kernel takes the later ones of its network away: they are put back
-        kept = [text for text in decided.before["addresses"] if text in decided.after["addresses"]]
-        lines = [f"address del {action.data['value']} dev {name}", *(network.address_line(text, name) for text in kept)]
-        netlink.batch(run, lines, what)
-
     def remove_port(action: Action) -> None:
         change(f"link set dev {action.data['value']} nomaster")
 
@@ -362,7 +363,7 @@ def _carry_out(run: Runner, name: str, decided: Plan) -> None:
             "set_stp": set_stp,
             "set_state": lambda action: change(f"link set dev {name} {action.data['value']}"),
             "add_address": lambda action: change(network.address_line(action.data["value"], name)),
-            "remove_address": remove_address,
+            "remove_address": lambda action: change(f"address del {action.data['value']} dev {name}"),
             "hand_over": lambda action: guard.begin(run, name, action),
             "add_route": lambda action: change(f"route add {action.data['value']} dev {name}"),
             "add_port": lambda action: change(f"link set dev {action.data['value']} master {name} up"),

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from .errors import BaleineError
+from .units import number
 
 ROOT = "/sys/fs/cgroup"
 #: Every container's group lies below this one, in each hierarchy.
@@ -114,9 +115,8 @@ def current_limits(name: str) -> dict[str, object]:
 
 def _number(text: Optional[str]) -> Optional[int]:
     """A limit as a number; "max", -1 and v1's largest page-aligned number mean none."""
-    if text is None or not text.isdigit() or int(text) > 1 << 62:
-        return None
-    return int(text)
+    found = number(text or "")
+    return None if found is None or found > 1 << 59 else found
 
 
 def set_limits(name: str, limits: Mapping[str, Any]) -> None:

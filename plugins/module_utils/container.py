@@ -104,8 +104,10 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
     if wanted.state == "absent":
         return _plan_absent(what, found)
     if wanted.description is None:
-        if found.record is None or found.state == "creating":
+        if found.record is None or found.state in ("creating", "removing"):
             raise BaleineError(f"{what}: there is none", "Name its image to create it")
+        if wanted.state == "started" and not found.disk and not found.alive:
+            raise BaleineError(f"{what}: its disk is gone", "Name its image to start it anew, or remove it")
         return _plan_state(wanted, found, what, [], [], [])
     warnings = _check_surroundings(wanted.name, what, wanted.description, found, check)
     if found.record is None or found.state in ("creating", "removing"):
@@ -152,8 +154,9 @@ def _plan_changes(wanted: Wanted, found: Found, what: str, warnings: list[str]) 
             f"{what}: cannot change in place: {'; '.join(new_disk + differing)}",
             f"Set recreate: on_change to restart it that way ({lost})",
         )
-    if not found.disk and not new_disk:
+    if not found.disk:
         drift.append(f"{what}: its disk is gone")
+        actions += [Action("stop", what, "drift: its disk is gone")] if found.alive else []
         actions.append(Action("create", what, "drift: its disk is gone", {"description": new}))
     elif must:
         reason = "; ".join(new_disk + differing) or "always is wanted"
@@ -210,7 +213,7 @@ def _plan_state(
     if died:
         drift.append(f"{what}: its first process is gone")
     if wanted.state == "started" and not recreated:
-        if not found.alive:
+        if not found.alive or any(action.verb == "stop" for action in actions):
             actions.append(Action("start", what, "drift: its first process is gone" if died else "started is wanted"))
         elif wanted.restart:
             actions += [Action("stop", what, "restart is asked for"), Action("start", what, "restart is asked for")]
@@ -252,7 +255,8 @@ def after_state(wanted: Wanted, found: Optional[Found] = None) -> dict[str, Any]
 def _check_surroundings(name: str, what: str, new: Description, found: Found, check: bool) -> list[str]:
     """Refuse an image or bridge that is not there, and addresses that cannot be; in check mode say so only."""
     missing = []
-    if found.image_digest is None and (found.record is None or found.record.get("nom_image") != new.image):
+    disk_is_needed = not found.disk or found.state in ("absent", "creating", "removing")
+    if found.image_digest is None and (disk_is_needed or (found.record or {}).get("nom_image") != new.image):
         missing.append((f"there is no image {new.image}", "Make it with baleine_image or 'baleine image create'"))
     for item in new.networks:
         if item.bridge not in found.bridges:

@@ -63,7 +63,10 @@ def describe(params: Mapping[str, Any], what: str) -> Description:
     for key, value in env.items():
         if not key or "=" in key or "\0" in key + value:
             raise BaleineError(f"{what}: env: {key!r} is no name of a variable")
-    workdir = params.get("workdir") or ""
+    workdir, user = params.get("workdir") or "", str(params.get("user") or "")
+    for key, text in (("workdir", workdir), ("user", user), ("directory", params.get("directory") or "")):
+        if text != text.strip() or not text.isprintable():
+            raise BaleineError(f"{what}: {key} {text!r} has a character that a manifest's line cannot hold")
     if workdir and not workdir.startswith("/"):
         raise BaleineError(f"{what}: workdir {workdir!r} is no absolute path")
     directory = os.path.normpath(params.get("directory") or f"{DIRECTORY}/{name}")
@@ -71,9 +74,10 @@ def describe(params: Mapping[str, Any], what: str) -> Description:
         raise BaleineError(f"{what}: directory {directory!r} is no absolute path below /")
     networks = tuple(network.parse_network(item, what) for item in params.get("networks") or ())
     addresses = [ip_of(address) for item in networks for address in item.addresses]
-    twice = sorted({address for address in addresses if addresses.count(address) > 1})
-    if twice:
-        raise BaleineError(f"{what}: the address {twice[0]} is given twice", "Give each address to one interface")
+    _refuse_twice(what, "address", addresses)
+    _refuse_twice(what, "default route for IPv", [6 if ":" in item.gateway else 4 for item in networks if item.gateway])
+    volumes = tuple(_parse_volume(item, what) for item in params.get("volumes") or ())
+    _refuse_twice(what, "volume's target", [volume.target for volume in volumes])
     return Description(
         image=units.check_name(str(params["image"]), "image"),
         command=units.split_command(params["command"], what),
@@ -81,12 +85,18 @@ def describe(params: Mapping[str, Any], what: str) -> Description:
         hostname=hostname,
         env=env,
         workdir=workdir,
-        user=str(params.get("user") or ""),
+        user=user,
         limits=parse_limits(params.get("limits") or {}, what),
-        volumes=tuple(_parse_volume(item, what) for item in params.get("volumes") or ()),
+        volumes=volumes,
         init=True if params.get("init") is None else bool(params["init"]),
         directory=directory,
     )
+
+
+def _refuse_twice(what: str, kind: str, found: Sequence[Any]) -> None:
+    for value in found:
+        if found.count(value) > 1:
+            raise BaleineError(f"{what}: the {kind} {value} is given twice", "Give it once")
 
 
 def ip_of(address: str) -> str:
@@ -100,11 +110,11 @@ def parse_limits(request_: Mapping[str, Any], what: str) -> dict[str, Any]:
     :raises BaleineError: for a value that is none.
     """
     memory = request_.get("memory")
-    size = units.parse_size(memory) if memory else None
+    size = units.parse_size(memory, what=f"{what}: limits.memory") if memory else None
     if size is not None and size < units.MEMORY_FLOOR:
         raise BaleineError(f"{what}: limits.memory of {size} bytes is too small for a process", "Give it 4M or more")
     pids = request_.get("pids")
-    if pids is not None and int(pids) < 1:
+    if pids is not None and not 0 < (units.number(str(pids)) or 0) < 1 << 22:
         raise BaleineError(f"{what}: limits.pids: {pids} is no number of processes", "Give it 1 or more")
     return {
         "memory": size // 4096 * 4096 if size else None,  # the kernel counts in pages
@@ -119,7 +129,7 @@ def _parse_volume(item: Mapping[str, Any], what: str) -> launch.Volume:
     for path in (source, target):
         if not path.startswith("/") or "\0" in path:
             raise BaleineError(f"{what}: volume {path!r} is no absolute path")
-    target = os.path.normpath(target)
+    target = "/" + os.path.normpath(target).lstrip("/")
     if target == "/" or target.split("/")[1] in ("proc", "sys", "dev"):
         raise BaleineError(f"{what}: a volume cannot lie at {target}", "Choose a directory of the container's own disk")
     return launch.Volume(os.path.normpath(source), target, bool(item.get("read_only")))
@@ -190,7 +200,7 @@ def from_record(name: str, record: manifest.Record) -> tuple[Description, tuple[
     }
     try:
         description = describe(params, what)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise BaleineError(
             f"manifest {manifest.path_of('container', name)}: not understood: {error}", "Mend it, or move it away"
         ) from None

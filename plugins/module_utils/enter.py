@@ -10,8 +10,9 @@ import json
 import os
 import stat
 from collections.abc import Mapping
+from typing import Optional
 
-from . import oci, rootfs, runtime
+from . import oci, rootfs, runtime, units
 from .errors import BaleineError
 from .process import boot_id, start_ticks
 
@@ -21,41 +22,38 @@ NOT_EXECUTABLE, NOT_FOUND = 126, 127
 
 def is_alive(record: Mapping[str, str]) -> bool:
     """Say whether the process of a record is the one that was started: pid, start time and boot agree, no zombie."""
-    pid, ticks = record.get("pid", ""), record.get("start_ticks", "")
-    if not pid.isdigit() or not ticks.isdigit() or record.get("boot_id") != boot_id():
+    pid, ticks = units.number(record.get("pid", "")), units.number(record.get("start_ticks", ""))
+    if pid is None or ticks is None or record.get("boot_id") != boot_id():
         return False
-    return start_ticks(int(pid)) == int(ticks)
+    return start_ticks(pid) == ticks
 
 
 def find_identity(root: str, user: str, what: str) -> oci.Identity:
     """Return who ``user`` (``name``, ``uid``, either with ``:group``) is by the tree's own passwd and group files.
 
     :param root: the tree, or /proc/PID/root; it is read without following a link out of it.
-    :raises BaleineError: for a name that the tree does not know.
+    :raises BaleineError: for a name that the tree does not know, or an id that no container has.
     """
-    passwd = [line.split(":") for line in (rootfs.read_inside(root, "etc/passwd") or "").splitlines()]
-    groups = [line.split(":") for line in (rootfs.read_inside(root, "etc/group") or "").splitlines()]
-    if not user:
-        user = "0"
-    name, _colon, group = user.partition(":")
-    entry = next((e for e in passwd if len(e) >= 7 and (e[0] == name or e[2] == name)), None)
-    if entry is None and not name.isdigit():
-        raise BaleineError(f"{what}: its /etc/passwd has no user {name}", "Use a name it has, or a number")
-    uid = int(entry[2]) if entry and entry[2].isdigit() else int(name)
-    gid = int(entry[3]) if entry and entry[3].isdigit() else 0
-    if group:
-        found = next((g for g in groups if len(g) >= 3 and (g[0] == group or g[2] == group)), None)
-        if found is None and not group.isdigit():
-            raise BaleineError(f"{what}: its /etc/group has no group {group}", "Use a name it has, or a number")
-        gid = int(found[2]) if found and found[2].isdigit() else int(group)
-    extra = (
-        ()
-        if group or entry is None
-        else tuple(int(g[2]) for g in groups if len(g) >= 4 and g[2].isdigit() and entry[0] in g[3].split(","))
-    )
-    if not all(0 <= number < rootfs.IDS_PER_CONTAINER for number in (uid, gid, *extra)):
-        raise BaleineError(f"{what}: user {user}: ids inside a container are below {rootfs.IDS_PER_CONTAINER}")
-    return oci.Identity(uid, gid, extra, entry[5] if entry and entry[5].startswith("/") else "/")
+    passwd = [line.split(":") for line in (rootfs.read_inside(root, "etc/passwd") or "").split("\n")]
+    groups = [line.split(":") for line in (rootfs.read_inside(root, "etc/group") or "").split("\n")]
+    name, _colon, group = (user or "0").partition(":")
+    entry = next((e for e in passwd if len(e) >= 7 and name in (e[0], e[2])), None)
+    found = next((g for g in groups if len(g) >= 3 and group in (g[0], g[2])), None) if group else None
+    uid = units.number(entry[2] if entry else name)
+    gid = units.number(found[2] if found else group or (entry[3] if entry else "0"))
+    extra: list[Optional[int]] = []
+    if entry and not group:
+        extra = [units.number(g[2]) for g in groups if len(g) >= 4 and entry[0] in g[3].split(",")]
+    for number, word, file in ((uid, name, "passwd"), (gid, group or f"of {name}", "group")):
+        if number is None or number >= rootfs.IDS_PER_CONTAINER:
+            kind = "user" if file == "passwd" else "group"
+            raise BaleineError(
+                f"{what}: its /etc/{file} has no {kind} {word} with an id below {rootfs.IDS_PER_CONTAINER}",
+                "Use a name it has, or a number",
+            )
+    ids = tuple(number for number in extra if number is not None and number < rootfs.IDS_PER_CONTAINER)
+    home = entry[5] if entry and entry[5].startswith("/") else "/"
+    return oci.Identity(uid or 0, gid or 0, ids, home)
 
 
 def judge(root: str, program: str, env: Mapping[str, str], workdir: str) -> int:

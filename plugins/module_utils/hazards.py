@@ -61,8 +61,8 @@ def dropping_rule(run: Runner) -> Optional[str]:
 
 def _chains(text: str) -> list[dict[str, Any]]:
     try:
-        return [item["chain"] for item in json.loads(text).get("nftables", []) if "chain" in item]
-    except (ValueError, AttributeError):
+        return [dict(item["chain"]) for item in json.loads(text)["nftables"] if "chain" in item]
+    except (ValueError, TypeError, KeyError):
         return []
 
 

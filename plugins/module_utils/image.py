@@ -71,15 +71,16 @@ def request(params: Mapping[str, Any]) -> Wanted:
             raise BaleineError(f"{what}: suite and mirror do not go with from_image", "They are those of that image")
     elif not SUITE.fullmatch(suite):
         raise BaleineError(f"{what}: {suite!r} is no suite", "Write its code name: bookworm")
-    packages = tuple(dict.fromkeys(str(package) for package in params.get("packages") or ()))
+    packages = tuple(sorted({str(package) for package in params.get("packages") or ()}))
     for package in packages:
         if not PACKAGE.fullmatch(package):
             raise BaleineError(f"{what}: {package!r} is no name of a package")
-    size = (
-        units.parse_size(params["size"], bare=units.MEBIBYTE) if params.get("size") else 0 if source else DEFAULT_SIZE
-    )
+    given = params.get("size")
+    size = 0 if source else DEFAULT_SIZE
+    if given not in (None, ""):
+        size = units.parse_size(given, bare=units.MEBIBYTE, what=f"{what}: size")
     size = (size + disk.BLOCK - 1) // disk.BLOCK * disk.BLOCK
-    if size and size < disk.SMALLEST:
+    if given not in (None, "") and size < disk.SMALLEST:
         raise BaleineError(
             f"{what}: a size of {size} bytes is too small for a tree",
             f"Give it {disk.SMALLEST >> 20}M at the very least",
@@ -198,7 +199,8 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
     if not found.file:
         reason = "drift: its file is gone"
         return Plan(what, (Action("build", what, reason),), {}, goal, (f"{what}: its file is gone",), tuple(warnings))
-    differing = [key for key in differences(goal, before) if not (check and key == "source" and goal[key] is None)]
+    unknown = ("source", "size") if found.source_digest is None else ()  # the image to start from is yet to come
+    differing = [key for key in differences(goal, before) if goal[key] or key not in unknown]
     if not before:
         differing = [] if wanted.rebuild != "always" else ["recipe"]
         warnings.append(f"{what}: its manifest does not say what it was made from; it is kept as it is")

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 from .errors import BaleineError
-from .units import check_name
+from .units import check_name, number
 
 LIBRARY = "/var/lib/baleine"
 MANIFESTS = f"{LIBRARY}/manifeste"
@@ -52,13 +52,13 @@ def parse(text: str, path: str) -> Record:
     :raises BaleineError: for a line that is none, or a key given twice.
     """
     record: Record = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for at, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         key, colon, value = line.partition(":")
         if not colon or not key.strip().replace("_", "").isalnum() or key.strip() in record:
             raise BaleineError(
-                f"manifest {path}: line {number} is not understood: {line[:60]!r}",
+                f"manifest {path}: line {at} is not understood: {line[:60]!r}",
                 "It was torn or is not Baleine's: mend the line, or move the file away",
             )
         record[key.strip()] = value.strip()
@@ -73,7 +73,7 @@ def read(kind: str, name: str) -> Optional[Record]:
     path = path_of(kind, name)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, encoding="utf-8") as stream:
+        with os.fdopen(descriptor, encoding="utf-8", newline="\n") as stream:
             text = stream.read(LARGEST + 1)
     except FileNotFoundError:
         return None
@@ -90,7 +90,8 @@ def read(kind: str, name: str) -> Optional[Record]:
             f"manifest {path}: it does not describe the {kind} {name} ({LEADING[kind][0]} is missing or different)",
             "It was torn or belongs to another resource: mend it, or move the file away",
         )
-    if record.get("format", "0").isdigit() and int(record.get("format", "0")) > FORMAT:
+    made_by = number(record.get("format", "0"))
+    if made_by is None or made_by > FORMAT:
         raise BaleineError(f"manifest {path}: made by a newer Baleine", "Upgrade Baleine on this host")
     return record
 
@@ -112,6 +113,8 @@ def write(kind: str, name: str, record: Mapping[str, str]) -> None:
     path = path_of(kind, name)
     try:
         replace(path, text.encode())
+    except UnicodeEncodeError:
+        raise BaleineError(f"{kind} {name}: a value is no text that UTF-8 can hold", "Give it in UTF-8") from None
     except OSError as error:
         raise BaleineError(
             f"manifest {path}: {error.strerror}", "Make room on, or write access to, its filesystem"

@@ -66,6 +66,10 @@ def parse_network(request: Mapping[str, Any], what: str) -> Network:
         mac=units.parse_mac(mac, where) if mac else None,
         mtu=units.parse_mtu(request.get("mtu"), where),
     )
+    ways = [to for to, _via in routes] + (["default"] if network.gateway else [])
+    families = [(to, ":" in via) for to, via in [*routes, *([("default", network.gateway)] if network.gateway else [])]]
+    if len(set(families)) < len(families):
+        raise BaleineError(f"{where}: two routes to one destination ({', '.join(ways)})", "Give one gateway for each")
     reachable = [ipaddress.ip_interface(address).network for address in network.addresses]
     for via in [*([network.gateway] if network.gateway else []), *(via for _destination, via in routes)]:
         if not any(ipaddress.ip_address(via) in subnet for subnet in reachable):
@@ -200,6 +204,18 @@ def address_line(address: str, link: str) -> str:
     return f"address replace {address} dev {link}" + (" nodad" if ":" in address else "")
 
 
+def carried_away(there: Sequence[str], removed: Sequence[str]) -> list[str]:
+    """Return the IPv4 addresses that the kernel takes from a link with the first one of their network."""
+    first: dict[Any, str] = {}
+    taken = []
+    for text in there:
+        if ":" not in text:
+            leader = first.setdefault(ipaddress.ip_interface(text).network, text)
+            if leader in removed and text not in removed:
+                taken.append(text)
+    return taken
+
+
 def wanted_routes(network: Network) -> set[tuple[str, str]]:
     """Return (destination, gateway) of every route of an interface, the default one included."""
     default = {("default", network.gateway)} if network.gateway else set()
@@ -245,24 +261,26 @@ def mend(item: Interface, host: Optional[Mapping[str, Any]], inside: Optional[Ma
     if inside["mac"] != item.mac:
         reasons.append(f"mac {inside['mac']} -> {item.mac}")
         inside_changes.append(f"link set dev {item.inside} address {item.mac}")
-    if not inside["up"]:
-        reasons.append("down")
-        inside_changes.append(f"link set dev {item.inside} up")
+    wanted = wanted_routes(item.network)
+    lost = sorted(inside["routes"] - wanted)
+    reasons += [f"route {to} via {via} too many" for to, via in lost]
+    inside_changes += [
+        f"route del {to} via {via} dev {item.inside}" for to, via in lost
+    ]  # while their gateway is known
     surplus = [address for address in inside["addresses"] if address not in item.network.addresses]
     missing = [address for address in item.network.addresses if address not in inside["addresses"]]
     reasons += [f"address {address} too many" for address in surplus]
     reasons += [f"address {address} missing" for address in missing]
     inside_changes += [f"address del {address} dev {item.inside}" for address in surplus]
-    # with an address the kernel takes the later ones of its network away: they are put back
-    put_back = item.network.addresses if surplus else missing
-    inside_changes += [address_line(address, item.inside) for address in put_back]
-    wanted = wanted_routes(item.network)
-    for to, via in sorted(inside["routes"] - wanted):
-        reasons.append(f"route {to} via {via} too many")
-        inside_changes.append(f"route del {to} via {via} dev {item.inside}")
-    for to, via in sorted(wanted - inside["routes"]):
-        reasons.append(f"route {to} via {via} missing")
-        inside_changes.append(f"route replace {to} via {via} dev {item.inside}")
+    # with an address the kernel takes the later ones of its network and their routes away: they are put back
+    inside_changes += [address_line(text, item.inside) for text in (item.network.addresses if surplus else missing)]
+    if not inside["up"]:
+        reasons.append("down")
+        inside_changes.append(f"link set dev {item.inside} up")
+    absent = sorted(wanted - inside["routes"])
+    reasons += [f"route {to} via {via} missing" for to, via in absent]
+    put_back = sorted(wanted) if surplus else absent
+    inside_changes += [f"route replace {to} via {via} dev {item.inside}" for to, via in put_back]
     return Mending(tuple(reasons), tuple(host_lines), tuple(inside_changes))
 
 

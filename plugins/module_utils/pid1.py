@@ -15,10 +15,13 @@ SCRIPT = """\
 # PID 1 of a container of Baleine: starts the program, passes signals on, records the program's exit code,
 # reaps every orphan, and stays until no process is left. Only what busybox ash has built in.
 state=/dev/.baleine/state
-main= ended= stopping=
+main= ended= stopping= pending= interrupted=
 pass() {
+    interrupted=yes
     case $1 in TERM | INT | QUIT) stopping=yes ;; esac
-    if [ -n "$ended" ]; then
+    if [ -z "$main" ]; then
+        pending="$pending $1"
+    elif [ -n "$ended" ]; then
         kill -"$1" -1
     else
         signal=$1
@@ -39,17 +42,19 @@ done
 exec 3<>"$state/wake"
 "$@" <&0 3>&- &
 main=$!
+for name in $pending; do pass "$name"; done
 while :; do
+    interrupted=
     wait "$main" 2>/dev/null
     code=$?
-    [ -d "/proc/$main" ] || break  # else a signal ended the wait, not the program
+    [ -n "$interrupted" ] || break  # else the code is that of the signal: the program may run on, or be reaped already
 done
 ended=yes
 echo "$code" > "$state/exit"
 [ -z "$stopping" ] || kill -TERM -1 2>/dev/null  # who asked the program to end meant its children too
 trap : CHLD
 while kill -0 -1 2>/dev/null; do
-    read -r -t 5 _ <&3  # until an orphan dies (CHLD ends the read)
+    read -r -t "${stopping:+0.}5" _ <&3  # until an orphan dies (CHLD ends the read); the time is for one that just did
     : & wait $!         # and is reaped
 done
 exit "$code"
@@ -79,8 +84,8 @@ def exit_code(folder: str) -> Optional[int]:
         )
     except OSError:
         return None
-    with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return None
-        text = stream.read(8).strip()
-    return int(text) if text.isdigit() and int(text) < 256 else None
+    try:
+        text = os.read(descriptor, 8).strip() if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+    finally:
+        os.close(descriptor)
+    return int(text) if text.isdigit() and int(text) < 256 else None  # bytes: ASCII digits only

@@ -70,15 +70,25 @@ def apply(plan: Plan, handlers: Mapping[str, Handler], undo: Optional[Callable[[
         try:
             handlers[action.verb](action)
         except (BaleineError, OSError) as error:
-            if undo is not None:
-                undo()
+            left = _undo(undo)
             if not isinstance(error, BaleineError):
                 where = f" ({error.filename})" if error.filename else ""
                 error = BaleineError(f"{action.resource}: {action.verb}: {error.strerror}{where}")
-            if done:
-                raise BaleineError(error.message, f"{error.hint} [done before: {', '.join(done)}]".strip()) from None
-            raise error from None
+            notes = [f"done before: {', '.join(done)}"] if done else []
+            notes += [f"and not cleaned up: {left}"] if left else []
+            hint = " ".join([error.hint, *(f"[{note}]" for note in notes)]).strip()
+            raise BaleineError(error.message, hint) from None
         done.append(f"{action.verb} {action.resource}")
+
+
+def _undo(undo: Optional[Callable[[], None]]) -> str:
+    """Take away what is half made; returns why that failed, or nothing."""
+    try:
+        if undo is not None:
+            undo()
+    except (BaleineError, OSError) as error:
+        return str(error)
+    return ""
 
 
 def describe(outcomes: Iterable[Outcome]) -> dict[str, Any]:

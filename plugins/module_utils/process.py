@@ -116,8 +116,8 @@ def _child(function: Callable[[], Any], attempt: str, write_end: int) -> NoRetur
     import signal
 
     die_with_parent()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_DFL)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)  # an ignored one would stay so in the container's program
     try:
         answer = {"value": function()}
     except BaleineError as error:

@@ -175,10 +175,13 @@ def read_inside(root: str, path: str, limit: int = 1 << 20) -> Optional[str]:
         descriptor = open_inside(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
         return None
-    with os.fdopen(descriptor, "rb") as stream:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return None
-        return stream.read(limit).decode("utf-8", "replace")
+        with os.fdopen(os.dup(descriptor), "rb") as stream:
+            return stream.read(limit).decode("utf-8", "replace")
+    finally:
+        os.close(descriptor)
 
 
 def check_real_directories(root: str, names: tuple[str, ...], what: str) -> None:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from . import cgroup, container, image, launch, manifest, netlink, network
+from . import cgroup, container, image, launch, manifest, netlink, network, units
 from .container import Found, Wanted
 from .description import from_record, ip_of
 from .errors import BaleineError, known
@@ -102,16 +102,17 @@ def free_ids(name: str) -> int:
         with contextlib.suppress(OSError), open(path) as stream:
             for line in stream:
                 parts = line.strip().split(":")
-                if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit():
-                    ranges.append((int(parts[1]), int(parts[1]) + int(parts[2])))
+                first, size = (units.number(part) for part in parts[1:]) if len(parts) == 3 else (None, None)
+                if first is not None and size is not None:
+                    ranges.append((first, first + size))
     for other in manifest.names("container"):
         with contextlib.suppress(BaleineError):
-            taken = (manifest.read("container", other) or {}).get("first_id", "") if other != name else ""
-            if taken.isdigit():
-                ranges.append((int(taken), int(taken) + IDS_PER_CONTAINER))
-    for first in range(FIRST_ID, LAST_ID, IDS_PER_CONTAINER):
-        if not any(start < first + IDS_PER_CONTAINER and first < end for start, end in ranges):
-            return first
+            taken = units.number((manifest.read("container", other) or {}).get("first_id", ""))
+            if taken is not None and other != name:
+                ranges.append((taken, taken + IDS_PER_CONTAINER))
+    for start in range(FIRST_ID, LAST_ID, IDS_PER_CONTAINER):
+        if not any(begin < start + IDS_PER_CONTAINER and start < end for begin, end in ranges):
+            return start
     raise BaleineError(f"container {name}: no range of user ids is left", "Remove containers that are not needed")
 
 
@@ -148,7 +149,7 @@ def facts(run: Runner, name: str) -> dict[str, Any]:
         ],
         "limits": dict(description.limits),
         "command": list(description.command),
-        "first_id": int(record["first_id"]) if record.get("first_id", "").isdigit() else None,
+        "first_id": units.number(record.get("first_id", "")),
         "runtime": record.get("runtime") or None,
         "copy": record.get("copy") or None,
         "disk": disk_of(name),
@@ -159,7 +160,7 @@ def facts(run: Runner, name: str) -> dict[str, Any]:
 def _exit_code(name: str, record: Mapping[str, str]) -> Optional[int]:
     code = launch.exit_code(name)
     recorded = record.get("exit_code", "")
-    return code if code is not None else int(recorded) if recorded.isdigit() else None
+    return units.number(recorded) if code is None else code
 
 
 def list_all(run: Runner) -> list[dict[str, Any]]:

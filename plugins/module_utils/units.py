@@ -44,17 +44,23 @@ def _shorten(text: str) -> str:
     return repr(text if len(text) <= 80 else text[:77] + "...")
 
 
-def parse_size(text: Union[str, int], bare: int = 1) -> int:
+def number(text: str) -> Optional[int]:
+    """Return a number that a file holds in ASCII digits, 18 at the most; None for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def parse_size(text: Union[str, int], bare: int = 1, what: str = "size") -> int:
     """Return bytes from ``512M``, ``512MiB``, ``10g``, ``1.5G`` or a bare number.
 
     Units are powers of 1024, as the documents and both leading engines have them.
 
     :param bare: bytes in one of a bare number (an image's is MiB).
+    :param what: of what it is the size, for the error.
     :raises BaleineError: when it is no size.
     """
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([BKMGT]?)(?:(?<=[KMGT])I?B)?", str(text).strip().upper())
+    match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([BKMGT]?)(?:(?<=[KMGT])I?B)?", str(text).strip().upper())
     if not match:
-        raise BaleineError(f"size {_shorten(str(text))}: not understood", "Write a number and K, M, G or T: 512M")
+        raise BaleineError(f"{what} {_shorten(str(text))}: not understood", "Write a number and K, M, G or T: 512M")
     number, unit = match.groups()
     factor = UNITS[unit] if unit else bare
     return int(float(number) * factor) if "." in number else int(number) * factor
@@ -81,16 +87,18 @@ def parse_address(text: str, what: str) -> str:
         raise BaleineError(
             f"{what}: the address {_shorten(text)} has no prefix", "Write it in CIDR form: 192.168.42.2/24"
         )
-    try:
-        import ipaddress
+    import ipaddress
 
+    try:
         address = ipaddress.ip_interface(text.strip())
     except ValueError as error:
         raise BaleineError(f"{what}: {error}", "Write an address in CIDR form: 192.168.42.2/24") from None
     network = address.network
     ends = (network.network_address, network.broadcast_address) if address.version == 4 else (network.network_address,)
-    if address.is_multicast or address.is_unspecified:
-        raise BaleineError(f"{what}: {address} cannot be an interface's address")
+    own = address.ip
+    local = own.is_loopback or own.is_unspecified or (own.version == 6 and own.is_link_local)
+    if local or own.is_multicast or "%" in text:
+        raise BaleineError(f"{what}: {address} cannot be an interface's address", "Take one of a private network")
     if network.num_addresses > 2 and address.ip in ends:
         raise BaleineError(
             f"{what}: {address.ip} is the network's own or its broadcast address in {network}",
@@ -104,9 +112,9 @@ def parse_gateway(text: str, what: str) -> str:
 
     :raises BaleineError: when it is no IP address.
     """
-    try:
-        import ipaddress
+    import ipaddress
 
+    try:
         return str(ipaddress.ip_address(text.strip()))
     except ValueError as error:
         raise BaleineError(f"{what}: gateway: {error}", "Write an IP address without a prefix") from None
@@ -119,12 +127,15 @@ def parse_destination(text: str, what: str) -> str:
     """
     if text.strip() == "default":
         return "default"
-    try:
-        import ipaddress
+    import ipaddress
 
-        return str(ipaddress.ip_network(text.strip()))
+    try:
+        network = ipaddress.ip_network(text.strip())
     except ValueError as error:
         raise BaleineError(f"{what}: route: {error}", "Write a network in CIDR form: 10.1.0.0/16") from None
+    if network.prefixlen == 0:
+        return "default"
+    return str(network.network_address if network.num_addresses == 1 else network)  # as the kernel shows it
 
 
 def parse_mac(text: str, what: str) -> str:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,11 +40,11 @@ def request(params: Optional[Mapping[str, Any]], what: str) -> Optional[Conditio
     path, command = params.get("http") or "", params.get("command")
     if bool(path) == bool(command):
         raise BaleineError(f"{what}: wait: name either http or command", "wait: {http: /} asks for the first page")
-    if path and not path.startswith("/"):
-        raise BaleineError(f"{what}: wait: http is a path", "Write it with a slash first: /")
-    port = int(params.get("port") or 80)
+    if path and not re.fullmatch(r"/[!-~]*", path):
+        raise BaleineError(f"{what}: wait: http is no path", "Write it with a slash first, and nothing but ASCII: /")
+    port = int(80 if params.get("port") is None else params["port"])
     seconds = float(DEFAULT_SECONDS if params.get("timeout") is None else params["timeout"])
-    if not 0 < port < 65536 or seconds < 0:
+    if not 0 < port < 65536 or not 0 <= seconds < 1e6:
         raise BaleineError(f"{what}: wait: port {port} or timeout {seconds} is out of range")
     return Condition(path, port, units.split_command(command, what) if command else (), seconds)
 

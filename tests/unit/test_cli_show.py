@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from baleine_cli import bridges, containers, enter, images, main, manual, show
+from baleine import enter
+from baleine_cli import bridges, containers, images, main, manual, show
 from baleine_cli.commands import COMMANDS
 from baleine_cli.parse import Options
 

@@ -163,7 +163,7 @@ def test_case_alone_is_a_difference(one, other):
         ({"directory": "/"}, "below /"),
         ({"directory": "/srv/.."}, "below /"),
         ({"limits": {"memory": "1M"}}, "too small"),
-        ({"limits": {"memory": "lots"}}, "size"),
+        ({"limits": {"memory": "lots"}}, "limits.memory"),
         ({"limits": {"cpus": 0}}, "cpus"),
         ({"limits": {"cpuset": "a"}}, "cpuset"),
         ({"limits": {"pids": 0}}, "pids"),
