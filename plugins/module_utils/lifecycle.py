@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from . import cgroup, container, disk, image, launch, manifest, netlink, network, runtime
 from .container import Found, Wanted
-from .description import Description, to_record
+from .description import Description, ip_of, to_record
 from .errors import BaleineError, known
 from .plan import Action, Outcome, Plan, apply
 from .process import Runner, boot_id
@@ -35,17 +35,28 @@ def ensure(
     :raises BaleineError: see :func:`container.plan`; or with the step that failed.
     """
     if check:
-        return [Outcome(container.plan(wanted, find(run, wanted), check=True)) for wanted in wanted_all]
+        return [Outcome(decided) for _wanted, _found, decided in _plan_all(run, wanted_all, check)]
     with manifest.lock(_locks(wanted_all)):
-        plans = []
-        for wanted in wanted_all:
-            found = find(run, wanted)
-            plans.append((wanted, found, container.plan(wanted, found)))
+        plans = _plan_all(run, wanted_all, check)
         outcomes = []
         for wanted, found, decided in plans:
             _Keeper(run, wanted, found, grace).carry_out(decided)
             outcomes.append(Outcome(decided, facts(run, wanted.name)))
     return outcomes
+
+
+def _plan_all(run: Runner, wanted_all: Sequence[Wanted], check: bool) -> list[tuple[Wanted, Found, Plan]]:
+    """Plan a set: what an earlier one of it will have, a later one cannot take."""
+    claimed: dict[str, dict[str, str]] = {}
+    plans = []
+    for wanted in wanted_all:
+        found = find(run, wanted)
+        used = {bridge: {**found.used.get(bridge, {}), **claimed.get(bridge, {})} for bridge in found.bridges}
+        found = replace(found, used=used)
+        plans.append((wanted, found, container.plan(wanted, found, check)))
+        for item in wanted.description.networks if wanted.description else ():
+            claimed.setdefault(item.bridge, {}).update({ip_of(a): f"container {wanted.name}" for a in item.addresses})
+    return plans
 
 
 def _locks(wanted_all: Sequence[Wanted]) -> list[tuple[str, str, bool]]:
@@ -138,6 +149,9 @@ class _Keeper:
         """Start on the container's own disk."""
         description = known(self.description, f"{self.what}: what it is")
         runtime_name, _reason = runtime.choose()
+        if not self.record.get("first_id"):  # one of the 2019 scripts
+            with manifest.registry():
+                self.save(first_id=str(free_ids(self.name)))
         self.save(state="starting", pid="", starting_time="", start_ticks="", exit_code="")
         try:
             pid, ticks = launch.start(

@@ -76,7 +76,7 @@ def surroundings(name: str) -> dict[str, Any]:
         with contextlib.suppress(BaleineError):
             record = manifest.read("bridge", bridge) or {}
             bridges[bridge] = tuple(manifest.split(record.get("address", "")))
-            mtus[bridge] = int(record.get("mtu") or 1500)
+            mtus[bridge] = units.number(record.get("mtu", "")) or 1500
             used[bridge] = {ip_of(address): f"the bridge {bridge} itself" for address in bridges[bridge]}
     taken: list[str] = []
     for other in manifest.names("container"):

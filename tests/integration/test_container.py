@@ -397,6 +397,22 @@ def test_crun_and_runc_both_start_containers(lab: LabHost, name: str) -> None:
         lab.sh("mv /usr/bin/crun.away /usr/bin/crun; mv /usr/sbin/runc.away /usr/sbin/runc")
 
 
+def test_a_container_of_the_old_scripts_is_adopted_with_its_disk(lab: LabHost, baleine: Any) -> None:
+    lab.sh("cp --sparse=always /var/lib/baleine/images/tiny /var/lib/baleine/containers/old")
+    lines = (
+        "nom_container: old\nnom_image: tiny\npid: 4242\nnom_bridge: private\nstarting_time: 2019-05-09-21h-50m-05s\n"
+    )
+    lab.write("/var/lib/baleine/manifeste/containers/old.manifest", lines)
+    assert "old" in baleine("container", "list", "-a", "-q").stdout.split()
+    lab.module("baleine_container", name="old", state="started")
+    wanted = {"command": SLEEP, "networks": [{"bridge": "private", "addresses": ["192.168.42.77/24"]}]}
+    facts = container(lab, "old", recreate="on_change", **wanted)["container"]
+    assert facts["state"] == "running" and facts["interfaces"][0]["link"] == record(lab, "old")["interface"]
+    lab.run(["ping", "-c", "1", "-W", "2", "192.168.42.77"])
+    assert not container(lab, "old", **wanted)["changed"]
+    lab.module("baleine_container", name="old", state="absent")
+
+
 def test_without_root_it_says_so(lab: LabHost) -> None:
     refused = lab.run(
         [

@@ -220,6 +220,22 @@ def test_a_playbook_killed_at_any_moment_is_finished_by_the_next_run(farm: Farm)
     assert count(host) == {"web1": 4, "web2": 4, "web3": 4}
 
 
+def test_a_rule_that_drops_what_bridges_carry_is_named_by_the_role_and_by_the_wait_that_fails(farm: Farm) -> None:
+    host = farm.hosts[0]
+    host.sh("apt-get install -qqy --no-install-recommends nftables iptables >/dev/null 2>&1", timeout=300)
+    host.sh("echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables; iptables -P FORWARD DROP")
+    try:
+        words, recap = farm.play("-e", "farm_proxy_timeout=3")
+        assert recap["one"][3] == 1, words
+        role, _task, wait = words.partition("TASK [lab.baleine.farm_proxy : Reverse proxy]")
+        assert "-P FORWARD DROP" in role and "br_netfilter" in role
+        assert "HTTP 50" in wait and "-P FORWARD DROP" in wait
+    finally:
+        host.sh("iptables -P FORWARD ACCEPT; nft flush ruleset")
+    words, recap = farm.play()
+    assert recap["one"][3] == 0, words
+
+
 def test_absent_leaves_nothing_of_the_farm(farm: Farm) -> None:
     for host, name in zip(farm.hosts[:2], ("one", "two")):
         words, recap = farm.play("-e", "farm_state=absent", limit=name)
