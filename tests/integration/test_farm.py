@@ -30,6 +30,7 @@ class Farm:
 
     def __init__(self, wire: Wire, hosts: list[LabHost], folder: Path) -> None:
         self.wire, self.hosts = wire, hosts
+        self.settings: list[str] = []
         self.inventory = folder / "inventory.json"
         self.inventory.write_text(json.dumps(wire.inventory(*hosts, group="webfarm")))
 
@@ -41,6 +42,11 @@ class Farm:
         recap = {match[1]: tuple(int(number) for number in match.groups()[1:]) for match in RECAP.finditer(done.stdout)}
         assert recap, done.stdout + done.stderr
         return done.stdout + " ".join(done.stderr.split()), recap  # warnings are wrapped
+
+
+def settings(host: LabHost) -> str:
+    """The packet filter and the settings of the network, as they must stay."""
+    return str(host.net(["sh", "-c", f"{RULES}; {SYSCTLS}"]).stdout)
 
 
 def traces(host: LabHost) -> dict[str, str]:
@@ -89,8 +95,7 @@ def test_check_mode_on_machines_with_nothing_predicts_everything_and_leaves_no_t
 
 
 def test_two_hosts_get_their_farm_and_the_broken_one_fails_alone_with_its_cause(farm: Farm) -> None:
-    rules = [host.net(["sh", "-c", RULES]).stdout for host in farm.hosts[:2]]
-    sysctls = [host.sh(SYSCTLS).stdout for host in farm.hosts[:2]]
+    farm.settings = [settings(host) for host in farm.hosts[:2]]
     words, recap = farm.play(limit="all")
     assert [recap[name][3] for name in ("one", "two", "broken")] == [0, 0, 1], words
     assert "Read-only file system" in words and "broken" in words
@@ -98,8 +103,7 @@ def test_two_hosts_get_their_farm_and_the_broken_one_fails_alone_with_its_cause(
         assert re.search(rf"{name}: farm answers at http://10.0.0.2/: web1 4, web2 4, web3 4", words), words
     for host in farm.hosts[:2]:
         assert count(host) == {"web1": 4, "web2": 4, "web3": 4}
-    assert [host.net(["sh", "-c", RULES]).stdout for host in farm.hosts[:2]] == rules
-    assert [host.sh(SYSCTLS).stdout for host in farm.hosts[:2]] == sysctls
+    assert [settings(host) for host in farm.hosts[:2]] == farm.settings
 
 
 def test_the_second_run_and_a_check_of_it_change_nothing(farm: Farm) -> None:
@@ -246,3 +250,4 @@ def test_absent_leaves_nothing_of_the_farm(farm: Farm) -> None:
         assert host.sh("find /sys/fs/cgroup -path '*baleine/*' -type d").stdout == ""
         words, recap = farm.play("-e", "farm_state=absent", limit=name)
         assert recap[name][1] == 0, words
+    assert settings(farm.hosts[1]) == farm.settings[1]
