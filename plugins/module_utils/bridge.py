@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
@@ -15,6 +14,9 @@ from .plan import Action, Outcome, Plan, apply, show
 from .process import Runner
 
 DEFAULT_MTU = 1500
+IPV6_MTU = 1280
+#: A port forwards at once unless loops are looked for (802.1D wants 15 s then).
+STP = {True: ("forward_delay 1500", "stp_state 1"), False: ("stp_state 0", "forward_delay 0")}
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,15 @@ def request(params: Mapping[str, Any]) -> Wanted:
     for port in ports:
         if not port or len(port) > units.LINK_NAME_LENGTH or "/" in port or port.split() != [port] or port == name:
             raise BaleineError(f"{what}: {port!r} is no name of an interface that can be its port")
+    state, mtu = params.get("state") or "up", units.parse_mtu(params.get("mtu"), what) or DEFAULT_MTU
+    addresses = tuple(dict.fromkeys(units.parse_address(text, what) for text in params.get("addresses") or ()))
+    if mtu < IPV6_MTU and state != "absent" and any(":" in address for address in addresses):
+        raise BaleineError(f"{what}: IPv6 needs an MTU of {IPV6_MTU} bytes (RFC 8200), {mtu} is too small", "Raise mtu")
     return Wanted(
         name=name,
-        state=params.get("state") or "up",
-        addresses=tuple(dict.fromkeys(units.parse_address(text, what) for text in params.get("addresses") or ())),
-        mtu=units.parse_mtu(params.get("mtu"), what) or DEFAULT_MTU,
+        state=state,
+        addresses=addresses,
+        mtu=mtu,
         stp=bool(params.get("stp")),
         mac=units.parse_mac(mac, what) if mac else None,
         ports=ports,
@@ -90,11 +96,8 @@ def find(run: Runner, name: str) -> Found:
             for bridge, link in zip(bridges, manifest.split(record.get("interface", ""))):
                 if bridge == name and link in links:
                     members[link] = container
-    others = {
-        other: tuple(manifest.split(_readable("bridge", other).get("address", "")))
-        for other in manifest.names("bridge")
-        if other != name
-    }
+    names = [other for other in manifest.names("bridge") if other != name]
+    others = {other: tuple(manifest.split(_readable("bridge", other).get("address", ""))) for other in names}
     return Found(
         record=manifest.read("bridge", name),
         link=links.get(name),
@@ -124,18 +127,22 @@ def plan(wanted: Wanted, found: Found) -> Plan:
         removing a bridge that containers are connected to.
     """
     what = f"bridge {wanted.name}"
-    if found.link is not None and found.record is None and wanted.state != "absent":
-        raise BaleineError(
-            f"{what}: this host has a link {wanted.name} that Baleine did not make "
-            f"({netlink.kind(dict(found.link)) or 'a device'})",
-            "Choose another name, or remove that link",
-        )
+    foreign = ""
+    if found.link is not None and (found.record is None or netlink.kind(dict(found.link)) != "bridge"):
+        kind = netlink.kind(dict(found.link)) or "a device"
+        foreign = f"{what}: this host has a link {wanted.name} that Baleine did not make ({kind})"
+        if wanted.state != "absent":
+            raise BaleineError(foreign, "Choose another name, or remove that link")
+        links = {name: entry for name, entry in found.links.items() if name != wanted.name}
+        routes = tuple(route for route in found.routes if route.get("dev") != wanted.name)
+        found = replace(found, link=None, ports=(), members={}, links=links, routes=routes)
     recorded = _as_recorded(found)
     move = _plan_move(wanted, found, what, recorded)
     if wanted.state == "absent":
-        return _plan_absent(wanted, found, what, move)
+        decided = _plan_absent(wanted, found, what, move)
+        return replace(decided, warnings=(f"{foreign}: it is left alone",)) if foreign and decided.changed else decided
     network.check_overlap(what, wanted.addresses, move.routes_after(found.routes), wanted.name)
-    _check_others(what, wanted, found)
+    network.check_others(what, wanted.addresses, found.others)
     goal = _goal(wanted, found, move)
     is_now = _as_found(found)
     if wanted.move_addresses and found.link is not None:  # what runs out by itself is nobody's wish
@@ -146,8 +153,7 @@ def plan(wanted: Wanted, found: Found) -> Plan:
     if found.link is None:
         lost = found.record is not None and found.record.get("state") != "creating"
         reason = "drift: the link is gone" if lost else "there is none"
-        if lost:
-            drift.append(f"{what}: the link is gone")
+        drift += [f"{what}: the link is gone"] if lost else []
         actions.append(Action("create", what, reason, {"mac": goal["mac"], "mtu": goal["mtu"]}))
         is_now = {**is_now, "mac": goal["mac"], "mtu": goal["mtu"], "stp": False, "state": "down"}
     is_there = list(is_now.get("addresses", []))
@@ -159,8 +165,7 @@ def plan(wanted: Wanted, found: Found) -> Plan:
         if is_now.get(key) != goal[key]:
             drifted = found.link is not None and recorded.get(key) == goal[key]
             reason = f"{'drift: ' if drifted else ''}{key} {show(is_now.get(key))} -> {show(goal[key])}"
-            if drifted:
-                drift.append(f"{what}: {key} was {show(is_now.get(key))}")
+            drift += [f"{what}: {key} was {show(is_now.get(key))}"] if drifted else []
             actions.append(Action(f"set_{key}", what, reason if found.link else key, {"value": goal[key]}))
     actions += move.actions(what)
     for address in _expected(goal["addresses"], wanted.state):
@@ -169,8 +174,7 @@ def plan(wanted: Wanted, found: Found) -> Plan:
         elif address not in is_there and not move.moving(address):
             was_there = _expected(recorded.get("addresses", []), recorded.get("state"))
             drifted = found.link is not None and address in was_there
-            if drifted:
-                drift.append(f"{what}: the address {address} is gone")
+            drift += [f"{what}: the address {address} is gone"] if drifted else []
             reason = f"drift: {address} is gone" if drifted else f"{address} is missing"
             actions.append(Action("add_address", what, reason, {"value": move.words(address)}))
     actions += _plan_ports(wanted, found, what, recorded, drift, move)
@@ -237,21 +241,6 @@ def _plan_absent(wanted: Wanted, found: Found, what: str, move: handover.Handove
     return Plan(what, tuple(actions), _as_found(found) if found.link else _as_recorded(found), {})
 
 
-def _check_others(what: str, wanted: Wanted, found: Found) -> None:
-    for address in wanted.addresses:
-        mine = ipaddress.ip_interface(address).network
-        for other, addresses in found.others.items():
-            for text in addresses:
-                try:
-                    theirs = ipaddress.ip_interface(text).network
-                except ValueError:
-                    continue  # torn: that bridge's trouble
-                if theirs.version == mine.version and theirs.overlaps(mine):
-                    raise BaleineError(
-                        f"{what}: the network {mine} meets {theirs} of the bridge {other}", "Choose another range"
-                    )
-
-
 def _goal(wanted: Wanted, found: Found, move: handover.Handover) -> dict[str, Any]:
     return {
         "state": wanted.state,
@@ -265,7 +254,7 @@ def _goal(wanted: Wanted, found: Found, move: handover.Handover) -> dict[str, An
 
 
 def _as_found(found: Found) -> dict[str, Any]:
-    if found.link is None:
+    if found.link is None or netlink.kind(dict(found.link)) != "bridge":
         return {}
     details = found.link.get("linkinfo", {}).get("info_data", {})
     return {
@@ -318,60 +307,85 @@ def ensure(
     :raises BaleineError: see :func:`plan`; or with the change that the kernel refused.
     """
     if check:
-        return [Outcome(plan(wanted, find(run, wanted.name))) for wanted in wanted_all]
+        return [Outcome(decided) for decided in _plan_all(run, wanted_all)]
     with manifest.lock([("bridge", wanted.name, False) for wanted in wanted_all]):
-        outcomes = []
-        for wanted in wanted_all:
-            if token:
-                guard.confirm(wanted.name, token)
-            decided = plan(wanted, find(run, wanted.name))
-            guard.check(decided, token)
-            _carry_out(run, wanted.name, decided)
-            outcomes.append(Outcome(decided, facts(run, wanted.name) if decided.changed else dict(decided.after)))
+        for wanted in wanted_all if token else ():
+            guard.confirm(wanted.name, token or "")
+        begun, outcomes = list[str](), list[Outcome]()
+        try:
+            with manifest.registry():  # until the manifests say which networks are taken
+                plans = _plan_all(run, wanted_all)
+                for decided in plans:
+                    guard.check(decided, token)
+                for wanted, decided in zip(wanted_all, plans):
+                    if decided.actions and decided.actions[0].verb == "record_creating":
+                        manifest.write("bridge", wanted.name, _record(wanted.name, decided.actions[0].data))
+                        begun.append(wanted.name)
+            for wanted, decided in zip(wanted_all, plans):
+                begun = [name for name in begun if name != wanted.name]
+                _carry_out(run, wanted.name, decided)
+                outcomes.append(Outcome(decided, facts(run, wanted.name) if decided.changed else dict(decided.after)))
+        except BaseException:
+            for name in begun:  # recorded, and never reached
+                manifest.remove("bridge", name)
+            raise
     return outcomes
 
 
+def _plan_all(run: Runner, wanted_all: Sequence[Wanted]) -> list[Plan]:
+    """Plan a set: networks and ports that an earlier one of it will have, a later one cannot take."""
+    plans: dict[str, Plan] = {}
+    for wanted in wanted_all:
+        if wanted.name in plans:
+            raise BaleineError(f"bridge {wanted.name}: it is given twice", "Give it once")
+        found = find(run, wanted.name)
+        masters = {port: name for name, decided in plans.items() for port in decided.after.get("ports", ())}
+        links = {n: {**entry, "master": masters[n]} if n in masters else entry for n, entry in found.links.items()}
+        routes = [route for route in found.routes if route.get("dev") not in plans or "gateway" in route]
+        others = {**found.others, **{name: tuple(d.after.get("addresses", ())) for name, d in plans.items()}}
+        plans[wanted.name] = plan(wanted, replace(found, others=others, links=links, routes=tuple(routes)))
+    return list(plans.values())
+
+
 def _carry_out(run: Runner, name: str, decided: Plan) -> None:
-    what = f"bridge {name}"
+    what, its_type, made = f"bridge {name}", f"link set dev {name} type bridge", list[str]()
     verbs = [action.verb for action in decided.actions]
     if "hand_over" in verbs:  # what comes after it is for the call that confirms it
         decided = replace(decided, actions=decided.actions[: verbs.index("hand_over") + 1])
 
-    def change(line: str) -> None:
-        netlink.batch(run, [line], what)
+    def change(*lines: str) -> None:
+        netlink.batch(run, lines, what)
 
     def create(action: Action) -> None:
-        change(
-            f"link add name {name} address {action.data['mac']} mtu {action.data['mtu']} type bridge forward_delay 0"
-        )
+        mac, mtu = action.data["mac"], action.data["mtu"]
+        change(f"link add name {name} address {mac} mtu {mtu} type bridge forward_delay 0")
+        made.append(name)
 
-    def set_stp(action: Action) -> None:
-        # forwarding at once unless loops are looked for (802.1D wants 15 s then)
-        set_to = ["forward_delay 1500", "stp_state 1"] if action.data["value"] else ["stp_state 0", "forward_delay 0"]
-        netlink.batch(run, [f"link set dev {name} type bridge {text}" for text in set_to], what)
-
-    def remove_port(action: Action) -> None:
-        change(f"link set dev {action.data['value']} nomaster")
+    def undo() -> None:
+        if not guard.waiting(name):  # else the addresses that are on it are the guard's to bring back
+            change(*(f"link del dev {link}" for link in made))
+            manifest.remove("bridge", name)
 
     apply(
         decided,
         {
-            "record_creating": lambda action: manifest.write("bridge", name, _record(name, action.data)),
+            "record_creating": lambda action: None,  # done while the registry was held
             "create": create,
             "set_mac": lambda action: change(f"link set dev {name} address {action.data['value']}"),
             "set_mtu": lambda action: change(f"link set dev {name} mtu {action.data['value']}"),
-            "set_stp": set_stp,
+            "set_stp": lambda action: change(*(f"{its_type} {to}" for to in STP[action.data["value"]])),
             "set_state": lambda action: change(f"link set dev {name} {action.data['value']}"),
             "add_address": lambda action: change(network.address_line(action.data["value"], name)),
             "remove_address": lambda action: change(f"address del {action.data['value']} dev {name}"),
             "hand_over": lambda action: guard.begin(run, name, action),
             "add_route": lambda action: change(f"route add {action.data['value']} dev {name}"),
             "add_port": lambda action: change(f"link set dev {action.data['value']} master {name} up"),
-            "remove_port": remove_port,
+            "remove_port": lambda action: change(f"link set dev {action.data['value']} nomaster"),
             "remove_link": lambda action: change(f"link del dev {name}"),
             "record": lambda action: manifest.write("bridge", name, _record(name, decided.after)),
             "forget": lambda action: manifest.remove("bridge", name),
         },
+        undo if "record_creating" in verbs else None,
     )
 
 
@@ -380,20 +394,6 @@ def facts(run: Runner, name: str, found: Optional[Found] = None) -> dict[str, An
     found = found or find(run, name)
     if found.record is None:
         return {}
-    recorded, now = _as_recorded(found), _as_found(found)
-    return {
-        "name": name,
-        "state": now.get("state", "missing"),
-        "addresses": now.get("addresses", recorded.get("addresses", [])),
-        "mtu": now.get("mtu", recorded.get("mtu")),
-        "stp": now.get("stp", recorded.get("stp", False)),
-        "mac": now.get("mac", recorded.get("mac")),
-        "ports": recorded.get("ports", []),
-        **({"moved": recorded["moved"]} if "moved" in recorded else {}),
-        "containers": sorted(set(found.members.values())),
-    }
-
-
-def list_all(run: Runner) -> list[dict[str, Any]]:
-    """Return the facts of every bridge that Baleine made."""
-    return [facts(run, name) for name in manifest.names("bridge")]
+    blank: dict[str, Any] = {"state": "", "addresses": [], "mtu": None, "stp": False, "mac": None, "ports": []}
+    now = {"state": "missing", **_as_found(found)}
+    return {"name": name, **blank, **_as_recorded(found), **now, "containers": sorted(set(found.members.values()))}

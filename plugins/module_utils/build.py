@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import os
 import re
+import signal
 import stat
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
@@ -73,30 +74,38 @@ class Recipe:
         }
 
 
-def build(run: Runner, recipe: Recipe, target: str, source: Optional[str], what: str) -> Optional[disk.Copied]:
+def build(run: Runner, recipe: Recipe, target: str, source: Optional[str], what: str) -> None:
     """Make an image file.
 
     :param target: the file, a temporary name; the caller removes it when this fails.
     :param source: the file to start from, or None for a tree from nothing.
-    :returns: how the source was copied.
     :raises BaleineError: with the last words of the step that failed.
     """
     if source is None:
         need_program("mmdebstrap", what)
         disk.create(run, target, recipe.size)
-        copied = None
     else:
-        copied = disk.copy(source, target)
+        disk.copy(source, target)
         if recipe.size > os.path.getsize(target):
             disk.grow(run, target, recipe.size)
     if source is None or recipe.packages or recipe.files or recipe.commands:
         _isolated(lambda: _fill(run, recipe, target, source is None, what), what)
-        with contextlib.suppress(OSError):
-            os.rmdir(PLACE)
+        leave(target)
     if not wait_free(target):
         raise BaleineError(f"{what}: its file is still held by {', '.join(disk.holders(target))}")
     disk.check_ext4(run, target)
-    return copied
+
+
+def place_of(target: str) -> str:
+    """Return the directory in which a file is mounted while it is built: its own, as its lock is."""
+    return f"{PLACE}/{os.path.basename(target)}"
+
+
+def leave(target: str) -> None:
+    """Take the directories of a build away; the common one only with its last user."""
+    for folder in (place_of(target), PLACE):
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
 
 
 def wait_free(path: str) -> bool:
@@ -119,9 +128,12 @@ def _isolated(function: Callable[[], None], what: str) -> None:
 
 
 def _fill(run: Runner, recipe: Recipe, target: str, from_nothing: bool, what: str) -> None:
-    os.makedirs(PLACE, mode=0o711, exist_ok=True)
-    rootfs.mount("baleine", PLACE, "tmpfs", rootfs.MS_NOSUID | rootfs.MS_NODEV, "size=64k,mode=711")
-    tree = f"{PLACE}/tree"
+    place = place_of(target)
+    while not os.path.isdir(place):  # who ends its work takes the common directory away
+        with contextlib.suppress(FileNotFoundError):
+            os.makedirs(place, mode=0o711, exist_ok=True)
+    rootfs.mount("baleine", place, "tmpfs", rootfs.MS_NOSUID | rootfs.MS_NODEV, "size=64k,mode=711")
+    tree = f"{place}/tree"
     os.mkdir(tree, 0o755)
     device, loop = disk.attach(target)
     # nothing of a half-made image is ever used: its blocks need no order on their way to the device
@@ -153,7 +165,7 @@ def _fill_mounted(run: Runner, recipe: Recipe, tree: str, from_nothing: bool, en
         check_built(run(words, env=env), f"{what}: making a {recipe.suite} tree")
     if (not from_nothing and recipe.packages) or recipe.commands:
         _with_chroot(run, recipe, tree, env, not from_nothing, what)
-    if recipe.files and not recipe.commands:
+    elif recipe.files:
         in_child(lambda: _write_files(tree, recipe.files), f"{what}: writing files")
 
 
@@ -179,6 +191,8 @@ def _with_chroot(run: Runner, recipe: Recipe, tree: str, env: dict[str, str], in
     rootfs.check_real_directories(tree, ("proc", "sys", "dev", "etc"), what)
     strict = rootfs.MS_NOSUID | rootfs.MS_NOEXEC
     rootfs.mount("proc", f"{tree}/proc", "proc", strict | rootfs.MS_NODEV)
+    rootfs.mount(f"{tree}/proc/sys", f"{tree}/proc/sys", "", rootfs.MS_BIND)  # no build changes a setting of the host
+    rootfs.mount("", f"{tree}/proc/sys", "", rootfs.MS_BIND | rootfs.MS_REMOUNT | rootfs.MS_RDONLY | strict)
     rootfs.mount("sysfs", f"{tree}/sys", "sysfs", strict | rootfs.MS_NODEV | rootfs.MS_RDONLY)
     rootfs.mount("dev", f"{tree}/dev", "tmpfs", strict, "size=64k,mode=755")
     for name, major, minor in DEVICES:
@@ -204,8 +218,18 @@ def _with_chroot(run: Runner, recipe: Recipe, tree: str, env: dict[str, str], in
     for command in recipe.commands:
         inside(["/bin/sh", "-c", command], f"command {command!r}")
     in_child(lambda: _remove_files(tree, added), f"{what}: cleaning its tree")
-    for name in ("dev", "sys", "proc"):
+    _end_others()
+    for name in ("dev", "sys", "proc/sys", "proc"):
         rootfs.unmount(f"{tree}/{name}")
+
+
+def _end_others() -> None:
+    """End what commands left running: this is PID 1 of the build's own namespace."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
 
 
 def _write_files(tree: str, files: tuple[File, ...], keep: bool = False) -> list[str]:

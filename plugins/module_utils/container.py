@@ -5,15 +5,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from . import manifest, network, units
-from .description import FIXED, LIMITS, Description, describe, network_as_dict
-from .enter import is_alive as is_alive
+from .description import DIRECTORY, FIXED, LIMITS, Description, describe, network_as_dict
 from .errors import BaleineError, known
 from .plan import Action, Plan, show
 
+#: Recorded states that are not true any more once the first process is gone.
+LIVES = ("running", "paused", "starting", "stopping")
 #: What a task may say about a container without naming its image.
 STATE_ONLY = {"name", "state", "restart", "wait"}
 
@@ -66,9 +67,9 @@ class Found:
         """What is true now: ``running``, ``stopped``, or the unfinished step that a crash left."""
         if self.record is None:
             return "absent"
-        if self.alive:
-            return "running"
         recorded = self.record.get("state", "stopped")
+        if self.alive:
+            return "starting" if recorded == "starting" else "running"
         return recorded if recorded in ("creating", "removing") else "stopped"
 
 
@@ -109,10 +110,19 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
         if wanted.state == "started" and not found.disk and not found.alive:
             raise BaleineError(f"{what}: its disk is gone", "Name its image to start it anew, or remove it")
         return _plan_state(wanted, found, what, [], [], [])
-    warnings = _check_surroundings(wanted.name, what, wanted.description, found, check)
+    if not wanted.description.directory:  # not spoken of: where it is, or the default
+        kept = found.description.directory if found.description else f"{DIRECTORY}/{wanted.name}"
+        wanted = replace(wanted, description=replace(wanted.description, directory=kept))
+    description = known(wanted.description, what)
+    warnings = _check_surroundings(wanted.name, what, description, found, check)
+    if found.record is None and (found.disk or found.leftovers):
+        raise BaleineError(
+            f"{what}: there is a disk or a run of it, but no manifest",
+            "Put its manifest back, or remove what there is by its name: state: absent",
+        )
     if found.record is None or found.state in ("creating", "removing"):
         reason = "there is none" if found.record is None else f"it was interrupted while {found.state}"
-        actions = [Action("create", what, reason, {"description": wanted.description})]
+        actions = [Action("create", what, reason, {"description": description})]
         if wanted.state == "started":
             actions.append(Action("start", what, "started is wanted"))
         return Plan(what, tuple(actions), {}, after_state(wanted), (), tuple(warnings))
@@ -154,6 +164,11 @@ def _plan_changes(wanted: Wanted, found: Found, what: str, warnings: list[str]) 
             f"{what}: cannot change in place: {'; '.join(new_disk + differing)}",
             f"Set recreate: on_change to restart it that way ({lost})",
         )
+    if not found.disk and found.alive and wanted.recreate == "never":
+        raise BaleineError(
+            f"{what}: the file of its disk is gone, but it still runs on it",
+            "Save what matters from inside it; then set recreate: on_change to begin with a new disk",
+        )
     if not found.disk:
         drift.append(f"{what}: its disk is gone")
         actions += [Action("stop", what, "drift: its disk is gone")] if found.alive else []
@@ -193,10 +208,10 @@ def _plan_networks(name: str, new: Description, found: Found, what: str, drift: 
             mtu = item.network.mtu or found.mtus.get(item.network.bridge, 1500)
             mending = network.mend(item, found.host_links.get(item.link), found.inside.get(item.inside), mtu)
             if mending.reasons:
-                known = item.index < len(found.interfaces) and found.interfaces[item.index] == item
-                if known:
+                same = item.index < len(found.interfaces) and found.interfaces[item.index] == item
+                if same:
                     drift.extend(f"{what}: {item.inside}: {reason}" for reason in mending.reasons)
-                reason = f"{'drift: ' if known else ''}{item.inside}: {', '.join(mending.reasons)}"
+                reason = f"{'drift: ' if same else ''}{item.inside}: {', '.join(mending.reasons)}"
                 actions.append(Action("connect", what, reason, {"interface": item, "mending": mending}))
     if interfaces != found.interfaces:
         actions.append(Action("record_networks", what, "networks differ", {"interfaces": interfaces}))
@@ -209,12 +224,16 @@ def _plan_state(
     """Append what the state needs."""
     record = known(found.record, f"{what}: its record")
     recreated = any(action.verb == "recreate" for action in actions)
-    died = record.get("state") in ("running", "paused", "starting", "stopping") and not found.alive
+    died = record.get("state") in LIVES and not found.alive
+    half = found.alive and record.get("state") == "starting"  # nobody is at work on it: the lock is ours
     if died:
         drift.append(f"{what}: its first process is gone")
     if wanted.state == "started" and not recreated:
         if not found.alive or any(action.verb == "stop" for action in actions):
             actions.append(Action("start", what, "drift: its first process is gone" if died else "started is wanted"))
+        elif half:
+            reason = "it was interrupted while starting"
+            actions += [Action("stop", what, reason), Action("start", what, reason)]
         elif wanted.restart:
             actions += [Action("stop", what, "restart is asked for"), Action("start", what, "restart is asked for")]
     elif wanted.state == "stopped" and found.alive and not recreated:
@@ -232,12 +251,31 @@ def before_state(found: Found) -> dict[str, Any]:
     if found.record is None or found.description is None:
         return {}
     shown: dict[str, Any] = {"state": found.state, "image": found.description.image, **found.description.fixed()}
-    shown["limits"] = dict(found.limits if found.alive else found.description.limits)
-    shown["networks"] = [network_as_dict(item.network) for item in found.interfaces]
-    if found.alive:
-        for item, network_ in zip(found.interfaces, shown["networks"]):
-            seen = found.inside.get(item.inside)
-            network_["addresses"] = list(seen["addresses"]) if seen else None
+    limits = dict(found.limits if found.alive else found.description.limits)
+    if not found.description.limits.get("cpuset"):  # the kernel shows all CPUs where no limit is
+        limits["cpuset"] = None
+    shown["limits"] = limits
+    shown["wanted_state"] = found.record.get("wanted_state", "stopped")
+    shown["networks"] = [_as_seen(item, found) for item in found.interfaces]
+    return shown
+
+
+def _as_seen(item: network.Interface, found: Found) -> dict[str, Any]:
+    """An interface as the kernel shows it, in the form of the module's option; as recorded while nothing runs."""
+    shown = network_as_dict(item.network)
+    seen, host = found.inside.get(item.inside), found.host_links.get(item.link)
+    if not found.alive:
+        return shown
+    if seen is None or host is None:
+        return {"bridge": None}
+    routes = sorted(seen["routes"])
+    shown["bridge"] = host.get("master")
+    shown["addresses"] = list(seen["addresses"])
+    shown["gateway"] = next((via for to, via in routes if to == "default"), None)
+    shown["routes"] = [{"destination": to, "gateway": via} for to, via in routes if to != "default"]
+    shown["mac"] = shown["mac"] if seen["mac"] == item.mac else seen["mac"]
+    wanted_mtu = item.network.mtu or found.mtus.get(item.network.bridge, 1500)
+    shown["mtu"] = shown["mtu"] if seen["mtu"] == wanted_mtu else seen["mtu"]
     return shown
 
 
@@ -245,10 +283,14 @@ def after_state(wanted: Wanted, found: Optional[Found] = None) -> dict[str, Any]
     """Return what a diff shows of what will be there."""
     description = wanted.description or (found.description if found else None)
     state = {"started": "running", "stopped": "stopped", "present": found.state if found else "stopped"}[wanted.state]
+    recorded = found.record.get("wanted_state", "stopped") if found and found.record else "stopped"
+    wish = wanted.state if wanted.state in ("started", "stopped") else recorded
     if description is None:
-        return {"state": state}
+        return {"state": state, "wanted_state": wish}
     networks = [network_as_dict(item) for item in description.networks]
-    shown = {"state": state, "image": description.image, **description.fixed()}
+    for item in networks:
+        item["routes"].sort(key=lambda route: (route["destination"], route["gateway"]))
+    shown = {"state": state, "wanted_state": wish, "image": description.image, **description.fixed()}
     return {**shown, "limits": dict(description.limits), "networks": networks}
 
 

@@ -59,6 +59,9 @@ def describe(params: Mapping[str, Any], what: str) -> Description:
     hostname = params.get("hostname") or name
     if not units.NAME.fullmatch(hostname):
         raise BaleineError(f"{what}: {hostname!r} is no host name", "Use letters, digits, '.' and '-'")
+    nothing = [key for key, value in (params.get("env") or {}).items() if value is None]
+    if nothing:
+        raise BaleineError(f"{what}: env: {nothing[0]} has no value", "Write '' for an empty one")
     env = {str(key): str(value) for key, value in (params.get("env") or {}).items()}
     for key, value in env.items():
         if not key or "=" in key or "\0" in key + value:
@@ -69,8 +72,8 @@ def describe(params: Mapping[str, Any], what: str) -> Description:
             raise BaleineError(f"{what}: {key} {text!r} has a character that a manifest's line cannot hold")
     if workdir and not workdir.startswith("/"):
         raise BaleineError(f"{what}: workdir {workdir!r} is no absolute path")
-    directory = os.path.normpath(params.get("directory") or f"{DIRECTORY}/{name}")
-    if not directory.startswith("/") or directory == "/":
+    directory = os.path.normpath(params["directory"]) if params.get("directory") else ""
+    if directory and (not directory.startswith("/") or directory.strip("/") == ""):
         raise BaleineError(f"{what}: directory {directory!r} is no absolute path below /")
     networks = tuple(network.parse_network(item, what) for item in params.get("networks") or ())
     addresses = [ip_of(address) for item in networks for address in item.addresses]
@@ -196,7 +199,7 @@ def from_record(name: str, record: manifest.Record) -> tuple[Description, tuple[
         "limits": manifest.from_json(record, "limits", {}),
         "volumes": manifest.from_json(record, "volumes", []),
         "init": record.get("init", "true") == "true",
-        "directory": record.get("directory"),
+        "directory": record.get("directory") or f"{DIRECTORY}/{name}",
     }
     try:
         description = describe(params, what)

@@ -9,7 +9,7 @@ import functools
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Optional
 
 from . import oci, rootfs, runtime, units
@@ -56,29 +56,34 @@ def find_identity(root: str, user: str, what: str) -> oci.Identity:
     return oci.Identity(uid or 0, gid or 0, ids, home)
 
 
-def judge(root: str, program: str, env: Mapping[str, str], workdir: str) -> int:
-    """Return 0, or 126 or 127 as shells have it; what the runtime says of a program cannot be told from its own code.
+def locate(open_path: Callable[[str], int], program: str, env: Mapping[str, str], workdir: str) -> tuple[int, str]:
+    """Find a program as execvp(3) would: 0 and its path, or 126 or 127 as shells have it.
 
-    :param root: of the container, read without following a link out of it.
+    :param open_path: opens a path as the container will see it (O_PATH), following no link out of it.
     """
-    if "/" in program:
-        paths = [os.path.join(workdir, program)]
-    else:
-        paths = [os.path.join(workdir, folder, program) for folder in env.get("PATH", "").split(":")]
+    folders = [""] if "/" in program else env.get("PATH", "").split(":")
     code = NOT_FOUND
-    for path in paths:
+    for path in (os.path.join(workdir or "/", folder, program) for folder in folders):
         try:
-            descriptor = rootfs.open_inside(root, path, os.O_PATH)
+            descriptor = open_path(path)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 continue
-            return 0  # not ours to judge
+            return 0, path  # not ours to judge
         mode = os.fstat(descriptor).st_mode
         os.close(descriptor)
         if stat.S_ISREG(mode) and mode & 0o111:
-            return 0
+            return 0, path
         code = NOT_EXECUTABLE
-    return code
+    return code, program
+
+
+def judge(root: str, program: str, env: Mapping[str, str], workdir: str) -> int:
+    """Return 0, or 126 or 127; what the runtime says of a program cannot be told from the program's own code.
+
+    :param root: of a container that runs.
+    """
+    return locate(lambda path: rootfs.open_inside(root, path, os.O_PATH), program, env, workdir)[0]
 
 
 def exec_argv(

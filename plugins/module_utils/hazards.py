@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -139,6 +140,15 @@ def missing_packages() -> list[str]:
     return sorted(packages)
 
 
+def running() -> list[str]:
+    """Return the containers that have living processes, whether or not a manifest still knows them."""
+    names = set(manifest.names("container"))
+    for base in cgroup.hierarchies():
+        with contextlib.suppress(OSError):  # no container has been there
+            names.update(entry.name for entry in os.scandir(base + cgroup.PARENT) if entry.is_dir())
+    return sorted(name for name in names if cgroup.processes(name))
+
+
 def report(run: Runner) -> dict[str, Any]:
     """Return what a host is, lacks and suffers from."""
     return {
@@ -148,4 +158,5 @@ def report(run: Runner) -> dict[str, Any]:
         "hazards": hazards(run),
         "errors": errors(),
         "kernel": os.uname().release,
+        "running": running(),
     }

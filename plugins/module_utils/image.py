@@ -30,7 +30,7 @@ class Wanted:
     name: str
     state: str = "present"
     recipe: Optional[build.Recipe] = None
-    directory: str = DIRECTORY
+    directory: str = ""
     rebuild: str = "on_change"
 
 
@@ -40,7 +40,7 @@ class Found:
 
     :param edited: its content is not what was recorded when it was made.
     :param source_digest: of the image that is wanted as the start; None where there is none.
-    :param users: containers made from it; :param open: it is being edited.
+    :param users: containers made from it; :param open: it is being edited; :param begun: making it was interrupted.
     """
 
     record: Optional[manifest.Record] = None
@@ -50,6 +50,7 @@ class Found:
     source_size: int = 0
     users: tuple[str, ...] = ()
     open: bool = False
+    begun: bool = False
 
 
 def request(params: Mapping[str, Any]) -> Wanted:
@@ -85,8 +86,8 @@ def request(params: Mapping[str, Any]) -> Wanted:
             f"{what}: a size of {size} bytes is too small for a tree",
             f"Give it {disk.SMALLEST >> 20}M at the very least",
         )
-    directory = os.path.normpath(params.get("directory") or DIRECTORY)
-    if not directory.startswith("/"):
+    directory = os.path.normpath(params["directory"]) if params.get("directory") else ""
+    if directory and not directory.startswith("/"):
         raise BaleineError(f"{what}: directory {directory!r} is no absolute path")
     recipe = build.Recipe(
         size=size,
@@ -106,7 +107,7 @@ def _parse_file(item: Mapping[str, Any], what: str) -> build.File:
     if not path.startswith("/") or path.endswith("/") or "\0" in path or ".." in path.split("/"):
         raise BaleineError(f"{what}: {path!r} is no absolute path of a file")
     mode = str(item.get("mode") or "0644")
-    if not re.fullmatch(r"0?[0-7]{3,4}", mode):
+    if not re.fullmatch(r"0[0-7]{3,4}", mode):
         raise BaleineError(f"{what}: {path}: {mode!r} is no mode", "Write it in octal: '0644'")
     return build.File(os.path.normpath(path), str(item.get("content") or ""), int(mode, 8))
 
@@ -121,7 +122,7 @@ def find(run: Runner, wanted: Wanted) -> Found:
         source = current(wanted.recipe.from_image)
         if source is not None and os.path.exists(path_of(wanted.recipe.from_image, source)):
             source_path = path_of(wanted.recipe.from_image, source)
-            source_digest = source.get("digest") or disk.digest(source_path)
+            source_digest = true_digest(wanted.recipe.from_image, source) or disk.digest(source_path)
             source_size = os.path.getsize(source_path)
     return Found(
         record=record,
@@ -130,6 +131,7 @@ def find(run: Runner, wanted: Wanted) -> Found:
         source_digest=source_digest,
         source_size=source_size,
         users=users(wanted.name),
+        begun=record is None and manifest.read("image", wanted.name) is not None,
         open=os.path.exists(edit_path(wanted.name, record or {})),
     )
 
@@ -159,6 +161,14 @@ def _is_edited(path: str, record: Mapping[str, str]) -> bool:
     if disk.fingerprint(path) == record.get("fingerprint"):
         return record.get("edited") == "yes"
     return disk.digest(path) != record["digest"] or record.get("edited") == "yes"
+
+
+def true_digest(name: str, record: Mapping[str, str]) -> str:
+    """Return the digest of an image's content as it is now; empty where none was ever taken (the 2019 scripts)."""
+    path = path_of(name, record)
+    if not record.get("digest") or disk.fingerprint(path) == record.get("fingerprint"):
+        return record.get("digest", "")
+    return disk.digest(path)
 
 
 def users(name: str) -> tuple[str, ...]:
@@ -233,6 +243,8 @@ def _rebuild(
 
 
 def _plan_absent(what: str, found: Found) -> Plan:
+    if found.begun:
+        return Plan(what, (Action("remove", what, "making it was interrupted"),), {"state": "creating"}, {})
     if found.record is None:
         return Plan(what)
     if found.users:
@@ -252,7 +264,7 @@ def _goal(wanted: Wanted, found: Found) -> dict[str, Any]:
     goal = recipe.as_dict()
     goal["size"] = goal["size"] or found.source_size
     goal["source"] = found.source_digest if recipe.from_image else ""
-    goal["directory"] = wanted.directory
+    goal["directory"] = wanted.directory or (found.record or {}).get("chemin") or DIRECTORY
     return goal
 
 
@@ -297,8 +309,3 @@ def facts(name: str) -> dict[str, Any]:
         "recipe": _recorded(record),
         "containers": list(users(name)),
     }
-
-
-def list_all() -> list[dict[str, Any]]:
-    """Return the facts of every image."""
-    return [shown for shown in (facts(name) for name in manifest.names("image")) if shown]

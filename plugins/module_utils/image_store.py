@@ -8,13 +8,14 @@ import contextlib
 import functools
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Optional
 
 from . import build, disk, manifest, rootfs, units
 from .errors import BaleineError, known
 from .image import DIRECTORY, Wanted, current, edit_path, facts, find, part_path, path_of, plan
 from .plan import Action, Outcome, Plan, apply
-from .process import Runner
+from .process import Runner, find_program
 
 EDITED = "/mnt/baleine-images"
 
@@ -25,7 +26,7 @@ def ensure(run: Runner, wanted_all: Sequence[Wanted], check: bool = False) -> li
     :raises BaleineError: see :func:`plan`; or with the step that failed.
     """
     if check:
-        return [Outcome(plan(wanted, find(run, wanted), check=True)) for wanted in wanted_all]
+        return [Outcome(_warned(wanted, plan(wanted, find(run, wanted), check=True))) for wanted in wanted_all]
     locks = [("image", wanted.name, False) for wanted in wanted_all]
     locks += [("image", w.recipe.from_image, True) for w in wanted_all if w.recipe and w.recipe.from_image]
     with manifest.lock(locks):
@@ -43,8 +44,16 @@ def ensure(run: Runner, wanted_all: Sequence[Wanted], check: bool = False) -> li
     return outcomes
 
 
+def _warned(wanted: Wanted, decided: Plan) -> Plan:
+    """A prediction that says which tool is taken to come from an earlier task."""
+    if not decided.changed or wanted.recipe is None or wanted.recipe.from_image or find_program("mmdebstrap"):
+        return decided
+    text = f"image {wanted.name}: this host has no mmdebstrap; taken to come from an earlier task"
+    return replace(decided, warnings=(*decided.warnings, text))
+
+
 def _build(run: Runner, wanted: Wanted, decided: Plan, _action: Action) -> None:
-    what, directory = f"image {wanted.name}", wanted.directory
+    what, directory = f"image {wanted.name}", str(decided.after["directory"])
     recipe = known(wanted.recipe, f"{what}: its recipe")
     old = current(wanted.name)
     source = None
@@ -99,9 +108,11 @@ def _put(name: str, old: Optional[manifest.Record], part: str, target: str, keys
 
 def _remove(name: str, _action: Action) -> None:
     record = manifest.read("image", name) or {}
-    for path in (path_of(name, record), part_path(name, record.get("chemin") or DIRECTORY)):
+    part, edit = part_path(name, record.get("chemin") or DIRECTORY), edit_path(name, record)
+    for path in (path_of(name, record), part, f"{edit}.part"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
+    build.leave(part)
     manifest.remove("image", name)
 
 

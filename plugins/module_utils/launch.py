@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -76,19 +76,16 @@ def log_of(name: str) -> str:
     return f"{LOGS}/{name}.log"
 
 
-def start(run: Runner, launch: Launch) -> tuple[int, int]:
+def start(run: Runner, launch: Launch, begun: Callable[[int, int], None]) -> None:
     """Start a container; nothing is left of one that does not start.
 
-    :returns: the pid of its first process and when that started, in clock ticks after boot.
+    :param begun: is told the pid of its first process, and when that started in clock ticks after boot, before the
+        program runs.
     :raises BaleineError: with the step that failed and what the system said.
     """
     what = f"container {launch.name}"
     clear(run, launch.name, launch.runtime, [item.link for item in launch.interfaces])
-    if not disk_is_free(launch.disk):
-        raise BaleineError(
-            f"{what}: its disk {launch.disk} is still held by {', '.join(disk.holders(launch.disk))}",
-            "Something still uses the disk (a mount, a shell in /proc/PID/root): end it, then start again",
-        )
+    need_free(launch.disk, what)
     try:
         _prepare_bundle(launch)
         try:
@@ -98,22 +95,26 @@ def start(run: Runner, launch: Launch) -> tuple[int, int]:
             raise BaleineError(f"{what}: {launch.runtime} says: {said}", error.hint) if said else error from None
         with open(f"{bundle_of(launch.name)}/pid") as stream:
             pid = int(stream.read())
+        begun(pid, start_ticks(pid) or 0)
         network.connect(run, what, pid, launch.interfaces, launch.mtus)
         result = runtime.start(run, launch.runtime, launch.name)
         if result.code != 0:
             raise BaleineError(f"{what}: {launch.runtime} says: {result.said}", "Look at the program and its user")
-        ticks = start_ticks(pid)
-        if ticks is None:  # it ended at once: what it was is told by its exit code
-            ticks = 0
-        return pid, ticks
     except BaseException:
         clear(run, launch.name, launch.runtime, [item.link for item in launch.interfaces])
         raise
 
 
-def disk_is_free(path: str) -> bool:
-    """Wait until no loop device holds a disk (the kernel lets go of it a moment after the last process); or False."""
-    return wait_until(lambda: not disk.holders(path), SETTLE_SECONDS)
+def need_free(path: str, what: str) -> None:
+    """Wait until no loop device holds a disk: the kernel lets go of it a moment after the last process.
+
+    :raises BaleineError: naming what still holds it.
+    """
+    if not wait_until(lambda: not disk.holders(path), SETTLE_SECONDS):
+        raise BaleineError(
+            f"{what}: its disk {path} is still held by {', '.join(disk.holders(path))}",
+            "Something still uses the disk (a mount, a shell in /proc/PID/root): end it, then try again",
+        )
 
 
 def _prepare_bundle(launch: Launch) -> None:
@@ -129,17 +130,17 @@ def _prepare_bundle(launch: Launch) -> None:
     os.mkdir(f"{folder}/state", 0o700)
     os.makedirs(LOGS, mode=0o700, exist_ok=True)
     _write(f"{folder}/init", pid1.SCRIPT, 0o755)
-    _write(f"{folder}/hosts", hosts(launch), 0o644)
+    _write(f"{folder}/hosts", hosts(launch.hostname, launch.interfaces), 0o644)
     options = f"size=16k,nr_inodes=8,mode=0700,uid={launch.first_id},gid={launch.first_id}"
     flags = rootfs.MS_NOSUID | rootfs.MS_NODEV | rootfs.MS_NOEXEC
     rootfs.mount("baleine", f"{folder}/state", "tmpfs", flags, options)
 
 
-def hosts(launch: Launch) -> str:
+def hosts(hostname: str, interfaces: Sequence[network.Interface]) -> str:
     """Return a container's /etc/hosts."""
-    own = [address.partition("/")[0] for item in launch.interfaces for address in item.network.addresses]
+    own = [address.partition("/")[0] for item in interfaces for address in item.network.addresses]
     lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
-    lines += [f"{address} {launch.hostname}" for address in own] or [f"127.0.1.1 {launch.hostname}"]
+    lines += [f"{address} {hostname}" for address in own] or [f"127.0.1.1 {hostname}"]
     return "\n".join(lines) + "\n"
 
 
@@ -161,11 +162,10 @@ def _become_runtime(launch: Launch) -> None:
     pid1.prepare_state(state, launch.first_id + identity.uid, launch.first_id + identity.gid)
     os.chown(state, launch.first_id + identity.uid, launch.first_id + identity.gid)
     binds = [oci.Bind(f"{folder}/hosts", "/etc/hosts", False, ("nosuid", "nodev"))]
-    command = launch.command
+    command = (_find_program(launch, what), *launch.command[1:])
     if launch.init:
         binds += oci.init_binds(need_program("busybox", f"{what}: its PID 1"), folder)
         command = tuple(pid1.arguments(command))
-    _check_program(launch, what)
     binds += [_stage(volume, f"{folder}/volumes/{index}", what) for index, volume in enumerate(launch.volumes)]
     process = oci.process(command, identity, launch.env, launch.workdir)
     specification = oci.specification(
@@ -176,6 +176,7 @@ def _become_runtime(launch: Launch) -> None:
         launch.first_id,
         cgroup.path_of(launch.name),
         tuple(binds),
+        os.path.isdir("/proc/sys/net/ipv6"),
     )
     _write(f"{folder}/config.json", json.dumps(specification), 0o600)
     log = os.open(log_of(launch.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
@@ -193,16 +194,29 @@ def _become_runtime(launch: Launch) -> None:
     os.execve(words[0], words, ENVIRONMENT)
 
 
-def _check_program(launch: Launch, what: str) -> None:
-    """Refuse a program that the tree does not have or cannot execute; what a volume may bring is left to the start."""
+def _find_program(launch: Launch, what: str) -> str:
+    """Return the path inside of the program, in the tree or in a volume.
+
+    PID 1 is given a path: for a word its shell would prefer what it has built in to what the image has.
+
+    :raises BaleineError: for a program that is not there or cannot be executed.
+    """
+
+    def open_path(path: str) -> int:
+        for volume in sorted(launch.volumes, key=lambda volume: len(volume.target), reverse=True):
+            below = os.path.relpath(path, volume.target)
+            if below == "." and not os.path.isdir(volume.source):
+                return os.open(volume.source, os.O_PATH | os.O_CLOEXEC)
+            if not below.startswith(".."):
+                return rootfs.open_inside(volume.source, below, os.O_PATH)
+        return rootfs.open_inside(launch.mount_point, path, os.O_PATH)
+
     program = launch.command[0]
-    if launch.volumes and ("/" not in program or any(program.startswith(v.target) for v in launch.volumes)):
-        return
-    env = {**oci.ENVIRONMENT, **launch.env}
-    code = enter.judge(launch.mount_point, program, env, launch.workdir or "/")
+    code, path = enter.locate(open_path, program, {**oci.ENVIRONMENT, **launch.env}, launch.workdir)
     if code:
         word = "its tree has no program" if code == enter.NOT_FOUND else "its tree has no executable program"
         raise BaleineError(f"{what}: {word} {program}", "Name one that the image holds, with its path")
+    return path
 
 
 def _open_descriptors() -> list[int]:

@@ -125,7 +125,7 @@ def replace(path: str, content: bytes, mode: int = 0o600) -> None:
     """Replace a file atomically and durably (temporary file, fsync, rename, fsync of the directory)."""
     folder = os.path.dirname(path)
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    temporary = f"{folder}/.{os.path.basename(path)}.{os.getpid()}"
+    temporary = f"{folder}/.{os.path.basename(path)}.new"  # one writer, by its lock
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as stream:

@@ -115,6 +115,24 @@ def check_overlap(what: str, addresses: Sequence[str], routes: Sequence[Mapping[
                 )
 
 
+def check_others(what: str, addresses: Sequence[str], others: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a range that meets one of another bridge, even while that one is down.
+
+    :param others: the addresses of the other bridges, in CIDR form.
+    :raises BaleineError: naming that bridge.
+    """
+    for mine in [ipaddress.ip_interface(address).network for address in addresses]:
+        for other, text in [(other, text) for other, texts in others.items() for text in texts]:
+            try:
+                theirs = ipaddress.ip_interface(text).network
+            except ValueError:
+                continue  # torn: that bridge's trouble
+            if theirs.version == mine.version and theirs.overlaps(mine):
+                raise BaleineError(
+                    f"{what}: the network {mine} meets {theirs} of the bridge {other}", "Choose another range"
+                )
+
+
 def check_member(what: str, network: Network, bridge_addresses: Sequence[str], used: Mapping[str, str]) -> None:
     """Refuse addresses that do not belong on a bridge, or that somebody has.
 

@@ -119,6 +119,7 @@ def specification(
     first_id: int,
     cgroup: str,
     binds: tuple[Bind, ...],
+    ipv6: bool = True,
 ) -> dict[str, Any]:
     """Return the whole specification.
 
@@ -127,6 +128,7 @@ def specification(
     :param limits: the limits part; limits of -1 are left out, as they are the start's default.
     :param first_id: the first of the container's 65,536 host ids.
     :param cgroup: absolute path below every cgroup hierarchy.
+    :param ipv6: whether the host's kernel has IPv6.
     """
     mapping = [{"containerID": 0, "hostID": first_id, "size": IDS_PER_CONTAINER}]
     return {
@@ -152,7 +154,7 @@ def specification(
             "gidMappings": mapping,
             "cgroupsPath": cgroup,
             "resources": {"devices": [{"allow": False, "access": "rwm"}], **_given(limits)},
-            "sysctl": dict(SYSCTLS),
+            "sysctl": {key: value for key, value in SYSCTLS.items() if ipv6 or ".ipv6." not in key},
             "maskedPaths": list(MASKED),
             "readonlyPaths": list(READ_ONLY),
         },

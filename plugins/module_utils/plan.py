@@ -78,6 +78,9 @@ def apply(plan: Plan, handlers: Mapping[str, Handler], undo: Optional[Callable[[
             notes += [f"and not cleaned up: {left}"] if left else []
             hint = " ".join([error.hint, *(f"[{note}]" for note in notes)]).strip()
             raise BaleineError(error.message, hint) from None
+        except BaseException:  # a signal
+            _undo(undo)
+            raise
         done.append(f"{action.verb} {action.resource}")
 
 

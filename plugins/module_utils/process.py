@@ -94,10 +94,11 @@ def in_child(function: Callable[[], Any], attempt: str) -> Any:
     :raises BaleineError: the child's own, or one that names ``attempt`` and how the child ended.
     """
     read_end, write_end = os.pipe()
+    parent = os.getpid()
     child = os.fork()
     if child == 0:
         os.close(read_end)
-        _child(function, attempt, write_end)
+        _child(function, attempt, write_end, parent)
     os.close(write_end)
     with os.fdopen(read_end, "rb") as pipe:
         payload = pipe.read()
@@ -112,10 +113,12 @@ def in_child(function: Callable[[], Any], attempt: str) -> Any:
     return None
 
 
-def _child(function: Callable[[], Any], attempt: str, write_end: int) -> NoReturn:
+def _child(function: Callable[[], Any], attempt: str, write_end: int, parent: int) -> NoReturn:
     import signal
 
     die_with_parent()
+    if os.getppid() not in (parent, 0):  # it was killed before that; 0 is a parent in another PID namespace
+        os._exit(1)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)  # an ignored one would stay so in the container's program
     try:

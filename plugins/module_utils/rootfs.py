@@ -22,9 +22,9 @@ MS_NODEV = 4
 MS_NOEXEC = 8
 MS_NOATIME = 0x400
 MS_BIND = 0x1000
+MS_REMOUNT = 0x20
 MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
-MS_SLAVE = 1 << 19
 MNT_DETACH = 2
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
@@ -58,15 +58,6 @@ def unshare(flags: int) -> None:
     _checked(_libc.unshare(flags), "unshare")
     if flags & CLONE_NEWNS:
         mount("none", "/", "", MS_REC | MS_PRIVATE)
-
-
-def enter_namespace(path: str) -> None:
-    """Enter a namespace named by a file of /proc/PID/ns (setns(2))."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        _checked(_libc.setns(descriptor, 0), path)
-    finally:
-        os.close(descriptor)
 
 
 def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from typing import Optional
 
 from . import cgroup
@@ -76,11 +75,6 @@ def start(run: Runner, runtime: str, name: str) -> Result:
     return run(argv(runtime, "start", name))
 
 
-def kill(run: Runner, runtime: str, name: str, number: str) -> Result:
-    """Send a signal to the first process."""
-    return run(argv(runtime, "kill", name, number))
-
-
 def delete(run: Runner, runtime: str, name: str) -> None:
     """Remove the runtime's state of a container, ending it if it still runs; nothing to remove is no error."""
     state = f"{STATE}/{runtime}/{name}"
@@ -94,14 +88,6 @@ def delete(run: Runner, runtime: str, name: str) -> None:
 def exec_argv(runtime: str, name: str, process_file: str, terminal: bool = False) -> list[str]:
     """Return the command that runs one more process, described in a file, in a container."""
     return argv(runtime, "exec", *(["--tty"] if terminal else []), "--process", process_file, name)
-
-
-def states(runtime: str) -> Sequence[str]:
-    """Return the names that a runtime has a state directory for."""
-    try:
-        return sorted(os.listdir(f"{STATE}/{runtime}"))
-    except FileNotFoundError:
-        return []
 
 
 def installed() -> Optional[str]:

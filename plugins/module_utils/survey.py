@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from . import cgroup, container, image, launch, manifest, netlink, network, units
+from . import cgroup, enter, image, launch, manifest, netlink, network, units
 from .container import Found, Wanted
 from .description import from_record, ip_of
 from .errors import BaleineError, known
@@ -33,7 +33,7 @@ def find(run: Runner, wanted: Wanted, full: bool = True) -> Found:
     """
     record = manifest.read("container", wanted.name)
     description, interfaces = from_record(wanted.name, record) if record else (None, ())
-    alive = record is not None and container.is_alive(record)
+    alive = record is not None and enter.is_alive(record)
     image = wanted.description.image if wanted.description else (record or {}).get("nom_image", "")
     runtime_name = (record or {}).get("runtime", "")
     shown: dict[str, Any] = {}
@@ -66,21 +66,21 @@ def _image_digest(name: str) -> Optional[str]:
     record = image.current(name) if name else None
     if record is None or not os.path.exists(image.path_of(name, record)):
         return None
-    return record.get("digest", "")
+    return image.true_digest(name, record)
 
 
 def surroundings(name: str) -> dict[str, Any]:
     """Return what the other resources have: bridges, addresses in use, interface names."""
     bridges, mtus, used = {}, {}, {}
     for bridge in manifest.names("bridge"):
-        with contextlib.suppress(BaleineError):
+        with contextlib.suppress(BaleineError, ValueError):
             record = manifest.read("bridge", bridge) or {}
             bridges[bridge] = tuple(manifest.split(record.get("address", "")))
             mtus[bridge] = units.number(record.get("mtu", "")) or 1500
             used[bridge] = {ip_of(address): f"the bridge {bridge} itself" for address in bridges[bridge]}
     taken: list[str] = []
     for other in manifest.names("container"):
-        with contextlib.suppress(BaleineError):  # a torn manifest is that container's trouble
+        with contextlib.suppress(BaleineError, ValueError):  # a torn manifest is that container's trouble
             record = manifest.read("container", other) or {}
             if other != name:
                 taken += manifest.split(record.get("interface", ""))
@@ -161,8 +161,3 @@ def _exit_code(name: str, record: Mapping[str, str]) -> Optional[int]:
     code = launch.exit_code(name)
     recorded = record.get("exit_code", "")
     return units.number(recorded) if code is None else code
-
-
-def list_all(run: Runner) -> list[dict[str, Any]]:
-    """Return the facts of every container."""
-    return [facts(run, name) for name in manifest.names("container")]

@@ -5,16 +5,17 @@
 from __future__ import annotations
 
 import http.client
+import math
 import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from . import container, enter, hazards, launch, manifest, units
+from . import enter, hazards, launch, manifest, units
 from .description import from_record, ip_of
 from .errors import BaleineError
-from .process import Runner, wait_until
+from .process import Runner, need_program, wait_until
 
 DEFAULT_SECONDS = 30.0
 ONE_ATTEMPT = 5.0
@@ -59,7 +60,7 @@ def wait(run: Runner, name: str, condition: Condition) -> None:
 
     def holds() -> bool:
         record = manifest.read("container", name) or {}
-        if not container.is_alive(record):
+        if not enter.is_alive(record):
             last[0] = "it does not run"
             return False
         error = _ask_http(name, record, condition) if condition.path else _ask_command(run, name, record, condition)
@@ -95,5 +96,8 @@ def _ask_http(name: str, record: manifest.Record, condition: Condition) -> Optio
 
 def _ask_command(run: Runner, name: str, record: manifest.Record, condition: Condition) -> Optional[str]:
     words = enter.exec_argv(name, record["runtime"], int(record["pid"]), condition.command, {}, "", "")
-    result = run(words)
+    limit = str(max(1, math.ceil(min(condition.seconds, 3600))))
+    result = run([need_program("timeout", f"container {name}"), "-k", "1", limit, *words])
+    if result.code == 124:
+        return f"it did not end in {limit} s"
     return None if result.code == 0 else f"exit code {result.code}: {result.said}"

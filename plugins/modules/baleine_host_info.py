@@ -69,6 +69,13 @@ kernel:
   description: The release of the kernel.
   returned: success
   type: str
+running:
+  description: The names of the containers that have living processes, as the kernel shows them. The command line is not
+    needed for that, nor a manifest.
+  returned: success
+  type: list
+  elements: str
+  sample: [web1]
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -91,7 +91,7 @@ options:
   rebuild:
     description:
       - V(on_change) makes the image anew when what it is made from differs from what was asked for then.
-      - V(never) keeps it; a warning and RV(ignore:actions) say that the request differs.
+      - V(never) keeps it; a warning says that the request differs.
       - V(always) makes it anew every time.
       - An image that was edited by hand is only replaced by V(always).
       - Containers of the older content are not changed.

@@ -109,6 +109,31 @@ def test_a_foreign_link_of_the_name_is_left_alone(lab: LabHost) -> None:
     lab.sh("ip link del foreign")
 
 
+def test_a_recorded_bridge_whose_name_another_link_took_is_refused_and_only_forgotten(lab: LabHost) -> None:
+    lab.module("baleine_bridge", name="foreign", **BASE)
+    lab.sh("ip link del foreign; ip link add foreign type veth peer name peer0; ip address add 10.7.0.1/24 dev foreign")
+    refused = lab.module("baleine_bridge", name="foreign", expect_failure=True, **BASE)
+    assert "this host has a link foreign that Baleine did not make (veth)" in refused["msg"]
+    gone = lab.module("baleine_bridge", name="foreign", state="absent")
+    assert [action["action"] for action in gone["actions"]] == ["forget"]
+    assert "(veth): it is left alone" in str(gone["warnings"])
+    assert "10.7.0.1/24" in lab.sh("ip -d address show dev foreign").stdout
+    assert not lab.path("/var/lib/baleine/manifeste/bridges/foreign.manifest").exists()
+    assert not lab.module("baleine_bridge", name="foreign", state="absent")["changed"]
+    lab.sh("ip link del foreign")
+
+
+def test_a_bridge_that_the_kernel_refuses_leaves_nothing(lab: LabHost) -> None:
+    lab.sh("echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6")
+    try:
+        refused = lab.module("baleine_bridge", name="half", addresses=["fd42::1/64"], expect_failure=True)
+    finally:
+        lab.sh("echo 0 >/proc/sys/net/ipv6/conf/default/disable_ipv6")
+    assert "fd42::1/64" in refused["msg"]
+    assert not lab.path("/sys/class/net/half").exists()
+    assert not lab.path("/var/lib/baleine/manifeste/bridges/half.manifest").exists()
+
+
 def test_a_network_that_the_host_routes_is_refused_with_the_route(lab: LabHost, bridge: Any) -> None:
     lab.sh("ip link add up0 type veth peer name up1; ip address add 10.5.0.1/16 dev up0; ip link set up0 up")
     refused = bridge(addresses=["10.0.0.1/8"], expect_failure=True)
@@ -132,6 +157,7 @@ def test_a_network_that_the_host_routes_is_refused_with_the_route(lab: LabHost, 
         ({"addresses": ["192.168.42.0/24"]}, "network's own"),
         ({"addresses": ["300.1.1.1/24"]}, "300.1.1.1"),
         ({"mtu": 10}, "out of range"),
+        ({"mtu": 1000, "addresses": ["fd42::1/64"]}, "RFC 8200"),
         ({"mac": "01:00:00:00:00:00"}, "no MAC address of a station"),
         ({"ports": ["nosuch0"]}, "no interface nosuch0"),
     ],

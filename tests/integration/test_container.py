@@ -397,6 +397,113 @@ def test_crun_and_runc_both_start_containers(lab: LabHost, name: str) -> None:
         lab.sh("mv /usr/bin/crun.away /usr/bin/crun; mv /usr/sbin/runc.away /usr/sbin/runc")
 
 
+def test_the_images_own_program_runs_and_not_what_the_shell_of_pid_1_has_built_in(lab: LabHost, name: str) -> None:
+    script = "#!/bin/busybox sh\necho IMAGE_OWN; exec /bin/busybox sleep 1000\n"
+    files = [{"path": "/usr/local/bin/sleep", "content": script, "mode": "0755"}]
+    lab.module("baleine_image", name="own", from_image="tiny", files=files)
+    container(lab, name, image="own")
+    wait_for(lambda: lab.read(f"/var/log/baleine/{name}.log") == "IMAGE_OWN\n", 5)
+    assert lab.read(f"/var/log/baleine/{name}.log") == "IMAGE_OWN\n"
+    lab.sh("mkdir -p /srv/tools; printf '#!/bin/sh\necho FROM_VOLUME\n' > /srv/tools/tool; chmod 755 /srv/tools/tool")
+    volumes = [{"source": "/srv/tools", "target": "/opt/tools", "read_only": True}]
+    changes = {"command": ["tool"], "env": {"PATH": "/bin:/opt/tools"}, "volumes": volumes}
+    container(lab, name, image="own", recreate="on_change", **changes)
+    wait_for(lambda: "FROM_VOLUME" in lab.read(f"/var/log/baleine/{name}.log"), 5)
+    assert "FROM_VOLUME" in lab.read(f"/var/log/baleine/{name}.log")
+    lab.module("baleine_container", name=name, state="absent")
+    lab.module("baleine_image", name="own", state="absent")
+    lab.sh("rm -r /srv/tools")
+
+
+def test_a_disk_whose_manifest_was_moved_away_is_not_overwritten(lab: LabHost, baleine: Any, name: str) -> None:
+    container(lab, name)
+    inside(lab, name, "echo precious > /precious")
+    path = f"/var/lib/baleine/manifeste/containers/{name}.manifest"
+    lab.sh(f"mv {path} /tmp/away")
+    refused = container(lab, name, expect_failure=True)
+    assert "no manifest" in refused["msg"]
+    lab.sh(f"mv /tmp/away {path}")
+    assert inside(lab, name, "cat /precious").strip() == "precious"
+    lab.sh(f"rm /var/lib/baleine/containers/{name}")
+    assert "still runs on it" in container(lab, name, expect_failure=True)["msg"]
+    assert container(lab, name, recreate="on_change")["drift"] == [f"container {name}: its disk is gone"]
+
+
+def test_a_start_killed_half_way_is_seen_and_made_again(lab: LabHost, baleine: Any, name: str) -> None:
+    container(lab, name, state="present")
+    # crun start is where it ends: the process is there, its program is not
+    lab.sh("mv /usr/bin/crun /usr/bin/crun.real")
+    lab.write(
+        "/usr/bin/crun",
+        '#!/bin/sh\ncase " $* " in *" start "*) kill -9 $PPID; exit 1;; esac\nexec /usr/bin/crun.real "$@"\n',
+        mode=0o755,
+    )
+    try:
+        done = baleine("container", "start", name, check=False)
+        assert done.returncode != 0
+    finally:
+        lab.sh("mv /usr/bin/crun.real /usr/bin/crun")
+    listed = {c["name"]: c for c in json.loads(baleine("container", "list", "-a", "--format", "json").stdout)}
+    assert listed[name]["state"] == "starting" and listed[name]["pid"]
+    again = container(lab, name)
+    assert [action["action"] for action in again["actions"]] == ["stop", "start"]
+    assert again["container"]["state"] == "running" and not container(lab, name)["changed"]
+
+
+def test_a_recreate_whose_disk_is_held_leaves_nothing_and_goes_back(lab: LabHost, name: str) -> None:
+    lab.module("baleine_image", name="other", from_image="tiny", files=[{"path": "/other", "content": "x"}])
+    pid = container(lab, name)["container"]["pid"]
+    shell = lab.popen(["sh", "-c", f"cd /proc/{pid}/root && exec sleep 100"])
+    wait_for(lambda: lab.run(["pgrep", "-x", "-f", "sleep 100"], check=False).returncode == 0, 5)
+    refused = container(lab, name, image="other", recreate="on_change", expect_failure=True)
+    assert "still held by" in refused["msg"]
+    lab.run(["pkill", "-9", "-x", "-f", "sleep 100"])
+    shell.wait()
+    assert lab.sh("ls -A /var/lib/baleine/containers").stdout.split() == [name]
+    assert container(lab, name)["container"]["state"] == "running"
+    lab.module("baleine_container", name=name, state="absent")
+    lab.module("baleine_image", name="other", state="absent")
+
+
+def test_the_hosts_file_follows_the_addresses_and_a_foreign_directory_stays(
+    lab: LabHost, baleine: Any, name: str
+) -> None:
+    container(lab, name)
+    container(lab, name, networks=[{"bridge": "private", "addresses": ["192.168.42.10/24"]}])
+    hosts = inside(lab, name, "cat /etc/hosts")
+    assert f"192.168.42.10 {name}" in hosts and "192.168.42.9" not in hosts
+    lab.sh("mkdir -p /srv/mine")
+    words = ["-i", "tiny", "-c", "elsewhere", "-r", "/srv/mine/tree", "-p", "sleep 1000"]
+    baleine("container", "create", *words)
+    assert lab.module("baleine_container", name="elsewhere", image="tiny", command=SLEEP)["changed"] is False
+    baleine("container", "remove", "elsewhere")
+    assert lab.path("/srv/mine").is_dir()
+    lab.sh("rm -r /srv/mine")
+
+
+def test_a_wait_for_a_command_keeps_its_time(lab: LabHost, name: str) -> None:
+    failed = container(lab, name, wait={"command": ["sleep", "60"], "timeout": 1}, expect_failure=True, timeout=20)
+    assert "did not end in 1 s" in failed["msg"]
+    container(lab, name, wait={"command": "true"})
+
+
+def test_two_containers_made_at_once_cannot_take_one_address(lab: LabHost) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    def make(one: str) -> bool:
+        try:
+            container(lab, one, state="present")
+        except AssertionError as error:
+            assert "is in use" in str(error)
+            return False
+        return True
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(make, ("left", "right"))) == [False, True]
+    for one in ("left", "right"):
+        lab.module("baleine_container", name=one, state="absent")
+
+
 def test_a_container_of_the_old_scripts_is_adopted_with_its_disk(lab: LabHost, baleine: Any) -> None:
     lab.sh("cp --sparse=always /var/lib/baleine/images/tiny /var/lib/baleine/containers/old")
     lines = (

@@ -220,6 +220,43 @@ def test_a_link_in_the_tree_does_not_lead_a_written_file_out_of_it(lab: LabHost,
     lab.module("baleine_image", name="child2", state="absent")
 
 
+def test_builds_of_two_images_and_an_edit_at_once_do_not_disturb_each_other(
+    lab: LabHost, baleine: Any, derive: Any
+) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    def build(one: tuple[str, float]) -> bool:
+        commands = [f"sleep {one[1]}", "echo x > /x"]
+        return bool(lab.module("baleine_image", name=one[0], from_image="tiny", commands=commands)["changed"])
+
+    derive()
+    with ThreadPoolExecutor(3) as pool:
+        running = pool.map(build, (("short", 0.5), ("long", 3)))
+        baleine("image", "mount", "child")
+        baleine("image", "umount", "child")
+        assert list(running) == [True, True]
+    for name in ("short", "long"):
+        lab.module("baleine_image", name=name, state="absent")
+
+
+def test_a_build_changes_no_setting_of_the_host_and_leaves_no_process(lab: LabHost, derive: Any) -> None:
+    refused = derive(commands=["echo 1 > /proc/sys/net/ipv4/ip_forward"], expect_failure=True)
+    assert "Read-only" in refused["msg"] or "can't create" in refused["msg"]
+    assert lab.read("/proc/sys/net/ipv4/ip_forward").strip() == "0"
+    assert derive(commands=["sleep 300 >/dev/null 2>&1 &"])["changed"]
+    assert lab.sh("pgrep -x sleep || true").stdout == ""
+
+
+def test_an_interrupted_build_can_be_removed(lab: LabHost, tiny: str) -> None:
+    lab.write(
+        "/var/lib/baleine/manifeste/images/half.manifest",
+        f"nom_image: half\ntaille:\nchemin: {IMAGES}\nstate: creating\n",
+    )
+    lab.write(f"{IMAGES}/.half.part", "x")
+    assert lab.module("baleine_image", name="half", state="absent")["changed"]
+    assert "half" not in lab.sh("find /var/lib/baleine").stdout
+
+
 def test_two_tasks_on_one_image_take_turns(lab: LabHost, derive: Any) -> None:
     trees.tiny_image(lab)
     from concurrent.futures import ThreadPoolExecutor

@@ -10,6 +10,7 @@ from the files that stand to its right.
 from __future__ import annotations
 
 import ast
+import io
 import re
 import tokenize
 from collections.abc import Iterator
@@ -82,12 +83,18 @@ def lines(path: Path) -> int:
 
 
 def lines_of_code(path: Path) -> int:
-    """Count the lines of a file without its documentation blocks (docstrings)."""
-    found = lines(path)
-    for node in ast.walk(ast.parse(path.read_text())):
+    """Count the lines that hold code: no documentation blocks (docstrings), no comments, no blank lines."""
+    text = path.read_text()
+    documentation: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node):
-            found -= (node.body[0].end_lineno or 0) - node.body[0].lineno + 1
-    return found
+            documentation.update(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    layout = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    code: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in layout:
+            code.update(range(token.start[0], token.end[0] + 1))
+    return len(code - documentation)
 
 
 def relative(path: Path) -> str:

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +16,7 @@ from baleine import bridge, manifest
 from baleine.bridge import Found
 from baleine.errors import BaleineError
 from baleine.plan import Plan
+from baleine.process import Result
 from tests.unit.support import Addresses, link, reasons, verbs
 
 MACHINE = "machine"
@@ -129,6 +133,7 @@ def test_a_request_has_one_form(params, normal):
         {"name": "b", "addresses": ["10.0.0.1"]},
         {"name": "b", "addresses": ["10.0.0.0/8"]},
         {"name": "b", "mtu": 1},
+        {"name": "b", "mtu": 1279, "addresses": ["10.0.0.1/8", "fd00::1/64"]},
         {"name": "b", "mac": "x"},
         {"name": "b", "ports": [""]},
         {"name": "b", "ports": ["b"]},
@@ -243,6 +248,143 @@ def test_a_foreign_link_of_that_name_is_refused_with_what_it_is(state, kind):
     foreign = {**bridge_link(), "linkinfo": {"info_kind": kind}}
     with pytest.raises(BaleineError, match=f"link private that Baleine did not make .*{kind or 'a device'}"):
         bridge.plan(wanted(state=state), replace(EMPTY, link=foreign))
+
+
+@pytest.mark.parametrize(
+    "mtu", [{"mtu": 1280}, {"mtu": 1279, "addresses": ["10.0.0.1/8"]}, {"mtu": 68, "state": "absent"}]
+)
+def test_a_small_mtu_is_refused_only_with_an_ipv6_address_that_is_wanted(mtu):
+    assert wanted(**mtu).mtu == mtu["mtu"]
+
+
+@pytest.mark.parametrize("state", ["up", "down"])
+@pytest.mark.parametrize("kind", ["veth", ""])
+def test_a_recorded_bridge_whose_name_is_another_link_now_is_refused_with_what_it_is(state, kind):
+    foreign = bridge_link(linkinfo={"info_kind": kind})
+    with pytest.raises(BaleineError, match=f"link private that Baleine did not make .{kind or 'a device'}"):
+        bridge.plan(wanted(state=state), replace(THERE, link=foreign))
+
+
+@pytest.mark.parametrize("record", [RECORD, {"nom_bridge": "private"}, {**RECORD, "state": "creating"}])
+def test_the_absence_of_a_bridge_whose_name_is_another_link_now_only_forgets_it(record):
+    moved = manifest.to_json({"ens4": {"addresses": [{"value": "10.9.0.1/24", "words": "10.9.0.1/24"}], "routes": []}})
+    for one in (record, {**record, "moved": moved}):
+        found = replace(THERE, users=(), record=one, link=bridge_link(linkinfo={"info_kind": "veth"}), ports=("ens4",))
+        found = replace(found, links={"ens4": link("ens4"), "private": found.link})
+        decided = bridge.plan(wanted(state="absent"), found)
+        assert verbs(decided)[-1] == "forget" and "remove_link" not in verbs(decided)
+        assert not any("private" in line for action in decided.actions for line in action.data.get("forward", ()))
+        assert decided.warnings == (
+            "bridge private: this host has a link private that Baleine did not make (veth): it is left alone",
+        )
+        facts = bridge.facts(None, "private", found)  # type: ignore[arg-type]
+        assert facts["state"] == "missing"
+
+
+class Kernel:
+    """A runner with a kernel behind it that has links and may refuse a change, and manifests of their own."""
+
+    def __init__(self, monkeypatch: Any, tmp_path: Any, refuse: str = "nothing", links: tuple[str, ...] = ()) -> None:
+        for folder in ("MANIFESTS", "LOCKS"):
+            monkeypatch.setattr(manifest, folder, str(tmp_path / folder))
+        monkeypatch.setattr(bridge.guard, "FOLDER", str(tmp_path))
+        monkeypatch.setattr(bridge.netlink, "need_program", lambda *_words: "ip")
+        self.refuse, self.links, self.done = refuse, dict.fromkeys(links, ""), list[str]()
+        self.records: list[list[str]] = []
+
+    def __call__(self, argv: Any, stdin: str = "", env: Any = None) -> Result:
+        if "-batch" in argv:
+            self.records.append(manifest.names("bridge"))
+            for at, line in enumerate(stdin.splitlines(), 1):
+                if self.refuse in line:
+                    return Result(tuple(argv), 1, "", f"RTNETLINK answers: no\nCommand failed -:{at}")
+                self.done.append(line)
+                if line.startswith("link add name"):
+                    self.links[line.split()[3]] = "bridge"
+                elif line.startswith("link del dev"):
+                    del self.links[line.split()[3]]
+            return Result(tuple(argv), 0, "", "")
+        shown = [link(name, linkinfo={"info_kind": kind}) for name, kind in self.links.items()]
+        return Result(tuple(argv), 0, json.dumps(shown if "address" in argv else []), "")
+
+
+def ask(name: str, *addresses: str, **more: Any) -> bridge.Wanted:
+    return bridge.request({"name": name, "addresses": addresses, **more})
+
+
+@pytest.mark.parametrize("refuse", ["link add", "link set", "address replace"])
+def test_a_new_bridge_that_the_kernel_refuses_leaves_neither_link_nor_record(monkeypatch, tmp_path, refuse):
+    kernel = Kernel(monkeypatch, tmp_path, refuse)
+    with pytest.raises(BaleineError, match=refuse):
+        bridge.ensure(kernel, [ask("b1", "10.1.0.1/16"), ask("b2", "10.2.0.1/16")])
+    assert (kernel.links, manifest.names("bridge")) == ({}, [])
+
+
+def test_a_recorded_bridge_that_the_kernel_refuses_to_heal_stays_recorded(monkeypatch, tmp_path):
+    kernel = Kernel(monkeypatch, tmp_path)
+    bridge.ensure(kernel, [ask("b1", "10.1.0.1/16")])
+    del kernel.links["b1"]
+    kernel.refuse = "address replace"
+    with pytest.raises(BaleineError):
+        bridge.ensure(kernel, [ask("b1", "10.1.0.1/16")])
+    assert (list(kernel.links), manifest.names("bridge")) == (["b1"], ["b1"])
+
+
+@pytest.mark.parametrize(
+    ("second", "why"),
+    [
+        (ask("b2", "10.1.9.1/24"), "meets 10.1.0.0/16 of the bridge b1"),
+        (ask("b2", ports=["ens5"]), "already a port of b1"),
+        (ask("b1"), "given twice"),
+        (ask("taken"), "did not make"),
+    ],
+    ids=["network", "port", "name", "foreign"],
+)
+@pytest.mark.parametrize("check", [True, False])
+def test_a_set_is_refused_whole_before_its_first_change(monkeypatch, tmp_path, check, second, why):
+    kernel = Kernel(monkeypatch, tmp_path, links=("ens5", "taken"))
+    with pytest.raises(BaleineError, match=why):
+        bridge.ensure(kernel, [ask("b1", "10.1.0.1/16", ports=["ens5"]), second], check)
+    assert (kernel.done, manifest.names("bridge")) == ([], [])
+
+
+def test_what_an_earlier_one_of_a_set_gives_up_a_later_one_may_take(monkeypatch, tmp_path):
+    kernel = Kernel(monkeypatch, tmp_path)
+    bridge.ensure(kernel, [ask("b1", "10.1.0.1/16")])
+    bridge.ensure(kernel, [ask("b1", state="absent"), ask("b2", "10.1.0.1/16")])
+    assert manifest.names("bridge") == ["b2"]
+
+
+def test_a_whole_set_is_recorded_before_its_first_change(monkeypatch, tmp_path):
+    kernel = Kernel(monkeypatch, tmp_path)
+    bridge.ensure(kernel, [ask("b1", "10.1.0.1/16"), ask("b2", "10.2.0.1/16")])
+    assert kernel.records[0] == ["b1", "b2"]
+    assert [manifest.read("bridge", name)["state"] for name in ("b1", "b2")] == ["up", "up"]  # type: ignore[index]
+
+
+def test_of_two_bridges_made_at_once_with_one_network_one_is_refused(monkeypatch, tmp_path):
+    kernel, real, failed = Kernel(monkeypatch, tmp_path), bridge.find, []
+    both = threading.Barrier(2)
+
+    def slowly(run: Any, name: str) -> Found:
+        found = real(run, name)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.3)  # the other one has looked as well, if it may
+        return found
+
+    def make(name: str) -> None:
+        try:
+            bridge.ensure(kernel, [ask(name, "10.1.0.1/16")])
+        except BaleineError as error:
+            failed.append(error.message)
+
+    monkeypatch.setattr(bridge, "find", slowly)
+    threads = [threading.Thread(target=make, args=(name,)) for name in ("b1", "b2")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(failed) == len(manifest.names("bridge")) == 1
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from baleine import container, description, network
+from baleine import container, description, enter, network
 from baleine.container import Found
 from baleine.errors import BaleineError
 from baleine.plan import Plan
@@ -452,7 +452,9 @@ STATES = {
     "disk gone, other image": (
         replace(STOPPED, disk=False), {"image": "other", "recreate": "on_change"}, ["create", "start"],
     ),
-    "disk gone while it runs": (replace(RUNNING, disk=False), {}, ["stop", "create", "start"]),
+    "disk gone while it runs": (
+        replace(RUNNING, disk=False), {"recreate": "on_change"}, ["stop", "create", "start"],
+    ),
     "running, wanted stopped once": (
         replace(RUNNING, record={**RUNNING.record, "wanted_state": "stopped"}), {}, ["wish"],
     ),
@@ -658,7 +660,38 @@ def test_alive_is_this_process_of_this_boot_started_then():
     from baleine.process import boot_id, start_ticks
 
     me = {"pid": str(os.getpid()), "start_ticks": str(start_ticks(os.getpid())), "boot_id": boot_id()}
-    assert container.is_alive(me)
+    assert enter.is_alive(me)
     for wrong in ({"boot_id": "x"}, {"start_ticks": "1"}, {"pid": ""}, {"pid": "0"}, {"pid": "4194305"}, {"pid": "²"}):
-        assert not container.is_alive({**me, **wrong})
-    assert not container.is_alive({})
+        assert not enter.is_alive({**me, **wrong})
+    assert not enter.is_alive({})
+
+
+def test_a_disk_that_only_lives_on_in_its_container_is_not_given_up_unasked():
+    with pytest.raises(BaleineError, match="it still runs on it"):
+        container.plan(wanted(), replace(RUNNING, disk=False))
+
+
+def test_a_disk_without_a_manifest_is_never_overwritten():
+    with pytest.raises(BaleineError, match="no manifest"):
+        container.plan(wanted(), replace(NOTHING, disk=True))
+
+
+def test_a_start_that_was_interrupted_is_made_again():
+    half = replace(RUNNING, record={**RUNNING.record, "state": "starting"})
+    assert half.state == "starting"
+    assert [action.verb for action in container.plan(wanted(), half).actions] == ["stop", "start"]
+    assert [action.verb for action in container.plan(wanted(state="stopped"), half).actions] == ["stop"]
+
+
+def test_a_directory_that_is_not_spoken_of_stays():
+    elsewhere = there(directory="/srv/trees/web1")
+    assert container.plan(wanted(), elsewhere).actions == ()
+
+
+def test_what_drifts_inside_is_in_the_diff():
+    inside = {**RUNNING.inside, "eth0": {**RUNNING.inside["eth0"], "mtu": 1300, "routes": set()}}
+    decided = container.plan(wanted(), replace(RUNNING, inside=inside))
+    before, after_ = decided.before["networks"][0], decided.after["networks"][0]
+    assert (before["mtu"], before["gateway"]) != (after_["mtu"], after_["gateway"])
+    quiet = container.plan(wanted(state="stopped"), RUNNING)
+    assert {key for key in quiet.before if quiet.before[key] != quiet.after[key]} == {"state", "wanted_state"}

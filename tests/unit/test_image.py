@@ -120,7 +120,7 @@ SAME = {
     "size": {"size": "2048"},
     "size in bytes": {"size": "2147483648B"},
     "tag": {"name": "apache2:latest"},
-    "mode": {"files": [{"path": "/etc//motd", "content": "hello\n", "mode": "644"}]},
+    "mode": {"files": [{"path": "/etc//motd", "content": "hello\n", "mode": "00644"}]},
     "default mode": {"files": [{"path": "/etc/motd", "content": "hello\n"}]},
     "a package twice": {"packages": ["apache2", "vim", "apache2"]},
     "packages in another order": {"packages": ["vim", "apache2"]},

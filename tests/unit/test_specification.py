@@ -257,12 +257,11 @@ def test_the_hosts_file_names_every_address():
 
     networks = [Network("a", ("192.168.42.2/24", "fd00::2/64")), Network("b")]
     interfaces = tuple(Interface(item, f"vif_{i}", "02:00:00:00:00:01", i) for i, item in enumerate(networks))
-    made = launch.Launch("web1", "/d", "/m", 0, "crun", ("x",), "web1.example", interfaces=interfaces)
-    text = launch.hosts(made)
+    text = launch.hosts("web1.example", interfaces)
     assert "127.0.0.1 localhost\n" in text
     assert "192.168.42.2 web1.example\n" in text
     assert "fd00::2 web1.example\n" in text
-    alone = launch.hosts(launch.Launch("web1", "/d", "/m", 0, "crun", ("x",), "web1"))
+    alone = launch.hosts("web1", ())
     assert "127.0.1.1 web1\n" in alone
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from baleine import bridge, manifest
+from baleine import bridge, manifest, units
 from baleine.plan import Outcome
 
 from . import show
@@ -67,9 +67,11 @@ def _set_state(name: str, state: str) -> Sequence[Outcome]:
     record = manifest.read("bridge", name) or {}
     if "mtu" in record:  # a link that is down, or gone, no longer shows all that was asked for
         params.update(
-            addresses=manifest.split(record.get("address", "")), mtu=int(record["mtu"]), stp=record.get("stp") == "yes",
+            addresses=manifest.split(record.get("address", "")),
+            mtu=units.number(record["mtu"]) or params.get("mtu"),
+            stp=record.get("stp") == "yes",
             mac=record.get("mac"),
-        )  # fmt: skip
+        )
     return bridge.ensure(run, [bridge.request(params)])
 
 

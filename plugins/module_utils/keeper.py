@@ -1,0 +1,249 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One container in the hands of a command: carries out its plan and keeps its manifest true at every step."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import replace
+
+from . import cgroup, disk, enter, image, launch, manifest, netlink, network, runtime
+from .container import Found, Wanted
+from .description import DIRECTORY, Description, to_record
+from .errors import BaleineError, known
+from .plan import Action, Plan, apply
+from .process import Runner, boot_id
+from .survey import DISKS, disk_of, free_ids, surroundings
+
+
+class Keeper:
+    """Made under the container's lock, for one plan."""
+
+    def __init__(self, run: Runner, wanted: Wanted, found: Found, grace: float) -> None:
+        self.run, self.wanted, self.found, self.grace = run, wanted, found, grace
+        self.name, self.what = wanted.name, f"container {wanted.name}"
+        self.record: manifest.Record = dict(found.record or {})
+        self.description, self.interfaces = found.description, found.interfaces
+
+    def carry_out(self, decided: Plan) -> None:
+        """Do what was decided. A creation that fails leaves nothing; where only the disk was lost, the rest stays."""
+        creates = any(action.verb == "create" for action in decided.actions)
+        fresh = self.found.state in ("absent", "creating", "removing")
+        undo = None if not creates else self.remove if fresh else lambda: self.save(state="stopped")
+        apply(
+            decided,
+            {
+                "create": self.create,
+                "start": lambda action: self.start(),
+                "stop": lambda action: self.stop(),
+                "settle": lambda action: self.settle(),
+                "wish": lambda action: self.save(wanted_state=self.wanted.state),
+                "remove": lambda action: self.remove(),
+                "recreate": self.recreate,
+                "set_limits": self.set_limits,
+                "cut": lambda action: self.cut(action.data["link"]),
+                "connect": self.connect,
+                "record_networks": self.record_networks,
+            },
+            undo,
+        )
+        wish, recorded = self.wanted.state, self.record.get("wanted_state")
+        if decided.actions and self.record and wish in ("started", "stopped") and recorded != wish:
+            self.save(wanted_state=wish)
+
+    def save(self, **changes: str) -> None:
+        """Write the manifest with some keys changed."""
+        self.record.update(changes)
+        manifest.write("container", self.name, self.record)
+
+    def claim(self, description: Description, **changes: str) -> None:
+        """Record a description with what is given out once: addresses, interface names, ids.
+
+        :raises BaleineError: for an address that somebody took since the plan was made.
+        """
+        with manifest.registry():
+            around = surroundings(self.name)
+            for item in description.networks:
+                used = {ip: who for ip, who in around["used"].get(item.bridge, {}).items() if who != self.what}
+                network.check_member(self.what, item, around["bridges"].get(item.bridge, ()), used)
+            interfaces = network.interfaces_for(self.name, description.networks, self.interfaces, around["taken"])
+            first_id = self.record.get("first_id") or str(free_ids(self.name))
+            self.description, self.interfaces = description, interfaces
+            self.record = to_record(self.name, description, interfaces, self.record)
+            self.save(first_id=first_id, **changes)
+
+    def create(self, action: Action) -> None:
+        """Copy the image; the manifest comes first, the disk appears under its name when it is whole."""
+        description: Description = action.data["description"]
+        wish = "started" if self.wanted.state == "started" else "stopped"
+        self.claim(description, state="creating", wanted_state=wish, created=manifest.utc_now())
+        self.copy_image(description.image, disk_of(self.name))
+        self.save(state="stopped")
+
+    def copy_image(self, source: str, target: str) -> None:
+        """Copy an image to a disk: under a temporary name, then renamed."""
+        record = image.current(source) or {}
+        os.makedirs(DISKS, mode=0o700, exist_ok=True)
+        temporary = f"{DISKS}/.{self.name}.part"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        copied = disk.copy(image.path_of(source, record), temporary)
+        os.rename(temporary, target)
+        manifest.sync_directory(DISKS)
+        self.record.update(image_digest=image.true_digest(source, record), copy=copied.method)
+
+    def start(self) -> None:
+        """Start on the container's own disk."""
+        description = known(self.description, f"{self.what}: what it is")
+        runtime_name, _reason = runtime.choose()
+        if not self.record.get("first_id"):  # one of the 2019 scripts
+            with manifest.registry():
+                self.save(first_id=str(free_ids(self.name)))
+        begin = {"state": "starting", "pid": "", "starting_time": "", "start_ticks": "", "exit_code": ""}
+        self.save(**begin, runtime=runtime_name)
+        wanted = launch.Launch(
+            name=self.name,
+            disk=disk_of(self.name),
+            mount_point=description.directory,
+            first_id=int(self.record["first_id"]),
+            runtime=runtime_name,
+            command=description.command,
+            hostname=description.hostname,
+            env=description.env,
+            workdir=description.workdir,
+            user=description.user,
+            init=description.init,
+            limits=description.limits,
+            volumes=description.volumes,
+            interfaces=self.interfaces,
+            mtus=self.found.mtus or surroundings(self.name)["mtus"],
+        )
+        try:
+            launch.start(self.run, wanted, self.begun)
+        except BaseException:
+            self.save(state="stopped", pid="", start_ticks="")
+            raise
+        self.save(state="running", starting_time=time.strftime("%Y-%m-%d-%Hh-%Mm-%Ss"))
+
+    def begun(self, pid: int, ticks: int) -> None:
+        """Record the first process before its program runs: whoever is interrupted after that is found out."""
+        self.save(pid=str(pid), start_ticks=str(ticks), boot_id=boot_id())
+
+    def stop(self) -> None:
+        """End the processes and their network; disk and characteristics stay."""
+        self.save(state="stopping")
+        if enter.is_alive(self.record):
+            launch.stop(self.name, int(self.record["pid"]), int(self.record["start_ticks"]), self.grace)
+        self.settle()
+
+    def settle(self) -> None:
+        """Record how it ended and clear what it left; a disk that the kernel still writes is waited for."""
+        code = launch.exit_code(self.name)
+        launch.clear(self.run, self.name, self.record.get("runtime", ""), [item.link for item in self.interfaces])
+        launch.need_free(disk_of(self.name), self.what)
+        self.save(state="stopped", pid="", start_ticks="", exit_code="unknown" if code is None else str(code))
+
+    def remove(self) -> None:
+        """Destroy disk and characteristics, the manifest last."""
+        if self.record:
+            self.save(state="removing")
+        launch.clear(self.run, self.name, self.record.get("runtime", ""), [item.link for item in self.interfaces])
+        launch.need_free(disk_of(self.name), self.what)
+        unfinished = [f"{DISKS}/.{self.name}.part", f"{DISKS}/.{self.name}.new"]
+        for path in (disk_of(self.name), *unfinished, launch.log_of(self.name)):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        if self.description is not None:
+            folder = self.description.directory
+            ours = [folder, DIRECTORY] if os.path.dirname(folder) == DIRECTORY else []
+            for path in ours:
+                with contextlib.suppress(OSError):
+                    os.rmdir(path)
+        manifest.remove("container", self.name)
+        self.record = {}
+
+    def recreate(self, action: Action) -> None:
+        """Prepare the new one completely, stop the old, start the new; go back to the old if that fails."""
+        new: Description = action.data["description"]
+        was_running = enter.is_alive(self.record)
+        old = dict(self.record), self.description, self.interfaces
+        copied = {}
+        if action.data["new_disk"]:
+            self.copy_image(new.image, f"{DISKS}/.{self.name}.new")
+            copied = {key: self.record[key] for key in ("image_digest", "copy")}
+            self.record = dict(old[0])
+        try:
+            self.stop() if was_running else self.settle()
+            if copied:
+                self.exchange_disks()
+            self.claim(new, state="stopped", **copied)
+            if action.data["start"] or (was_running and self.wanted.state == "present"):
+                self.start()
+            if copied:
+                self.save(aside="")
+        except BaseException:
+            put_back(self.name, self.record)
+            self.record, self.description, self.interfaces = old
+            self.save(state="stopped" if not enter.is_alive(self.record) else "running")
+            if was_running and not enter.is_alive(self.record):
+                with contextlib.suppress(BaleineError):  # the first error is the one to tell
+                    self.start()
+            raise
+
+    def exchange_disks(self) -> None:
+        """Put the old disk aside and the new one in its place; the manifest says so first, for whoever comes next."""
+        aside = f"{self.name}.old-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+        while os.path.lexists(disk_of(aside)):
+            aside += "x"
+        self.save(state="recreating", aside=aside)
+        os.rename(disk_of(self.name), disk_of(aside))
+        os.rename(f"{DISKS}/.{self.name}.new", disk_of(self.name))
+        manifest.sync_directory(DISKS)
+
+    def set_limits(self, action: Action) -> None:
+        """Change the limits in place."""
+        limits = action.data["limits"]
+        if enter.is_alive(self.record):
+            cgroup.set_limits(self.name, limits)
+        if self.description is not None:
+            self.description = replace(self.description, limits=limits)
+        self.save(limits=manifest.to_json(limits))
+
+    def cut(self, link: str) -> None:
+        """Take an interface away."""
+        if os.path.exists(f"/sys/class/net/{link}"):
+            netlink.batch(self.run, [f"link del dev {link}"], self.what)
+
+    def connect(self, action: Action) -> None:
+        """Make or mend one interface of the running container."""
+        item: network.Interface = action.data["interface"]
+        mending: network.Mending = action.data["mending"]
+        pid = int(self.record["pid"])
+        host, inside = mending.host, mending.inside
+        if mending.remake:
+            self.cut(item.link)
+            host = tuple(network.link_lines(item, pid, surroundings(self.name)["mtus"]))
+            inside = tuple(network.inside_lines(item))
+        netlink.batch(self.run, host, f"{self.what}: connecting it")
+        netlink.batch(self.run, inside, f"{self.what}: addressing it", pid)
+
+    def record_networks(self, action: Action) -> None:
+        """Write the networks into the manifest, and the container's own addresses into its hosts file."""
+        description = known(self.description, f"{self.what}: what it is")
+        self.claim(replace(description, networks=tuple(item.network for item in action.data["interfaces"])))
+        path = f"{launch.bundle_of(self.name)}/hosts"
+        if enter.is_alive(self.record) and os.path.exists(path):
+            with open(path, "r+") as stream:  # in place: the container has this very file
+                stream.truncate()
+                stream.write(launch.hosts(description.hostname, self.interfaces))
+
+
+def put_back(name: str, record: manifest.Record) -> None:
+    """Undo what an interrupted recreate did to the disks; the new one was never written to by its user."""
+    aside = record.get("aside", "")
+    if aside and os.path.exists(disk_of(aside)):
+        os.replace(disk_of(aside), disk_of(name))
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{DISKS}/.{name}.new")
