@@ -34,10 +34,12 @@ class Farm:
         self.inventory = folder / "inventory.json"
         self.inventory.write_text(json.dumps(wire.inventory(*hosts, group="webfarm")))
 
-    def play(self, *words: str, limit: str = "one") -> tuple[str, dict[str, tuple[int, ...]]]:
-        """Run the playbook; returns its words and the recap by host: ok, changed, unreachable, failed."""
+    def play(
+        self, *words: str, limit: str = "one", playbook: str = "playbooks/webfarm.yml"
+    ) -> tuple[str, dict[str, tuple[int, ...]]]:
+        """Run a playbook; returns its words and the recap by host: ok, changed, unreachable, failed."""
         environment = {**os.environ, **self.wire.environment, "ANSIBLE_CONFIG": str(Path("ansible.cfg").resolve())}
-        argv = [str(PLAYBOOK), "-i", str(self.inventory), "--limit", limit, *words, "playbooks/webfarm.yml"]
+        argv = [str(PLAYBOOK), "-i", str(self.inventory), "--limit", limit, *words, playbook]
         done = self.wire.run(argv, check=False, env=environment, cwd=str(Path.cwd()), timeout=900)
         recap = {match[1]: tuple(int(number) for number in match.groups()[1:]) for match in RECAP.finditer(done.stdout)}
         assert recap, done.stdout + done.stderr
@@ -236,6 +238,28 @@ def test_a_rule_that_drops_what_bridges_carry_is_named_by_the_role_and_by_the_wa
         assert "HTTP 50" in wait and "-P FORWARD DROP" in wait
     finally:
         host.sh("iptables -P FORWARD ACCEPT; nft flush ruleset")
+    words, recap = farm.play()
+    assert recap["one"][3] == 0, words
+
+
+def test_the_data_of_running_containers_is_not_removed_even_without_the_command_line(
+    farm: Farm, tmp_path: Path
+) -> None:
+    playbook = tmp_path / "uninstall.yml"
+    tasks = [{"name": "Away", "ansible.builtin.include_role": {"name": "lab.baleine.host"}}]
+    playbook.write_text(json.dumps([{"hosts": "webfarm", "become": True, "gather_facts": False, "tasks": tasks}]))
+    uninstall = ("-e", "host_state=absent")
+    words, recap = farm.play(*uninstall, playbook=str(playbook))
+    assert recap["one"][3] == 0 and not farm.hosts[0].path("/usr/local/bin/baleine").exists(), words
+    words, recap = farm.play(*uninstall, "-e", "host_remove_data=true", playbook=str(playbook))
+    assert recap["one"][3] == 1 and "proxy, web1, web2, web3" in words, words
+    assert count(farm.hosts[0]) == {"web1": 4, "web2": 4, "web3": 4}
+    words, recap = farm.play("-e", "farm_state=absent")
+    assert recap["one"][3] == 0, words
+    words, recap = farm.play(*uninstall, "-e", "host_remove_data=true", playbook=str(playbook))
+    assert recap["one"][3] == 0, words
+    left = farm.hosts[0].sh("find / -xdev -iname '*baleine*' -not -path '/proc/*' -not -path '/tmp/*'").stdout.split()
+    assert [path for path in left if not path.startswith(("/var/lib/baleine", "/var/log/baleine"))] == [], left
     words, recap = farm.play()
     assert recap["one"][3] == 0, words
 
