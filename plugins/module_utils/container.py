@@ -78,7 +78,7 @@ def request(params: Mapping[str, Any]) -> Wanted:
 
     :raises BaleineError: for anything that is not what it should be, naming it.
     """
-    name = units.check_name(str(params["name"]), "container")
+    name = units.check_name(str(params["name"]), "container", aside=params.get("state") == "absent")
     what = f"container {name}"
     state = params.get("state") or "started"
     restart = bool(params.get("restart"))

@@ -204,7 +204,7 @@ def lock(wanted: Sequence[tuple[str, str, bool]], wait: bool = True) -> Iterator
     try:
         strongest: dict[tuple[int, str], bool] = {}
         for kind, name, shared in wanted:
-            key = (KINDS.index(kind), check_name(name, kind))
+            key = (KINDS.index(kind), check_name(name, kind, aside=True))
             strongest[key] = shared and strongest.get(key, True)
         for (order, name), shared in sorted(strongest.items()):
             held.append(_take(f"{LOCKS}/{KINDS[order]}.{name}", f"{KINDS[order]} {name}", shared, wait))

@@ -10,6 +10,7 @@ from typing import Optional, Union
 
 from .errors import BaleineError
 
+OLD_DISK = re.compile(r"\.old-[0-9]{8}T[0-9]{6}Zx{0,9}\Z")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 #: IFNAMSIZ of linux/if.h less the final zero
 LINK_NAME_LENGTH = 15
@@ -18,13 +19,17 @@ MEBIBYTE = 1 << 20
 MEMORY_FLOOR = 4 * MEBIBYTE
 
 
-def check_name(name: str, what: str) -> str:
+def check_name(name: str, what: str, aside: bool = False) -> str:
     """Return the name of a resource.
 
     :param what: ``image``, ``container`` or ``bridge``; a bridge is a link and has at most 15 characters,
         an image's may end in ``:TAG``.
+    :param aside: also take the name of a disk that a recreate put aside: the container's, and when.
     :raises BaleineError: with the rule.
     """
+    if aside and what == "container" and OLD_DISK.search(name):
+        check_name(OLD_DISK.sub("", name), what)
+        return name
     parts = name.split(":", 1) if what == "image" else [name]
     if not all(NAME.fullmatch(part) for part in parts):
         raise BaleineError(

@@ -695,3 +695,13 @@ def test_what_drifts_inside_is_in_the_diff():
     assert (before["mtu"], before["gateway"]) != (after_["mtu"], after_["gateway"])
     quiet = container.plan(wanted(state="stopped"), RUNNING)
     assert {key for key in quiet.before if quiet.before[key] != quiet.after[key]} == {"state", "wanted_state"}
+
+
+def test_an_old_disk_is_removed_by_its_name_however_long_the_containers_is():
+    name = "x" * 63 + ".old-20261123T010203Z"
+    assert container.request({"name": name, "state": "absent"}).name == name
+    for state in ("started", "stopped", "present"):
+        with pytest.raises(BaleineError, match="no valid name"):
+            container.request({"name": name, "state": state})
+    with pytest.raises(BaleineError, match="no valid name"):
+        container.request({"name": "a/b.old-20261123T010203Z", "state": "absent"})
