@@ -19,7 +19,7 @@ PARAMS: dict[str, Any] = {
     "size": "2G",
     "suite": "bookworm",
     "packages": ["apache2", "vim"],
-    "mirror": "http://deb.debian.org/debian",
+    "mirror": "http://mirror.example.org/debian",
     "files": [{"path": "/etc/motd", "content": "hello\n", "mode": "0644"}],
     "commands": ["a2enmod proxy", "true"],
 }

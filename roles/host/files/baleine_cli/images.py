@@ -69,13 +69,13 @@ def remove(options: Options) -> int:
 
 def mount(options: Options) -> int:
     """Mount a copy of an image to be edited, and print where."""
-    print(image_store.mount(run, show.normal_name("image", options.names[0])))
+    print(image_store.mount(run, units.check_name(options.names[0], "image")))
     return 0
 
 
 def umount(options: Options) -> int:
     """Put the edited copy in the image's place."""
-    image_store.umount(run, show.normal_name("image", options.names[0]))
+    image_store.umount(run, units.check_name(options.names[0], "image"))
     return 0
 
 

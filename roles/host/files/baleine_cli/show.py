@@ -90,20 +90,12 @@ def _text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def normal_name(kind: str, name: str) -> str:
-    """Return a resource's name in the form of its manifest (``NAME:latest`` is ``NAME``).
-
-    :raises BaleineError: for a name that can be none.
-    """
-    return units.check_name(name, kind)
-
-
 def known(kind: str, name: str, facts: Callable[[str], Facts]) -> Facts:
     """Return the facts of a resource that exists.
 
     :raises BaleineError: where there is none.
     """
-    shown = facts(normal_name(kind, name))
+    shown = facts(units.check_name(name, kind))
     if not shown:
         raise missing(kind, name)
     return shown
@@ -119,7 +111,7 @@ def check_new(kind: str, name: str, hint: str) -> None:
 
     :raises BaleineError: where there is one.
     """
-    record = manifest.read(kind, normal_name(kind, name))
+    record = manifest.read(kind, units.check_name(name, kind))
     if record is not None and record.get("state") not in ("creating", "removing"):
         raise BaleineError(f"{kind} {name}: it exists already", hint)
 
@@ -133,7 +125,7 @@ def each(options: Options, kind: str, change: Callable[[str], Sequence[Outcome]]
     code = 0
     for given in options.names:
         try:
-            name = normal_name(kind, given)
+            name = units.check_name(given, kind, aside=removes)
             if not removes and manifest.read(kind, name) is None:
                 raise missing(kind, given)
             outcomes = change(name)
