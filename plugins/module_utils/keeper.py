@@ -140,10 +140,10 @@ class Keeper:
 
     def settle(self) -> None:
         """Record how it ended and clear what it left; a disk that the kernel still writes is waited for."""
-        code = launch.exit_code(self.name)
+        ended = launch.ended(self.name)  # before what tells it is cleared
         launch.clear(self.run, self.name, self.record.get("runtime", ""), [item.link for item in self.interfaces])
         launch.need_free(disk_of(self.name), self.what)
-        self.save(state="stopped", pid="", start_ticks="", exit_code="unknown" if code is None else str(code))
+        self.save(**ended)
 
     def remove(self) -> None:
         """Destroy disk and characteristics, the manifest last."""

@@ -274,6 +274,12 @@ def exit_code(name: str) -> Optional[int]:
     return pid1.exit_code(f"{bundle_of(name)}/state")
 
 
+def ended(name: str) -> dict[str, str]:
+    """Return what a manifest says of a container that has ended, its program's exit code as far as it is known."""
+    code = exit_code(name)
+    return {"state": "stopped", "pid": "", "start_ticks": "", "exit_code": "unknown" if code is None else str(code)}
+
+
 def leftovers(name: str, runtime_name: str) -> list[str]:
     """Return what a dead container left on the host."""
     folder = bundle_of(name)

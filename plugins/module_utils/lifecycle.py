@@ -80,7 +80,7 @@ def _locks(wanted_all: Sequence[Wanted]) -> list[tuple[str, str, bool]]:
     return locks
 
 
-def correct(run: Runner, name: str) -> None:
+def correct(name: str) -> None:
     """Make a manifest tell the truth about a container that ended by itself: what is observed, never what is wished.
 
     Where another command is at work on it, that one does it.
@@ -88,6 +88,4 @@ def correct(run: Runner, name: str) -> None:
     with contextlib.suppress(BaleineError), manifest.lock([("container", name, False)], wait=False):
         record = manifest.read("container", name) or {}
         if record.get("state") in container.LIVES and not (enter.is_alive(record) or cgroup.processes(name)):
-            code = launch.exit_code(name)
-            record.update(state="stopped", pid="", start_ticks="", exit_code="unknown" if code is None else str(code))
-            manifest.write("container", name, record)
+            manifest.write("container", name, {**record, **launch.ended(name)})

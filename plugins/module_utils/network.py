@@ -66,12 +66,12 @@ def parse_network(request: Mapping[str, Any], what: str) -> Network:
         mac=units.parse_mac(mac, where) if mac else None,
         mtu=units.parse_mtu(request.get("mtu"), where),
     )
-    ways = [to for to, _via in routes] + (["default"] if network.gateway else [])
-    families = [(to, ":" in via) for to, via in [*routes, *([("default", network.gateway)] if network.gateway else [])]]
-    if len(set(families)) < len(families):
-        raise BaleineError(f"{where}: two routes to one destination ({', '.join(ways)})", "Give one gateway for each")
+    ways = [*([("default", network.gateway)] if network.gateway else []), *routes]
+    if len({(to, ":" in via) for to, via in ways}) < len(ways):
+        shown = ", ".join(to for to, _via in ways)
+        raise BaleineError(f"{where}: two routes to one destination ({shown})", "Give one gateway for each")
     reachable = [ipaddress.ip_interface(address).network for address in network.addresses]
-    for via in [*([network.gateway] if network.gateway else []), *(via for _destination, via in routes)]:
+    for _to, via in ways:
         if not any(ipaddress.ip_address(via) in subnet for subnet in reachable):
             raise BaleineError(
                 f"{where}: the gateway {via} is in no network of this interface",

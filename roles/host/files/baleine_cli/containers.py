@@ -87,7 +87,7 @@ def facts(name: str) -> dict[str, Any]:
     """Return what is true of a container now; its manifest is made to say so too."""
     shown = survey.facts(run, name)
     if shown and shown["state"] != shown["recorded_state"]:
-        lifecycle.correct(run, name)
+        lifecycle.correct(name)
     return shown
 
 
