@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from .errors import BaleineError
+from .process import wait_until
 from .units import number
 
 ROOT = "/sys/fs/cgroup"
@@ -67,6 +68,29 @@ def processes(name: str) -> list[int]:
             except OSError:
                 continue
     return sorted(found)
+
+
+def frozen(name: str) -> bool:
+    """Say whether a container is paused."""
+    if layout() == "unified":
+        return "frozen 1" in (_read(_file(name, "", "", "cgroup.events")) or "")
+    return _read(_file(name, "freezer", "freezer.state", "")) in ("FROZEN", "FREEZING")
+
+
+def freeze(name: str, still: bool) -> None:
+    """Pause a container's processes or let them go on, and wait until it is so (freezer-subsystem.rst, cgroup-v2.rst).
+
+    :raises BaleineError: when the kernel refuses, or a process does not stop within 10 s.
+    """
+    v1 = "FROZEN" if still else "THAWED"
+    path = _file(name, "freezer", "freezer.state", "cgroup.freeze")
+    _write(name, "pause", path, str(int(still)) if layout() == "unified" else v1)
+
+    def settled() -> bool:
+        return frozen(name) == still if layout() == "unified" else _read(path) == v1
+
+    if not wait_until(settled, 10.0):
+        raise BaleineError(f"container {name}: a process does not stop", "It waits for a device: see dmesg")
 
 
 def remove(name: str) -> None:

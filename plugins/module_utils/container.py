@@ -13,6 +13,9 @@ from .description import DIRECTORY, FIXED, LIMITS, Description, describe, networ
 from .errors import BaleineError, known
 from .plan import Action, Plan, show
 
+#: Which of the states that a task may want mean that it shall run, and what they say of the time after a crash.
+RUNS = ("started", "paused")
+WISHES = {"started": "started", "paused": "started", "stopped": "stopped"}
 #: Recorded states that are not true any more once the first process is gone.
 LIVES = ("running", "paused", "starting", "stopping")
 #: What a task may say about a container without naming its image.
@@ -37,7 +40,7 @@ class Found:
     :param description: what the manifest says it is; None where there is no manifest.
     :param interfaces: as recorded, with the names and MACs that were given.
     :param old_disks: names of disks that a recreate put aside; each is removed by that name.
-    :param alive: its first process is the one that was recorded, and runs.
+    :param alive: its first process is the one that was recorded, and runs; :param frozen: it is paused.
     :param limits: what the kernel holds, while it runs.
     :param host_links: the host's ends, by name; :param inside: what the kernel shows inside.
     :param image_digest: of the image of the *wanted* (or recorded) name; None where there is no such image.
@@ -50,6 +53,7 @@ class Found:
     description: Optional[Description] = None
     interfaces: tuple[network.Interface, ...] = ()
     alive: bool = False
+    frozen: bool = False
     disk: bool = False
     old_disks: tuple[str, ...] = ()
     leftovers: tuple[str, ...] = ()
@@ -64,12 +68,12 @@ class Found:
 
     @property
     def state(self) -> str:
-        """What is true now: ``running``, ``stopped``, or the unfinished step that a crash left."""
+        """What is true now: ``running``, ``paused``, ``stopped``, or the unfinished step that a crash left."""
         if self.record is None:
             return "absent"
         recorded = self.record.get("state", "stopped")
         if self.alive:
-            return "starting" if recorded == "starting" else "running"
+            return "starting" if recorded == "starting" else "paused" if self.frozen else "running"
         return recorded if recorded in ("creating", "removing") else "stopped"
 
 
@@ -107,7 +111,7 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
     if wanted.description is None:
         if found.record is None or found.state in ("creating", "removing"):
             raise BaleineError(f"{what}: there is none", "Name its image to create it")
-        if wanted.state == "started" and not found.disk and not found.alive:
+        if wanted.state in RUNS and not found.disk and not found.alive:
             raise BaleineError(f"{what}: its disk is gone", "Name its image to start it anew, or remove it")
         return _plan_state(wanted, found, what, [], [], [])
     if not wanted.description.directory:  # not spoken of: where it is, or the default
@@ -123,8 +127,9 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
     if found.record is None or found.state in ("creating", "removing"):
         reason = "there is none" if found.record is None else f"it was interrupted while {found.state}"
         actions = [Action("create", what, reason, {"description": description})]
-        if wanted.state == "started":
+        if wanted.state in RUNS:
             actions.append(Action("start", what, "started is wanted"))
+        actions += [Action("pause", what, "paused is wanted")] if wanted.state == "paused" else []
         return Plan(what, tuple(actions), {}, after_state(wanted), (), tuple(warnings))
     return _plan_changes(wanted, found, what, warnings)
 
@@ -175,10 +180,11 @@ def _plan_changes(wanted: Wanted, found: Found, what: str, warnings: list[str]) 
         actions.append(Action("create", what, "drift: its disk is gone", {"description": new}))
     elif must:
         reason = "; ".join(new_disk + differing) or "always is wanted"
-        data = {"description": new, "new_disk": bool(new_disk), "start": wanted.state == "started"}
+        data = {"description": new, "new_disk": bool(new_disk), "start": wanted.state in RUNS}
         actions.append(Action("recreate", what, reason, data))
     else:
         actions += _plan_limits(new, found, what, drift)
+        actions += _plan_settings(new, old, what)
         actions += _plan_networks(wanted.name, new, found, what, drift)
     return _plan_state(wanted, found, what, actions, drift, warnings)
 
@@ -195,6 +201,15 @@ def _plan_limits(new: Description, found: Found, what: str, drift: list[str]) ->
                 drift.append(f"{what}: limits.{key} was {show(found.limits.get(key))}")
                 reasons.append(f"drift: {key} {show(found.limits.get(key))} -> {show(new.limits.get(key))}")
     return [Action("set_limits", what, ", ".join(reasons), {"limits": dict(new.limits)})] if reasons else []
+
+
+def _plan_settings(new: Description, old: Description, what: str) -> list[Action]:
+    reasons = [
+        f"{key} {show(old.settings[key])} -> {show(value)}"
+        for key, value in new.settings.items()
+        if value != old.settings[key]
+    ]
+    return [Action("set_policy", what, ", ".join(reasons), {"settings": new.settings})] if reasons else []
 
 
 def _plan_networks(name: str, new: Description, found: Found, what: str, drift: list[str]) -> list[Action]:
@@ -228,7 +243,9 @@ def _plan_state(
     half = found.alive and record.get("state") == "starting"  # nobody is at work on it: the lock is ours
     if died:
         drift.append(f"{what}: its first process is gone")
-    if wanted.state == "started" and not recreated:
+    starts = False
+    if wanted.state in RUNS and not recreated:
+        starts = True
         if not found.alive or any(action.verb == "stop" for action in actions):
             actions.append(Action("start", what, "drift: its first process is gone" if died else "started is wanted"))
         elif half:
@@ -236,13 +253,20 @@ def _plan_state(
             actions += [Action("stop", what, reason), Action("start", what, reason)]
         elif wanted.restart:
             actions += [Action("stop", what, "restart is asked for"), Action("start", what, "restart is asked for")]
+        else:
+            starts = False
+            actions += (
+                [Action("unpause", what, "started is wanted")] if found.frozen and wanted.state != "paused" else []
+            )
     elif wanted.state == "stopped" and found.alive and not recreated:
         actions.append(Action("stop", what, "stopped is wanted"))
     elif wanted.state == "stopped" and not found.alive and (died or found.leftovers):
         actions.append(Action("settle", what, "drift: it ended by itself"))
-    wished = record.get("wanted_state")
-    if wanted.state in ("started", "stopped") and wished != wanted.state and not actions:
-        actions.append(Action("wish", what, f"wanted state {show(wished)} -> {wanted.state}"))
+    if wanted.state == "paused" and (starts or recreated or not found.frozen):
+        actions.append(Action("pause", what, "paused is wanted"))
+    wished, wish = record.get("wanted_state"), WISHES.get(wanted.state, record.get("wanted_state"))
+    if wished != wish and not actions:
+        actions.append(Action("wish", what, f"wanted state {show(wished)} -> {wish}"))
     return Plan(what, tuple(actions), before_state(found), after_state(wanted, found), tuple(drift), tuple(warnings))
 
 
@@ -251,6 +275,7 @@ def before_state(found: Found) -> dict[str, Any]:
     if found.record is None or found.description is None:
         return {}
     shown: dict[str, Any] = {"state": found.state, "image": found.description.image, **found.description.fixed()}
+    shown.update(found.description.settings)
     limits = dict(found.limits if found.alive else found.description.limits)
     if not found.description.limits.get("cpuset"):  # the kernel shows all CPUs where no limit is
         limits["cpuset"] = None
@@ -282,15 +307,21 @@ def _as_seen(item: network.Interface, found: Found) -> dict[str, Any]:
 def after_state(wanted: Wanted, found: Optional[Found] = None) -> dict[str, Any]:
     """Return what a diff shows of what will be there."""
     description = wanted.description or (found.description if found else None)
-    state = {"started": "running", "stopped": "stopped", "present": found.state if found else "stopped"}[wanted.state]
+    state = {"started": "running", "present": found.state if found else "stopped"}.get(wanted.state, wanted.state)
     recorded = found.record.get("wanted_state", "stopped") if found and found.record else "stopped"
-    wish = wanted.state if wanted.state in ("started", "stopped") else recorded
+    wish = WISHES.get(wanted.state, recorded)
     if description is None:
         return {"state": state, "wanted_state": wish}
     networks = [network_as_dict(item) for item in description.networks]
     for item in networks:
         item["routes"].sort(key=lambda route: (route["destination"], route["gateway"]))
-    shown = {"state": state, "wanted_state": wish, "image": description.image, **description.fixed()}
+    shown = {
+        "state": state,
+        "wanted_state": wish,
+        "image": description.image,
+        **description.fixed(),
+        **description.settings,
+    }
     return {**shown, "limits": dict(description.limits), "networks": networks}
 
 

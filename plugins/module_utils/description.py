@@ -6,17 +6,28 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import launch, manifest, network, units
+from . import launch, manifest, network, oci, policy, units
 from .errors import BaleineError
 
 DIRECTORY = "/mnt/baleine"
 LIMITS = ("memory", "cpus", "cpuset", "pids")
 #: What cannot change in a running container; the disk is kept.
-FIXED = ("command", "env", "user", "workdir", "hostname", "init", "volumes", "directory")
+FIXED = (
+    "command", "env", "user", "workdir", "hostname", "init", "volumes", "directory", "dns", "ulimits", "sysctls",
+    "secrets", "share_network",
+)  # fmt: skip
+#: What a manifest leaves out where it is empty.
+SELDOM = ("dns", "ulimits", "sysctls", "secrets", "share_network")
+RESOLVER = ("servers", "search", "options")
+#: Sysctls that belong to the namespaces of a container alone (namespaces(7), ipc_namespaces(7)).
+OWN_SYSCTLS = re.compile(
+    r"net\.[a-zA-Z0-9_./-]+|kernel\.(shm(max|all|mni|_rmid_forced)|msg(max|mnb|mni)|sem)|fs\.mqueue\.\w+"
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,12 @@ class Description:
     volumes: tuple[launch.Volume, ...] = ()
     init: bool = True
     directory: str = ""
+    dns: Mapping[str, list[str]] = field(default_factory=dict)
+    ulimits: Mapping[str, str] = field(default_factory=dict)
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[launch.Secret, ...] = ()
+    share_network: str = ""
+    settings: Mapping[str, Any] = field(default_factory=lambda: dict(policy.DEFAULTS))
 
     def fixed(self) -> dict[str, Any]:
         """What only a recreate can change, in the form that results and diffs show."""
@@ -46,6 +63,11 @@ class Description:
             "init": self.init,
             "volumes": [{"source": v.source, "target": v.target, "read_only": v.read_only} for v in self.volumes],
             "directory": self.directory,
+            "dns": dict(self.dns),
+            "ulimits": dict(self.ulimits),
+            "sysctls": dict(self.sysctls),
+            "secrets": [secret._asdict() for secret in self.secrets],
+            "share_network": self.share_network,
         }
 
 
@@ -81,6 +103,12 @@ def describe(params: Mapping[str, Any], what: str) -> Description:
     _refuse_twice(what, "default route for IPv", [6 if ":" in item.gateway else 4 for item in networks if item.gateway])
     volumes = tuple(_parse_volume(item, what) for item in params.get("volumes") or ())
     _refuse_twice(what, "volume's target", [volume.target for volume in volumes])
+    secrets = tuple(sorted(_parse_secret(item, what) for item in params.get("secrets") or ()))
+    _refuse_twice(what, "secret", [secret.name for secret in secrets])
+    shared = params.get("share_network") or ""
+    if shared and (units.check_name(str(shared), "container") == name or networks):
+        raise BaleineError(f"{what}: share_network {shared}: another container, and no networks of its own beside it")
+    init = True if params.get("init") is None else bool(params["init"])
     return Description(
         image=units.check_name(str(params["image"]), "image"),
         command=units.split_command(params["command"], what),
@@ -91,8 +119,14 @@ def describe(params: Mapping[str, Any], what: str) -> Description:
         user=user,
         limits=parse_limits(params.get("limits") or {}, what),
         volumes=volumes,
-        init=True if params.get("init") is None else bool(params["init"]),
+        init=init,
         directory=directory,
+        dns=_parse_dns(params.get("dns") or {}, what),
+        ulimits=_parse_ulimits(params.get("ulimits") or {}, what),
+        sysctls=_parse_sysctls(params.get("sysctls") or {}, what),
+        secrets=secrets,
+        share_network=str(shared),
+        settings=policy.parse_settings(params, what, init),
     )
 
 
@@ -138,6 +172,48 @@ def _parse_volume(item: Mapping[str, Any], what: str) -> launch.Volume:
     return launch.Volume(os.path.normpath(source), target, bool(item.get("read_only")))
 
 
+def _parse_secret(item: Mapping[str, Any], what: str) -> launch.Secret:
+    name, source, mode = str(item["name"]), str(item["source"]), str(item.get("mode") or "0400")
+    if not units.NAME.fullmatch(name):
+        raise BaleineError(f"{what}: secret {name!r}: this is no name of a file below /run/secrets")
+    if not source.startswith("/") or "\0" in source:
+        raise BaleineError(f"{what}: secret {name}: {source!r} is no absolute path", "A secret is given by a file")
+    if not re.fullmatch(r"0[0-7]{3}", mode):
+        raise BaleineError(f"{what}: secret {name}: {mode!r} is no mode", "Write it in octal: '0400'")
+    return launch.Secret(name, os.path.normpath(source), mode)
+
+
+def _parse_dns(value: Mapping[str, Any], what: str) -> dict[str, list[str]]:
+    found = {key: [str(item) for item in value.get(key) or ()] for key in RESOLVER}
+    found["servers"] = [units.parse_gateway(item, f"{what}: dns") for item in found["servers"]]
+    for word in (*found["search"], *found["options"]):
+        if not re.fullmatch(r"[!-~]+", word):
+            raise BaleineError(f"{what}: dns: {word!r} is no word of resolv.conf(5)")
+    return {key: items for key, items in found.items() if items}
+
+
+def _parse_ulimits(value: Mapping[str, Any], what: str) -> dict[str, str]:
+    found = {}
+    for key, text in sorted(value.items()):
+        soft, _colon, hard = str(text).partition(":")
+        numbers = [units.number(part) for part in (soft, hard or soft)]
+        name = str(key).lower()
+        if name not in oci.ULIMITS or None in numbers or numbers[0] > numbers[1]:  # type: ignore[operator]
+            raise BaleineError(f"{what}: ulimits: {key}: {text!r}", f"Write SOFT:HARD for {', '.join(oci.ULIMITS)}")
+        found[name] = f"{numbers[0]}:{numbers[1]}"
+    return found
+
+
+def _parse_sysctls(value: Mapping[str, Any], what: str) -> dict[str, str]:
+    for key, text in value.items():
+        if not OWN_SYSCTLS.fullmatch(str(key)) or ".." in str(key) or text is None or not str(text).isprintable():
+            raise BaleineError(
+                f"{what}: sysctls: {key}: this is no setting of its own namespaces",
+                "Those below net, fs.mqueue, and kernel.shm*, kernel.msg*, kernel.sem are",
+            )
+    return {str(key): str(text) for key, text in sorted(value.items())}
+
+
 def to_record(
     name: str, description: Description, interfaces: Sequence[network.Interface], kept: Mapping[str, str]
 ) -> manifest.Record:
@@ -157,12 +233,11 @@ def to_record(
         "networks": manifest.to_json([network_as_dict(item.network) for item in interfaces]),
         "limits": manifest.to_json(dict(description.limits)),
     }
-    for key, value in description.fixed().items():
-        record[key] = value if isinstance(value, str) else manifest.to_json(value)
-    return {
-        **record,
-        **{key: value for key, value in kept.items() if key not in record or key in ("pid", "starting_time")},
-    }
+    for key, value in {**description.fixed(), **description.settings}.items():
+        if value if key in SELDOM else value != policy.DEFAULTS.get(key):
+            record[key] = value if isinstance(value, str) else manifest.to_json(value)
+    described = {*record, *SELDOM, *policy.DEFAULTS} - {"pid", "starting_time"}
+    return {**record, **{key: value for key, value in kept.items() if key not in described}}
 
 
 def network_as_dict(item: network.Network) -> dict[str, Any]:
@@ -200,7 +275,13 @@ def from_record(name: str, record: manifest.Record) -> tuple[Description, tuple[
         "volumes": manifest.from_json(record, "volumes", []),
         "init": record.get("init", "true") == "true",
         "directory": record.get("directory") or f"{DIRECTORY}/{name}",
+        **{key: manifest.from_json(record, key, {}) for key in ("dns", "ulimits", "sysctls")},
+        "secrets": manifest.from_json(record, "secrets", []),
+        "share_network": record.get("share_network"),
     }
+    for key, default in policy.DEFAULTS.items():
+        if key in record:
+            params[key] = record[key] if isinstance(default, str) else manifest.from_json(record, key, default)
     try:
         description = describe(params, what)
     except (KeyError, TypeError, AttributeError, ValueError) as error:

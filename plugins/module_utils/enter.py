@@ -87,18 +87,20 @@ def judge(root: str, program: str, env: Mapping[str, str], workdir: str) -> int:
 
 
 def exec_argv(
-    name: str, runtime_name: str, pid: int, command: tuple[str, ...], env: Mapping[str, str], workdir: str, user: str,
+    name: str, record: Mapping[str, str], command: tuple[str, ...], env: Mapping[str, str], workdir: str, user: str,
     terminal: bool = False,
 ) -> list[str]:  # fmt: skip
     """Return the command that runs one more program inside, with the privileges of the first and nothing of the host's.
 
     It can be run, or become, until this process ends or asks for another one.
 
+    :param record: of a container that runs.
+
     :raises BaleineError: for a user that the container does not know.
     """
-    identity = find_identity(f"/proc/{pid}/root", user, f"container {name}")
-    process = oci.process(command, identity, env, workdir, terminal)
-    return runtime.exec_argv(runtime_name, name, _nameless(json.dumps(process)), terminal)
+    identity = find_identity(f"/proc/{record['pid']}/root", user, f"container {name}")
+    process = oci.process(command, identity, env, workdir, terminal, json.loads(record.get("ulimits") or "{}"))
+    return runtime.exec_argv(record["runtime"], name, _nameless(json.dumps(process)), terminal)
 
 
 def _nameless(text: str) -> str:

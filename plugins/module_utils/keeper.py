@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from dataclasses import replace
+from typing import Optional
 
-from . import cgroup, disk, enter, image, launch, manifest, netlink, network, runtime
-from .container import Found, Wanted
+from . import cgroup, disk, enter, image, launch, manifest, neighbours, netlink, network, runtime
+from .container import WISHES, Found, Wanted
 from .description import DIRECTORY, Description, to_record
 from .errors import BaleineError, known
 from .plan import Action, Plan, apply
@@ -21,7 +23,7 @@ from .survey import DISKS, disk_of, free_ids, surroundings
 class Keeper:
     """Made under the container's lock, for one plan."""
 
-    def __init__(self, run: Runner, wanted: Wanted, found: Found, grace: float) -> None:
+    def __init__(self, run: Runner, wanted: Wanted, found: Found, grace: Optional[float]) -> None:
         self.run, self.wanted, self.found, self.grace = run, wanted, found, grace
         self.name, self.what = wanted.name, f"container {wanted.name}"
         self.record: manifest.Record = dict(found.record or {})
@@ -39,18 +41,21 @@ class Keeper:
                 "start": lambda action: self.start(),
                 "stop": lambda action: self.stop(),
                 "settle": lambda action: self.settle(),
-                "wish": lambda action: self.save(wanted_state=self.wanted.state),
+                "wish": lambda action: self.save(wanted_state=WISHES[self.wanted.state]),
                 "remove": lambda action: self.remove(),
                 "recreate": self.recreate,
                 "set_limits": self.set_limits,
+                "set_policy": self.set_policy,
+                "pause": lambda action: self.pause(True),
+                "unpause": lambda action: self.pause(False),
                 "cut": lambda action: self.cut(action.data["link"]),
                 "connect": self.connect,
                 "record_networks": self.record_networks,
             },
             undo,
         )
-        wish, recorded = self.wanted.state, self.record.get("wanted_state")
-        if decided.actions and self.record and wish in ("started", "stopped") and recorded != wish:
+        wish = WISHES.get(self.wanted.state)
+        if decided.actions and self.record and wish and self.record.get("wanted_state") != wish:
             self.save(wanted_state=wish)
 
     def save(self, **changes: str) -> None:
@@ -77,7 +82,7 @@ class Keeper:
     def create(self, action: Action) -> None:
         """Copy the image; the manifest comes first, the disk appears under its name when it is whole."""
         description: Description = action.data["description"]
-        wish = "started" if self.wanted.state == "started" else "stopped"
+        wish = WISHES.get(self.wanted.state, "stopped")
         self.claim(description, state="creating", wanted_state=wish, created=manifest.utc_now())
         self.copy_image(description.image, disk_of(self.name))
         self.save(state="stopped")
@@ -119,6 +124,11 @@ class Keeper:
             volumes=description.volumes,
             interfaces=self.interfaces,
             mtus=self.found.mtus or surroundings(self.name)["mtus"],
+            dns=description.dns,
+            ulimits=description.ulimits,
+            sysctls=description.sysctls,
+            hosts=neighbours.hosts(self.name, self.record, neighbours.running()),
+            secrets=description.secrets,
         )
         try:
             launch.start(self.run, wanted, self.begun)
@@ -126,6 +136,11 @@ class Keeper:
             self.save(state="stopped", pid="", start_ticks="")
             raise
         self.save(state="running", starting_time=time.strftime("%Y-%m-%d-%Hh-%Mm-%Ss"))
+        self.tell_neighbours()
+
+    def tell_neighbours(self) -> None:
+        """Let the hosts files of those that share a bridge with it say who is there now."""
+        neighbours.refresh(item.network.bridge for item in self.interfaces)
 
     def begun(self, pid: int, ticks: int) -> None:
         """Record the first process before its program runs: whoever is interrupted after that is found out."""
@@ -135,7 +150,16 @@ class Keeper:
         """End the processes and their network; disk and characteristics stay."""
         self.save(state="stopping")
         if enter.is_alive(self.record):
-            launch.stop(self.name, int(self.record["pid"]), int(self.record["start_ticks"]), self.grace)
+            settings = known(self.description, f"{self.what}: what it is").settings
+            if cgroup.frozen(self.name):
+                self.pause(False)
+            launch.stop(
+                self.name,
+                int(self.record["pid"]),
+                int(self.record["start_ticks"]),
+                settings["stop_timeout"] if self.grace is None else self.grace,
+                signal.Signals[f"SIG{settings['stop_signal']}"],
+            )
         self.settle()
 
     def settle(self) -> None:
@@ -144,6 +168,7 @@ class Keeper:
         launch.clear(self.run, self.name, self.record.get("runtime", ""), [item.link for item in self.interfaces])
         launch.need_free(disk_of(self.name), self.what)
         self.save(**ended)
+        self.tell_neighbours()
 
     def remove(self) -> None:
         """Destroy disk and characteristics, the manifest last."""
@@ -163,6 +188,7 @@ class Keeper:
                     os.rmdir(path)
         manifest.remove("container", self.name)
         self.record = {}
+        self.tell_neighbours()
 
     def recreate(self, action: Action) -> None:
         """Prepare the new one completely, stop the old, start the new; go back to the old if that fails."""
@@ -211,6 +237,19 @@ class Keeper:
             self.description = replace(self.description, limits=limits)
         self.save(limits=manifest.to_json(limits))
 
+    def set_policy(self, action: Action) -> None:
+        """Record what only Baleine itself looks at."""
+        description = known(self.description, f"{self.what}: what it is")
+        self.description = replace(description, settings=action.data["settings"])
+        self.record = to_record(self.name, self.description, self.interfaces, self.record)
+        self.save()
+        self.tell_neighbours()
+
+    def pause(self, still: bool) -> None:
+        """Freeze its processes, or let them go on."""
+        cgroup.freeze(self.name, still)
+        self.save(state="paused" if still else "running")
+
     def cut(self, link: str) -> None:
         """Take an interface away."""
         if os.path.exists(f"/sys/class/net/{link}"):
@@ -230,14 +269,10 @@ class Keeper:
         netlink.batch(self.run, inside, f"{self.what}: addressing it", pid)
 
     def record_networks(self, action: Action) -> None:
-        """Write the networks into the manifest, and the container's own addresses into its hosts file."""
+        """Write the networks into the manifest, and all addresses into the hosts files."""
         description = known(self.description, f"{self.what}: what it is")
         self.claim(replace(description, networks=tuple(item.network for item in action.data["interfaces"])))
-        path = f"{launch.bundle_of(self.name)}/hosts"
-        if enter.is_alive(self.record) and os.path.exists(path):
-            with open(path, "r+") as stream:  # in place: the container has this very file
-                stream.truncate()
-                stream.write(launch.hosts(description.hostname, self.interfaces))
+        neighbours.refresh()
 
 
 def put_back(name: str, record: manifest.Record) -> None:

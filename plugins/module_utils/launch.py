@@ -12,7 +12,7 @@ import signal
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from . import cgroup, disk, enter, netlink, network, oci, pid1, rootfs, runtime
 from .errors import BaleineError
@@ -34,6 +34,8 @@ LOGS = "/var/log/baleine"
 #: Directories that the runtime mounts on, or that we bind files into.
 REAL_DIRECTORIES = ("dev", "proc", "sys", "etc")
 SETTLE_SECONDS = 5.0
+#: Bytes; a key, a password, a certificate chain.
+LARGEST_SECRET = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,14 @@ class Volume:
     source: str
     target: str
     read_only: bool = False
+
+
+class Secret(NamedTuple):
+    """A file of the host that is copied to ``/run/secrets/NAME`` inside, on a tmpfs; ``mode`` in octal digits."""
+
+    name: str
+    source: str
+    mode: str = "0400"
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,11 @@ class Launch:
     volumes: tuple[Volume, ...] = ()
     interfaces: tuple[network.Interface, ...] = ()
     mtus: Mapping[str, int] = field(default_factory=dict)
+    dns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    ulimits: Mapping[str, str] = field(default_factory=dict)
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    hosts: str = ""
+    secrets: tuple[Secret, ...] = ()
 
 
 def bundle_of(name: str) -> str:
@@ -130,17 +145,18 @@ def _prepare_bundle(launch: Launch) -> None:
     os.mkdir(f"{folder}/state", 0o700)
     os.makedirs(LOGS, mode=0o700, exist_ok=True)
     _write(f"{folder}/init", pid1.SCRIPT, 0o755)
-    _write(f"{folder}/hosts", hosts(launch.hostname, launch.interfaces), 0o644)
+    _write(f"{folder}/hosts", launch.hosts, 0o644)
+    if launch.dns:
+        _write(f"{folder}/resolv.conf", resolver(launch.dns), 0o644)
     options = f"size=16k,nr_inodes=8,mode=0700,uid={launch.first_id},gid={launch.first_id}"
     flags = rootfs.MS_NOSUID | rootfs.MS_NODEV | rootfs.MS_NOEXEC
     rootfs.mount("baleine", f"{folder}/state", "tmpfs", flags, options)
 
 
-def hosts(hostname: str, interfaces: Sequence[network.Interface]) -> str:
-    """Return a container's /etc/hosts."""
-    own = [address.partition("/")[0] for item in interfaces for address in item.network.addresses]
-    lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
-    lines += [f"{address} {hostname}" for address in own] or [f"127.0.1.1 {hostname}"]
+def resolver(dns: Mapping[str, Sequence[str]]) -> str:
+    """Return a container's /etc/resolv.conf (resolv.conf(5))."""
+    lines = [f"nameserver {server}" for server in dns.get("servers", ())]
+    lines += [f"{key} {' '.join(dns[key])}" for key in ("search", "options") if dns.get(key)]
     return "\n".join(lines) + "\n"
 
 
@@ -162,12 +178,16 @@ def _become_runtime(launch: Launch) -> None:
     pid1.prepare_state(state, launch.first_id + identity.uid, launch.first_id + identity.gid)
     os.chown(state, launch.first_id + identity.uid, launch.first_id + identity.gid)
     binds = [oci.Bind(f"{folder}/hosts", "/etc/hosts", False, ("nosuid", "nodev"))]
+    if launch.dns:
+        binds.append(oci.Bind(f"{folder}/resolv.conf", "/etc/resolv.conf", False, ("nosuid", "nodev")))
+    if launch.secrets:
+        binds.append(_stage_secrets(launch, f"{folder}/secrets", identity, what))
     command = (_find_program(launch, what), *launch.command[1:])
     if launch.init:
         binds += oci.init_binds(need_program("busybox", f"{what}: its PID 1"), folder)
         command = tuple(pid1.arguments(command))
     binds += [_stage(volume, f"{folder}/volumes/{index}", what) for index, volume in enumerate(launch.volumes)]
-    process = oci.process(command, identity, launch.env, launch.workdir)
+    process = oci.process(command, identity, launch.env, launch.workdir, False, launch.ulimits)
     specification = oci.specification(
         launch.mount_point,
         launch.hostname,
@@ -177,6 +197,7 @@ def _become_runtime(launch: Launch) -> None:
         cgroup.path_of(launch.name),
         tuple(binds),
         os.path.isdir("/proc/sys/net/ipv6"),
+        launch.sysctls,
     )
     _write(f"{folder}/config.json", json.dumps(specification), 0o600)
     log = os.open(log_of(launch.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
@@ -242,8 +263,29 @@ def _stage(volume: Volume, place: str, what: str) -> oci.Bind:
     return oci.Bind(place, volume.target, volume.read_only or bool(bits & os.ST_RDONLY), flags)
 
 
-def stop(name: str, pid: int, ticks: int, seconds: float) -> None:
-    """End a container's processes: SIGTERM to the first one, and SIGKILL to it after ``seconds``.
+def _stage_secrets(launch: Launch, place: str, identity: oci.Identity, what: str) -> oci.Bind:
+    """Copy the files that are secret to a tmpfs that only this mount namespace, and so the container, ever sees."""
+    flags = rootfs.MS_NOSUID | rootfs.MS_NODEV | rootfs.MS_NOEXEC
+    os.mkdir(place, 0o711)
+    rootfs.mount("baleine", place, "tmpfs", flags, f"mode=0711,size={2 * len(launch.secrets) * LARGEST_SECRET}")
+    for secret in launch.secrets:
+        try:
+            with open(secret.source, "rb") as stream:
+                content = stream.read(LARGEST_SECRET + 1)
+        except OSError as error:
+            raise BaleineError(f"{what}: secret {secret.name}: {secret.source}: {error.strerror}") from None
+        if len(content) > LARGEST_SECRET:
+            raise BaleineError(f"{what}: secret {secret.name}: {secret.source} is above {LARGEST_SECRET} bytes")
+        descriptor = os.open(f"{place}/{secret.name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            os.fchmod(stream.fileno(), int(secret.mode, 8))
+            os.fchown(stream.fileno(), launch.first_id + identity.uid, launch.first_id + identity.gid)
+    return oci.Bind(place, "/run/secrets", True, ("nosuid", "nodev", "noexec"))
+
+
+def stop(name: str, pid: int, ticks: int, seconds: float, number: int = signal.SIGTERM) -> None:
+    """End a container's processes: a signal to the first one, and SIGKILL to it after ``seconds``.
 
     The kernel drops a signal that PID 1 of a namespace neither catches nor blocks (pid_namespaces(7)): a program
     that just started gets a moment to say that it cares, and one that does not care is not waited for.
@@ -254,8 +296,8 @@ def stop(name: str, pid: int, ticks: int, seconds: float) -> None:
     if descriptor is None:
         return
     try:
-        cares = wait_until(lambda: handles_signal(pid, signal.SIGTERM), min(1.0, seconds))
-        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+        cares = wait_until(lambda: handles_signal(pid, number), min(1.0, seconds))
+        signal.pidfd_send_signal(descriptor, number)
         if not wait_ended(descriptor, seconds if cares else 0):
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             if not wait_ended(descriptor, 10.0):

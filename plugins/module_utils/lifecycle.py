@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Optional
 
 from . import cgroup, container, enter, launch, manifest, runtime
 from .container import Found, Wanted
@@ -17,18 +18,15 @@ from .plan import Outcome, Plan
 from .process import Runner
 from .survey import facts, find
 
-#: How long a program gets to end after SIGTERM, as with both leading engines.
-GRACE_SECONDS = 10.0
-
 
 def ensure(
-    run: Runner, wanted_all: Sequence[Wanted], check: bool = False, grace: float = GRACE_SECONDS
+    run: Runner, wanted_all: Sequence[Wanted], check: bool = False, grace: Optional[float] = None
 ) -> list[Outcome]:
     """Bring containers to what is wanted, or only say what that would take (``check``).
 
     Everything is planned, and so every refusal made, before the first change.
 
-    :param grace: seconds that a program gets to end.
+    :param grace: seconds that a program gets to end; None is each container's own ``stop_timeout``.
     :raises BaleineError: see :func:`container.plan`; or with the step that failed.
     """
     if check:
@@ -61,7 +59,7 @@ def _plan_all(run: Runner, wanted_all: Sequence[Wanted], check: bool) -> list[tu
         used = {bridge: {**found.used.get(bridge, {}), **claimed.get(bridge, {})} for bridge in found.bridges}
         found = replace(found, used=used)
         decided = container.plan(wanted, found, check)
-        if check and decided.changed and wanted.state == "started" and runtime.installed() is None:
+        if check and decided.changed and wanted.state in container.RUNS and runtime.installed() is None:
             text = f"container {wanted.name}: this host has no runtime; taken to come from an earlier task"
             decided = replace(decided, warnings=(*decided.warnings, text))
         plans.append((wanted, found, decided))

@@ -51,6 +51,13 @@ ENVIRONMENT = {
 }
 
 
+#: What may be given of setrlimit(2).
+ULIMITS = (
+    "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
+    "rttime", "sigpending", "stack",
+)  # fmt: skip
+
+
 class Identity(NamedTuple):
     """Who the program runs as, inside: numbers."""
 
@@ -74,9 +81,18 @@ class Bind(NamedTuple):
 
 
 def process(
-    command: tuple[str, ...], identity: Identity, env: Mapping[str, str], workdir: str, terminal: bool = False
+    command: tuple[str, ...],
+    identity: Identity,
+    env: Mapping[str, str],
+    workdir: str,
+    terminal: bool = False,
+    ulimits: Optional[Mapping[str, str]] = None,
 ) -> dict[str, Any]:
-    """Return the process part: for the first program, and the same privileges for every ``exec``."""
+    """Return the process part: for the first program, and the same privileges for every ``exec``.
+
+    :param ulimits: by name, as ``SOFT:HARD``.
+    """
+    limits = [(f"RLIMIT_{name.upper()}", *map(int, text.split(":"))) for name, text in (ulimits or {}).items()]
     environment = {**ENVIRONMENT, "HOME": identity.home, **({"TERM": "xterm"} if terminal else {}), **env}
     capabilities = list(CAPABILITIES) if identity.uid == 0 else []
     return {
@@ -92,6 +108,7 @@ def process(
             "inheritable": [],
             "ambient": [],
         },
+        **({"rlimits": [{"type": kind, "soft": soft, "hard": hard} for kind, soft, hard in limits]} if limits else {}),
     }
 
 
@@ -120,6 +137,7 @@ def specification(
     cgroup: str,
     binds: tuple[Bind, ...],
     ipv6: bool = True,
+    sysctls: Optional[Mapping[str, str]] = None,
 ) -> dict[str, Any]:
     """Return the whole specification.
 
@@ -129,6 +147,7 @@ def specification(
     :param first_id: the first of the container's 65,536 host ids.
     :param cgroup: absolute path below every cgroup hierarchy.
     :param ipv6: whether the host's kernel has IPv6.
+    :param sysctls: further settings of its own namespaces.
     """
     mapping = [{"containerID": 0, "hostID": first_id, "size": IDS_PER_CONTAINER}]
     return {
@@ -154,7 +173,10 @@ def specification(
             "gidMappings": mapping,
             "cgroupsPath": cgroup,
             "resources": {"devices": [{"allow": False, "access": "rwm"}], **_given(limits)},
-            "sysctl": {key: value for key, value in SYSCTLS.items() if ipv6 or ".ipv6." not in key},
+            "sysctl": {
+                **{key: value for key, value in SYSCTLS.items() if ipv6 or ".ipv6." not in key},
+                **(sysctls or {}),
+            },
             "maskedPaths": list(MASKED),
             "readonlyPaths": list(READ_ONLY),
         },

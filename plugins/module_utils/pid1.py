@@ -10,6 +10,8 @@ from typing import Optional
 
 #: Where a container sees it. /dev is a tmpfs that the runtime makes: nothing of the image is touched.
 INSIDE = "/dev/.baleine"
+#: The signals that it passes on to the program.
+SIGNALS = ("HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "WINCH", "ALRM", "CONT")
 
 SCRIPT = """\
 # PID 1 of a container of Baleine: starts the program, passes signals on, records the program's exit code,
@@ -36,7 +38,7 @@ pass() {
         kill -"$signal" "$main"
     fi 2>/dev/null
 }
-for name in HUP INT QUIT TERM USR1 USR2 WINCH ALRM CONT; do
+for name in @SIGNALS@; do
     trap "pass $name" "$name"
 done
 exec 3<>"$state/wake"
@@ -58,7 +60,7 @@ while kill -0 -1 2>/dev/null; do
     : & wait $!         # and is reaped
 done
 exit "$code"
-"""
+""".replace("@SIGNALS@", " ".join(SIGNALS))
 
 
 def arguments(command: tuple[str, ...]) -> list[str]:

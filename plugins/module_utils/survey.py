@@ -49,6 +49,7 @@ def find(run: Runner, wanted: Wanted, full: bool = True) -> Found:
         description=description,
         interfaces=interfaces,
         alive=alive,
+        frozen=alive and cgroup.frozen(wanted.name),
         disk=os.path.exists(disk_of(wanted.name)),
         old_disks=_old_disks(wanted.name),
         leftovers=() if alive else tuple(launch.leftovers(wanted.name, runtime_name)),
@@ -148,6 +149,7 @@ def facts(run: Runner, name: str) -> dict[str, Any]:
             for item in found.interfaces
         ],
         "limits": dict(description.limits),
+        **{key: description.settings[key] for key in ("labels", "restart_policy", "depends_on", "schedule")},
         "command": list(description.command),
         "first_id": units.number(record.get("first_id", "")),
         "runtime": record.get("runtime") or None,

@@ -6,29 +6,18 @@ from __future__ import annotations
 
 import http.client
 import math
-import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Optional
 
-from . import enter, hazards, launch, manifest, units
+from . import enter, hazards, launch, manifest
 from .description import from_record, ip_of
 from .errors import BaleineError
+from .policy import Condition, parse_condition
 from .process import Runner, need_program, wait_until
 
 DEFAULT_SECONDS = 30.0
 ONE_ATTEMPT = 5.0
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What is waited for: ``path`` on ``port`` answers with less than 400, or ``command`` ends with 0."""
-
-    path: str = ""
-    port: int = 80
-    command: tuple[str, ...] = ()
-    seconds: float = DEFAULT_SECONDS
 
 
 def request(params: Optional[Mapping[str, Any]], what: str) -> Optional[Condition]:
@@ -36,18 +25,7 @@ def request(params: Optional[Mapping[str, Any]], what: str) -> Optional[Conditio
 
     :raises BaleineError: when it names neither or both, or a time or port that is none.
     """
-    if not params:
-        return None
-    path, command = params.get("http") or "", params.get("command")
-    if bool(path) == bool(command):
-        raise BaleineError(f"{what}: wait: name either http or command", "wait: {http: /} asks for the first page")
-    if path and not re.fullmatch(r"/[!-~]*", path):
-        raise BaleineError(f"{what}: wait: http is no path", "Write it with a slash first, and nothing but ASCII: /")
-    port = int(80 if params.get("port") is None else params["port"])
-    seconds = float(DEFAULT_SECONDS if params.get("timeout") is None else params["timeout"])
-    if not 0 < port < 65536 or not 0 <= seconds < 1e6:
-        raise BaleineError(f"{what}: wait: port {port} or timeout {seconds} is out of range")
-    return Condition(path, port, units.split_command(command, what) if command else (), seconds)
+    return parse_condition(params, f"{what}: wait", DEFAULT_SECONDS) if params else None
 
 
 def wait(run: Runner, name: str, condition: Condition) -> None:
@@ -95,7 +73,7 @@ def _ask_http(name: str, record: manifest.Record, condition: Condition) -> Optio
 
 
 def _ask_command(run: Runner, name: str, record: manifest.Record, condition: Condition) -> Optional[str]:
-    words = enter.exec_argv(name, record["runtime"], int(record["pid"]), condition.command, {}, "", "")
+    words = enter.exec_argv(name, record, condition.command, {}, "", "")
     limit = str(max(1, math.ceil(min(condition.seconds, 3600))))
     result = run([need_program("timeout", f"container {name}"), "-k", "1", limit, *words])
     if result.code == 124:

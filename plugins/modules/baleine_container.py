@@ -33,10 +33,11 @@ options:
     description:
       - V(started) creates the container if need be and starts it if it does not run.
       - V(stopped) creates it if need be and ends its processes and network; disk and characteristics stay.
+      - V(paused) is V(started), and then frozen where it stands. After a crash or a reboot it runs.
       - V(present) creates it if need be, and does not care whether it runs.
       - V(absent) ends it and destroys its disk and characteristics.
     type: str
-    choices: [started, stopped, present, absent]
+    choices: [started, stopped, paused, present, absent]
     default: started
   image:
     description:
@@ -153,6 +154,153 @@ options:
         has ended. The default is V(true).
       - With V(false) the program itself is PID 1, and its exit code is not known.
     type: bool
+  labels:
+    description:
+      - Words of your own about it, which lists can be filtered by.
+    type: dict
+  restart_policy:
+    description:
+      - Whether the cron pass (C(baleine supervise)) starts it again when it ended by itself or with the host.
+      - V(no) leaves it. V(on-failure) restarts it unless its exit code is 0; an unknown one counts as failure.
+        V(unless-stopped) restarts it unless it was stopped on purpose. V(always) is that, and starts it after a reboot
+        of the host even if it was.
+      - One that keeps ending is restarted with growing delays. The default is V(unless-stopped).
+    type: str
+    choices: ['no', always, unless-stopped, on-failure]
+  restart_retries:
+    description:
+      - How often V(on-failure) tries in a row. The default V(0) is without end.
+    type: int
+  depends_on:
+    description:
+      - Containers that must run before it is started.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: The other container.
+        type: str
+        required: true
+      condition:
+        description: Whether it must run, or its O(healthcheck) must have passed too.
+        type: str
+        choices: [started, healthy]
+        default: started
+  schedule:
+    description:
+      - When cron starts and stops it, each five fields of a crontab in the host's local time.
+    type: dict
+    suboptions:
+      start:
+        description: When it is started, such as V(0 8 * * 1-5).
+        type: str
+      stop:
+        description: When it is stopped.
+        type: str
+  healthcheck:
+    description:
+      - What the cron pass asks a running container to know that it is well.
+    type: dict
+    suboptions:
+      http:
+        description: A path that must answer with a status below 400, asked from the host at the container's first
+          address.
+        type: str
+      port:
+        description: The port for O(healthcheck.http).
+        type: int
+        default: 80
+      command:
+        description: A command that must end with 0 inside, a list or one string split like shell words.
+        type: raw
+      interval:
+        description: How many passes of cron (minutes) lie between two checks.
+        type: int
+        default: 1
+      timeout:
+        description: Seconds that a check may take.
+        type: float
+        default: 5
+      retries:
+        description: How many failures in a row make it unhealthy.
+        type: int
+        default: 3
+      start_period:
+        description: Seconds after the start in which a failure does not count.
+        type: float
+        default: 0
+      action:
+        description: What the cron pass does with an unhealthy one.
+        type: str
+        choices: [none, restart]
+        default: none
+  stop_signal:
+    description:
+      - The signal that asks its program to end. The default is V(TERM).
+    type: str
+  stop_timeout:
+    description:
+      - Seconds until a program that does not end is killed. The default is V(10).
+    type: float
+  extra_hosts:
+    description:
+      - Further names in its C(/etc/hosts), with their addresses. Containers that share a bridge are in it by
+        themselves.
+    type: dict
+  log_size:
+    description:
+      - How large its log may be, such as V(16M). The cron pass drops the oldest blocks; between two passes nothing
+        bounds it. The default is V(16M).
+    type: str
+  dns:
+    description:
+      - Its C(/etc/resolv.conf). Without it the image's own stays.
+    type: dict
+    suboptions:
+      servers:
+        description: Addresses of name servers.
+        type: list
+        elements: str
+      search:
+        description: Domains in which short names are looked for.
+        type: list
+        elements: str
+      options:
+        description: Options of resolv.conf(5).
+        type: list
+        elements: str
+  ulimits:
+    description:
+      - Limits of a process by their names in C(ulimit), such as C(nofile), each V(SOFT:HARD) or one number for both.
+    type: dict
+  sysctls:
+    description:
+      - Settings of its own namespaces, those below C(net) and C(fs.mqueue), C(kernel.shm*), C(kernel.msg*) and
+        C(kernel.sem).
+    type: dict
+  secrets:
+    description:
+      - Files of the host that are copied to C(/run/secrets) inside when it starts, on a tmpfs. Only their paths are
+        recorded.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: The file's name below C(/run/secrets).
+        type: str
+        required: true
+      source:
+        description: Absolute path on the host.
+        type: str
+        required: true
+      mode:
+        description: Its mode, in octal. It belongs to the program's user.
+        type: str
+        default: '0400'
+  share_network:
+    description:
+      - Another container whose network and ids it shares, instead of O(networks) of its own. That one must run first.
+    type: str
   restart:
     description:
       - Restart the container if it runs. This is not idempotent, every run restarts it.
@@ -187,6 +335,10 @@ options:
       command:
         description: A command that must end with 0 inside, a list or one string split like shell words.
         type: raw
+      healthy:
+        description: Wait until its O(healthcheck) passes.
+        type: bool
+        default: false
       timeout:
         description: Seconds to wait. The last error is in the message.
         type: float
@@ -340,6 +492,56 @@ NETWORK = {
 }
 
 
+SETTINGS = {
+    "labels": {"type": "dict"},
+    "restart_policy": {"type": "str", "choices": ["no", "always", "unless-stopped", "on-failure"]},
+    "restart_retries": {"type": "int"},
+    "depends_on": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "name": {"type": "str", "required": True},
+            "condition": {"type": "str", "choices": ["started", "healthy"], "default": "started"},
+        },
+    },
+    "schedule": {"type": "dict", "options": {"start": {"type": "str"}, "stop": {"type": "str"}}},
+    "healthcheck": {
+        "type": "dict",
+        "options": {
+            "http": {"type": "str"},
+            "port": {"type": "int", "default": 80},
+            "command": {"type": "raw"},
+            "interval": {"type": "int", "default": 1},
+            "timeout": {"type": "float", "default": 5},
+            "retries": {"type": "int", "default": 3},
+            "start_period": {"type": "float", "default": 0},
+            "action": {"type": "str", "choices": ["none", "restart"], "default": "none"},
+        },
+    },
+    "stop_signal": {"type": "str"},
+    "stop_timeout": {"type": "float"},
+    "extra_hosts": {"type": "dict"},
+    "log_size": {"type": "str"},
+    "dns": {
+        "type": "dict",
+        "options": {key: {"type": "list", "elements": "str"} for key in ("servers", "search", "options")},
+    },
+    "ulimits": {"type": "dict"},
+    "sysctls": {"type": "dict"},
+    "secrets": {
+        "type": "list",
+        "elements": "dict",
+        "no_log": False,
+        "options": {
+            "name": {"type": "str", "required": True},
+            "source": {"type": "str", "required": True},
+            "mode": {"type": "str", "default": "0400"},
+        },
+    },
+    "share_network": {"type": "str"},
+}
+
+
 def work(run: process.Runner, params: dict[str, Any], check: bool) -> dict[str, Any]:
     wanted = container.request(params)
     condition = waiting.request(params["wait"], f"container {wanted.name}")
@@ -353,7 +555,11 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["started", "stopped", "present", "absent"], "default": "started"},
+            "state": {
+                "type": "str",
+                "choices": ["started", "stopped", "paused", "present", "absent"],
+                "default": "started",
+            },
             "image": {"type": "str"},
             "command": {"type": "raw"},
             "networks": {"type": "list", "elements": "dict", "options": NETWORK},
@@ -380,6 +586,7 @@ def main() -> None:
                 },
             },
             "init": {"type": "bool"},
+            **SETTINGS,
             "restart": {"type": "bool", "default": False},
             "recreate": {"type": "str", "choices": ["never", "on_change", "always"], "default": "never"},
             "wait": {
@@ -388,6 +595,7 @@ def main() -> None:
                     "http": {"type": "str"},
                     "port": {"type": "int", "default": 80},
                     "command": {"type": "raw"},
+                    "healthy": {"type": "bool", "default": False},
                     "timeout": {"type": "float", "default": 30},
                 },
             },

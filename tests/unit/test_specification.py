@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from baleine import enter, hazards, launch, oci, pid1, waiting
+from baleine import enter, hazards, neighbours, oci, pid1, waiting
 from baleine.errors import BaleineError
 from baleine.process import find_program
 from tests.unit.support import Recorded
@@ -253,16 +253,25 @@ def test_the_hosts_users_are_never_looked_at(kind, tmp_path):
 
 
 def test_the_hosts_file_names_every_address():
-    from baleine.network import Interface, Network
-
-    networks = [Network("a", ("192.168.42.2/24", "fd00::2/64")), Network("b")]
-    interfaces = tuple(Interface(item, f"vif_{i}", "02:00:00:00:00:01", i) for i, item in enumerate(networks))
-    text = launch.hosts("web1.example", interfaces)
+    record = {"nom_bridge": "a,b", "address": "192.168.42.2/24+fd00::2/64,", "hostname": "web1.example"}
+    text = neighbours.hosts("web1", record, {})
     assert "127.0.0.1 localhost\n" in text
     assert "192.168.42.2 web1.example\n" in text
     assert "fd00::2 web1.example\n" in text
-    alone = launch.hosts("web1", ())
+    alone = neighbours.hosts("web1", {}, {})
     assert "127.0.1.1 web1\n" in alone
+
+
+def test_the_hosts_file_names_those_who_share_a_bridge_on_that_bridge_alone():
+    record = {"nom_bridge": "a,b", "address": "10.0.0.2/24,10.1.0.2/24", "extra_hosts": '{"db": "10.9.0.1"}'}
+    running = {
+        "web1": record,
+        "web2": {"nom_bridge": "b,c", "address": "10.1.0.3/24+fd00::3/64,10.2.0.3/24", "hostname": "two"},
+        "web3": {"nom_bridge": "c", "address": "10.2.0.4/24"},
+    }
+    text = neighbours.hosts("web1", record, running)
+    assert "10.9.0.1 db\n" in text and "10.1.0.3 web2 two\n" in text and "fd00::3 web2 two\n" in text
+    assert "10.2.0.3" not in text and "web3" not in text and text.count("10.0.0.2") == 1
 
 
 # ---- waiting

@@ -71,7 +71,34 @@ def description(options: Options) -> dict[str, Any]:
         },
         "volumes": [volume(text, options.topic) for text in options.many("volume")],
         "init": not options.on("no-init"),
+        **_settings(options),
     }
+
+
+def _settings(options: Options) -> dict[str, Any]:
+    policy, _colon, retries = (options.text("restart") or "").partition(":")
+    if retries and not units.number(retries):
+        raise Usage(f"--restart {policy}:{retries}: the number of retries is none", options.topic)
+    depends = [text.partition(":")[::2] for text in options.many("depends-on")]
+    health = {"command": options.text("health-command"), "http": options.text("health-http")}
+    times = {"start": options.text("start-at"), "stop": options.text("stop-at")}
+    found = {
+        "labels": options.pairs("label"),
+        "restart_policy": policy or None,
+        "restart_retries": int(retries) if retries else None,
+        "depends_on": [{"name": name, "condition": condition or "started"} for name, condition in depends],
+        "schedule": times if any(times.values()) else None,
+        "healthcheck": health if any(health.values()) else None,
+        "stop_signal": options.text("stop-signal"),
+        "extra_hosts": options.pairs("add-host"),
+        "dns": {"servers": options.elements("dns")} if options.text("dns") else None,
+        "ulimits": options.pairs("ulimit"),
+        "sysctls": options.pairs("sysctl"),
+        "secrets": [{"name": name, "source": source} for name, source in options.pairs("secret").items()],
+        "share_network": options.text("share-network"),
+        "log_size": options.text("log-size"),
+    }
+    return {key: value for key, value in found.items() if value}
 
 
 def create(options: Options) -> int:
@@ -130,7 +157,7 @@ def limits(found: Mapping[str, Any]) -> str:
 
 def _state(options: Options, params: Mapping[str, Any]) -> int:
     seconds: Optional[int] = options.number("time")
-    grace = lifecycle.GRACE_SECONDS if seconds is None else float(seconds)
+    grace = None if seconds is None else float(seconds)
 
     def change(name: str) -> Sequence[Outcome]:
         return lifecycle.ensure(run, [container.request({"name": name, **params})], grace=grace)

@@ -39,5 +39,5 @@ def execute(options: Options) -> int:
         word = "there is no such program" if code == enter.NOT_FOUND else "it cannot be executed"
         complain(f"container {name}: {options.program[0]}: {word}")
         return code
-    words = enter.exec_argv(name, record["runtime"], pid, tuple(options.program), env, workdir, user, terminal)
+    words = enter.exec_argv(name, record, tuple(options.program), env, workdir, user, terminal)
     return os.execve(words[0], words, ENVIRONMENT)

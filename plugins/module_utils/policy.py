@@ -1,0 +1,184 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What of a container may change while it runs because only Baleine itself looks at it: labels, policies, checks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from . import pid1, units
+from .errors import BaleineError
+
+RESTART_POLICIES = ("no", "always", "unless-stopped", "on-failure")
+#: Each setting with its default, in the form that manifests, results and diffs show.
+DEFAULTS: Mapping[str, Any] = {
+    "labels": {},
+    "restart_policy": "unless-stopped",
+    "restart_retries": 0,
+    "depends_on": [],
+    "schedule": {},
+    "healthcheck": {},
+    "stop_signal": "TERM",
+    "stop_timeout": 10.0,
+    "extra_hosts": {},
+    "log_size": 16 << 20,
+}
+SMALLEST_LOG = 64 << 10
+#: A field of a crontab's time (crontab(5)).
+FIELD = re.compile(r"[0-9A-Za-z*][0-9A-Za-z*/,-]*")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is asked: ``path`` on ``port`` answers below 400, or ``command`` ends with 0, within ``seconds``."""
+
+    path: str = ""
+    port: int = 80
+    command: tuple[str, ...] = ()
+    seconds: float = 30.0
+
+
+def parse_condition(params: Mapping[str, Any], what: str, seconds: float) -> Condition:
+    """Return a condition, normalised.
+
+    :param what: the object and the option, for the error; :param seconds: its time where none is given.
+    :raises BaleineError: when it names neither or both, or a time or port that is none.
+    """
+    path, command = params.get("http") or "", params.get("command")
+    if bool(path) == bool(command):
+        raise BaleineError(f"{what}: name either http or command", "{http: /} asks for the first page")
+    if path and not re.fullmatch(r"/[!-~]*", path):
+        raise BaleineError(f"{what}: http is no path", "Write it with a slash first, and nothing but ASCII: /")
+    port = int(80 if params.get("port") is None else params["port"])
+    limit = float(seconds if params.get("timeout") is None else params["timeout"])
+    if not 0 < port < 65536 or not 0 <= limit < 1e6:
+        raise BaleineError(f"{what}: port {port} or timeout {limit} is out of range")
+    return Condition(path, port, units.split_command(command, what) if command else (), limit)
+
+
+def parse_settings(params: Mapping[str, Any], what: str, init: bool) -> dict[str, Any]:
+    """Return every setting, normalised: those that are not given are the documented defaults.
+
+    :param init: whether PID 1 is ours, which knows some signals only and leaves an exit code.
+    :raises BaleineError: for a value that is none.
+    """
+    given = {key: params[key] for key in DEFAULTS if params.get(key) is not None}
+    found = {**DEFAULTS, **given}
+    policy, retries = found["restart_policy"], int(found["restart_retries"])
+    if policy not in RESTART_POLICIES:
+        raise BaleineError(f"{what}: restart_policy {policy!r}: there are {', '.join(RESTART_POLICIES)}")
+    if policy == "on-failure" and not init:
+        raise BaleineError(
+            f"{what}: restart_policy on-failure needs the exit code, which init: false does not give",
+            "Leave init out, or take another policy",
+        )
+    if retries < 0 or (retries and policy != "on-failure"):
+        raise BaleineError(f"{what}: restart_retries goes with restart_policy on-failure, and is 0 (no end) or more")
+    log_size = units.parse_size(found["log_size"], what=f"{what}: log_size")
+    if log_size < SMALLEST_LOG:
+        raise BaleineError(f"{what}: log_size of {log_size} bytes is too small", "Give it 64K or more")
+    timeout = float(found["stop_timeout"])
+    if not 0 <= timeout < 1e6:
+        raise BaleineError(f"{what}: stop_timeout {timeout} is no number of seconds")
+    return {
+        "labels": _texts(found["labels"], what, "labels"),
+        "restart_policy": policy,
+        "restart_retries": retries,
+        "depends_on": _parse_depends(found["depends_on"], what),
+        "schedule": _parse_schedule(found["schedule"], what),
+        "healthcheck": _parse_healthcheck(found["healthcheck"], what),
+        "stop_signal": parse_signal(found["stop_signal"], f"{what}: stop_signal", init),
+        "stop_timeout": timeout,
+        "extra_hosts": {
+            check_host(name, what): units.parse_gateway(address, f"{what}: extra_hosts")
+            for name, address in sorted(_texts(found["extra_hosts"], what, "extra_hosts").items())
+        },
+        "log_size": log_size,
+    }
+
+
+def check_host(name: str, what: str) -> str:
+    """Return a host name as /etc/hosts can hold it.
+
+    :raises BaleineError: for anything else.
+    """
+    if not units.NAME.fullmatch(name):
+        raise BaleineError(f"{what}: {name!r} is no host name", "Use letters, digits, '.' and '-'")
+    return name
+
+
+def parse_signal(text: Any, what: str, init: bool = False) -> str:
+    """Return the name of a signal without SIG.
+
+    :param init: only those that our PID 1 passes on, and KILL.
+    :raises BaleineError: for a signal that there is not.
+    """
+    import signal
+
+    name = str(text).strip().upper()
+    name = signal.Signals(int(name)).name if name.isdigit() and 0 < int(name) < 32 else name
+    name = name[3:] if name.startswith("SIG") else name
+    if f"SIG{name}" not in signal.Signals.__members__ or (init and name not in (*pid1.SIGNALS, "KILL")):
+        raise BaleineError(f"{what}: {text!r} is no signal that it takes", f"There are {', '.join(pid1.SIGNALS)}, KILL")
+    return name
+
+
+def _texts(value: Any, what: str, key: str) -> dict[str, str]:
+    """A dict of words to texts, sorted; a value that is none is an error."""
+    for name, text in value.items():
+        if not str(name) or text is None or "\0" in f"{name}{text}":
+            raise BaleineError(f"{what}: {key}: {name!r} has no name or no value", "Write '' for an empty value")
+    return {str(name): str(text) for name, text in sorted(value.items())}
+
+
+def _parse_depends(value: Any, what: str) -> list[dict[str, str]]:
+    found = []
+    for item in value:
+        name, condition = units.check_name(str(item["name"]), "container"), item.get("condition") or "started"
+        if f"container {name}" == what or condition not in ("started", "healthy"):
+            raise BaleineError(f"{what}: depends_on {name}: {condition}: not itself, and started or healthy")
+        found.append({"name": name, "condition": condition})
+    return sorted(found, key=lambda item: item["name"])
+
+
+def _parse_schedule(value: Mapping[str, Any], what: str) -> dict[str, str]:
+    found = {}
+    for key in ("start", "stop"):
+        fields = str(value.get(key) or "").split()
+        if fields and (len(fields) != 5 or not all(FIELD.fullmatch(field) for field in fields)):
+            raise BaleineError(f"{what}: schedule.{key} is no time of a crontab", "Write five fields: 0 8 * * 1-5")
+        if fields:
+            found[key] = " ".join(fields)
+    return found
+
+
+def _parse_healthcheck(value: Mapping[str, Any], what: str) -> dict[str, Any]:
+    if not value:
+        return {}
+    where = f"{what}: healthcheck"
+    condition = parse_condition(value, where, 5.0)
+    numbers = {key: int(value.get(key) or default) for key, default in (("interval", 1), ("retries", 3))}
+    start_period, action = float(value.get("start_period") or 0), value.get("action") or "none"
+    if min(numbers.values()) < 1 or start_period < 0 or action not in ("none", "restart"):
+        raise BaleineError(f"{where}: interval, retries, start_period or action is out of range")
+    return {
+        "http": condition.path,
+        "port": condition.port,
+        "command": list(condition.command),
+        "timeout": condition.seconds,
+        **numbers,
+        "start_period": start_period,
+        "action": action,
+    }
+
+
+def condition_of(healthcheck: Mapping[str, Any]) -> Optional[Condition]:
+    """Return what a health check asks; None where there is none."""
+    if not healthcheck:
+        return None
+    return Condition(
+        healthcheck["http"], healthcheck["port"], tuple(healthcheck["command"]), float(healthcheck["timeout"])
+    )
