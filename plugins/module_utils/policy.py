@@ -160,7 +160,8 @@ def _parse_healthcheck(value: Mapping[str, Any], what: str) -> dict[str, Any]:
         return {}
     where = f"{what}: healthcheck"
     condition = parse_condition(value, where, 5.0)
-    numbers = {key: int(value.get(key) or default) for key, default in (("interval", 1), ("retries", 3))}
+    given = {"interval": 1, "retries": 3, **{key: item for key, item in value.items() if item is not None}}
+    numbers = {key: int(given[key]) for key in ("interval", "retries")}
     start_period, action = float(value.get("start_period") or 0), value.get("action") or "none"
     if min(numbers.values()) < 1 or start_period < 0 or action not in ("none", "restart"):
         raise BaleineError(f"{where}: interval, retries, start_period or action is out of range")
