@@ -12,8 +12,8 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 # What the tests need of Debian, beyond git, make and python3-venv.
 PACKAGES := apt-cacher-ng busybox-static ca-certificates crun curl e2fsprogs iproute2 iptables iputils-ping kmod \
-    mmdebstrap nftables openssh-client openssh-server procps python3 python3-apt python3-pyroute2 runc socat sudo tar \
-    util-linux xfsprogs
+    mmdebstrap nftables openssh-client openssh-server procps python3 python3-apt python3-pyroute2 qemu-system-x86 \
+    qemu-utils runc socat sudo tar util-linux xfsprogs
 
 # The first Python that this release of ansible-core accepts.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \

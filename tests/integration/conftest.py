@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from tests.lab import leaks, run, trees
+from tests.lab.guest import Guest
 from tests.lab.host import LabHost
 from tests.lab.proxy import PackageProxy
 from tests.lab.wire import Wire
 
-__all__ = ["LabHost", "Wire"]
+__all__ = ["Guest", "LabHost", "Wire"]
 
 
 class Laboratory:
@@ -114,6 +115,15 @@ def baleine(lab: LabHost) -> Callable[..., subprocess.CompletedProcess[str]]:
         return lab.run(["/usr/local/bin/baleine", *words], **options)
 
     return call
+
+
+@pytest.fixture(scope="module")
+def guest(laboratory: Laboratory) -> Iterator[Guest]:
+    """A Debian under qemu that the tests of a file share, with the command line and the tiny image in it."""
+    with Guest() as machine:
+        machine.install_baleine()
+        machine.tiny_image()
+        yield machine
 
 
 @pytest.fixture(scope="session")

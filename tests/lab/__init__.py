@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The test laboratory: lab hosts on one machine, wires between them, the leak check and small trees.
+"""The test laboratory: lab hosts on one machine, wires between them, a guest, the leak check and small trees.
 
 host.py     LabHost: namespaces, a root and cgroup subtrees of its own
+guest.py    Guest: a Debian under qemu, with systemd, cgroup v2 and a power switch
+guest_base.py   its disk, kernel and initrd
+target.py   Target: what a test asks of either of them
 wire.py     Wire: a bridge joining lab hosts, ssh, the package proxy at its address
 leaks.py    what is there before and after, and what was left behind
 trees.py    root filesystems and images: the pristine Debian, the tiny busybox image
-product.py  the product, copied into a lab host; its Ansible modules, run there
+product.py  the product, copied into a machine; its Ansible modules, run there
 boot.py     what PID 1 of a lab host does before it does nothing
 cgroups.py, loops.py, proxy.py   the machine's hierarchies and loop devices; the package proxy's process
 run.py      commands, the run's folders, the sweep of what a killed run left

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import uuid
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import cgroups, loops, run, trees
 from .run import LabError
+from .target import Target
 
 if TYPE_CHECKING:
     from .wire import Wire
@@ -49,7 +49,7 @@ HIDDEN = (
 JOIN = 'while [ "$1" != -- ]; do echo 0 >"$1"; shift; done; shift; unset PWD; exec "$@"'
 
 
-class LabHost:
+class LabHost(Target):
     """A running lab host; also a context manager that stops it.
 
     name: its hostname. root: "machine" (everything installed here is there) or "debian" (a pristine minimal tree).
@@ -69,18 +69,17 @@ class LabHost:
         cgroup_root: Literal["own", "real"] = "own",
         plain: Sequence[str] = PLAIN,
     ) -> None:
+        super().__init__()
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,40}", name):
             raise ValueError(f"{name!r} is no hostname")
         self.name, self.root, self.wire, self.cgroup_root = name, root, wire, cgroup_root
         self.lower = Path("/") if root == "machine" else trees.debian_tree()
         self.cgroup = f"{name}.{run.run_id()}"
         self.folder = run.run_folder() / name
-        self.expected: list[str] = []
         self.baseline: dict[str, dict[str, str]] = {}
         self.addresses: tuple[str, ...] = ()
         self.stopped = False
         self._boot: run.Boot | None = None
-        self.modules_ready = False
         try:
             self.folder.mkdir(mode=0o755)
         except FileExistsError:
@@ -205,11 +204,7 @@ class LabHost:
         timeout: float = 120,
         user: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program inside to its end; its output is captured.
-
-        Raises CommandFailed (with the output) when check is true and the code is not 0, and TimeoutExpired, after
-        killing the program's session, when it lasts longer than timeout seconds or something keeps its pipes open.
-        """
+        """See Target.run; on a timeout the program's session is killed."""
         process = self.popen(
             argv,
             env=env,
@@ -219,10 +214,6 @@ class LabHost:
             stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
         )
         return run.finish(process, timeout=timeout, check=check, input=input, shown=argv)
-
-    def sh(self, script: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run a shell script inside (sh -e); options are run()'s."""
-        return self.run(["sh", "-ec", script], **options)
 
     def net(
         self,
@@ -242,14 +233,14 @@ class LabHost:
         """A path inside, seen from outside. Absolute symbolic links below it would lead into the machine's root."""
         return Path(f"/proc/{self.pid}/root{path}")
 
-    def read(self, path: str) -> str:
-        """The text of a file inside."""
-        return self.run(["cat", "--", path]).stdout
-
-    def write(self, path: str, text: str, *, mode: int | None = None) -> None:
-        """Write a file inside; its directories are made."""
-        script = f'mkdir -p "$(dirname {shlex.quote(path)})"; cat >{shlex.quote(path)}'
-        self.sh(script if mode is None else f"{script}; chmod {mode:o} {shlex.quote(path)}", input=text)
+    def push(self, local: Path, remote: str) -> None:
+        target = self.path(remote)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if local.is_dir():
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(local, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"), symlinks=True)
+        else:
+            run.machine(["cp", "--sparse=always", "--reflink=auto", str(local), str(target)])
 
     # Network
 
@@ -305,47 +296,7 @@ class LabHost:
             self.sh("grep -lrs https: /etc/apt/sources.list /etc/apt/sources.list.d | xargs -r rm -f")
         return wire.proxy_url
 
-    # The product
-
-    def install_baleine(self) -> None:
-        """Copy the core and the command line of this repository into the host."""
-        from . import product
-
-        product.install(self)
-
-    def module(
-        self,
-        name: str,
-        /,
-        *,
-        check: bool = False,
-        diff: bool = True,
-        expect_failure: bool = False,
-        timeout: float = 120,
-        **params: Any,
-    ) -> dict[str, Any]:
-        """Run one of the collection's modules inside with /usr/bin/python3; returns its result.
-
-        check, diff: Ansible's modes; a module's parameter of such a name goes into params={...}.
-        Raises AssertionError when it failed (or, with expect_failure, when it did not), CommandFailed on a crash.
-        """
-        from . import product
-
-        return product.module(
-            self,
-            name,
-            check=check,
-            diff=diff,
-            expect_failure=expect_failure,
-            timeout=timeout,
-            params={**params.pop("params", {}), **params},
-        )
-
     # Leaks and the end
-
-    def expect(self, *patterns: str) -> None:
-        """Name what the laboratory itself puts there, as `KIND NAME` patterns (fnmatch): the leak check skips it."""
-        self.expected += patterns
 
     def rebase(self) -> None:
         """Take what is there now as what the leak check compares with."""

@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The product in a lab host: installed as the `host` role does, and its Ansible modules without Ansible's cost."""
+"""The product on a machine of the laboratory: installed as the `host` role does, and its Ansible modules without Ansible's cost."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import run
 
 if TYPE_CHECKING:
-    from .host import LabHost
+    from .target import Target
 
 CORE = run.REPOSITORY / "plugins/module_utils"
 COMMAND_LINE = run.REPOSITORY / "roles/host/files/baleine_cli"
@@ -21,7 +20,6 @@ import sys; sys.path.insert(0, "/usr/local/lib/baleine"); from baleine_cli.main 
 """
 MODULES = "/opt/ansible-lib"
 COLLECTION = "ansible_collections/lab/baleine"
-SKIPPED = shutil.ignore_patterns("__pycache__", "*.pyc")
 # What AnsiballZ does on a target, without the archive (ansible-core 2.18: no _ansiballz package).
 RUNNER = """import json, runpy, sys
 name, arguments = sys.argv[1], sys.stdin.buffer.read()
@@ -39,38 +37,28 @@ else:
 """
 
 
-def copy(source: Path, target: Path) -> None:
-    """Copy a folder of Python files in place of what is there."""
-    if not source.is_dir():
-        raise run.LabError(f"{source} is not there: nothing to install")
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target, ignore=SKIPPED, symlinks=True)
-
-
-def install(host: LabHost) -> None:
+def install(host: Target) -> None:
     """Install core, command line and launcher as the `host` role does."""
-    copy(CORE, host.path(f"{INSTALLED}/baleine"))
-    copy(COMMAND_LINE, host.path(f"{INSTALLED}/baleine_cli"))
+    host.push(CORE, f"{INSTALLED}/baleine")
+    host.push(COMMAND_LINE, f"{INSTALLED}/baleine_cli")
     host.write("/usr/local/bin/baleine", LAUNCHER, mode=0o755)
 
 
-def install_modules(host: LabHost) -> None:
-    """Copy Ansible's target side, the collection's plugins and a runner into a host."""
+def install_modules(host: Target) -> None:
+    """Copy Ansible's target side, the collection's plugins and a runner into a machine."""
     import ansible
 
-    ours = Path(ansible.__file__).parent
-    target = host.path(MODULES)
-    copy(ours / "module_utils", target / "ansible/module_utils")
-    (target / "ansible/__init__.py").write_text(f"__version__ = {ansible.__version__!r}\n")
+    host.push(Path(ansible.__file__).parent / "module_utils", f"{MODULES}/ansible/module_utils")
+    host.write(f"{MODULES}/ansible/__init__.py", f"__version__ = {ansible.__version__!r}\n")
     for name in ("module_utils", "modules"):
-        copy(run.REPOSITORY / "plugins" / name, target / COLLECTION / "plugins" / name)
-    (target / "run_module.py").write_text(RUNNER)
+        host.push(run.REPOSITORY / "plugins" / name, f"{MODULES}/{COLLECTION}/plugins/{name}")
+    host.write(f"{MODULES}/run_module.py", RUNNER)
 
 
 def module(
-    host: LabHost, name: str, *, check: bool, diff: bool, expect_failure: bool, timeout: float, params: dict[str, Any]
+    host: Target, name: str, *, check: bool, diff: bool, expect_failure: bool, timeout: float, params: dict[str, Any]
 ) -> dict[str, Any]:
-    """Run a module in a host; see LabHost.module."""
+    """Run a module in a host; see Target.module."""
     if not host.modules_ready:
         install_modules(host)
         host.modules_ready = True

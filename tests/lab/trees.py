@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from . import proxy, run
 
 if TYPE_CHECKING:
-    from .host import LabHost
+    from .target import Target
 
 SUITE = "bookworm"
 PACKAGES = ("ca-certificates", "iproute2", "openssh-server", "python3", "sudo")
@@ -150,17 +150,16 @@ def tiny_file(size: str = "64M") -> Path:
     return image
 
 
-def tiny_image(host: LabHost, name: str = "tiny", size: str = "64M") -> str:
-    """Put the tiny image into a lab host, with a manifest of 2019's form, which is adopted; returns its name."""
+def tiny_image(host: Target, name: str = "tiny", size: str = "64M") -> str:
+    """Put the tiny image into a machine, with a manifest of 2019's form, which is adopted; returns its name."""
     images, manifests = "/var/lib/baleine/images", "/var/lib/baleine/manifeste/images"
     host.expect(f"file {images}/{name}", f"file {manifests}/{name}.manifest")
     host.sh(
         f"umask 077; mkdir -p {images} {manifests}; chmod 700 /var/lib/baleine {images} /var/lib/baleine/manifeste "
         f"{manifests}"
     )
-    target = host.path(f"{images}/{name}")
-    run.machine(["cp", "--sparse=always", "--reflink=auto", str(tiny_file(size)), str(target)])
-    target.chmod(0o600)
+    host.push(tiny_file(size), f"{images}/{name}")
+    host.run(["chmod", "600", f"{images}/{name}"])
     host.write(
         f"{manifests}/{name}.manifest", f"nom_image: {name}\ntaille: {megabytes(size)}\nchemin: {images}\n", mode=0o600
     )

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The guest: a Debian of its own under qemu's emulation, with systemd, cgroup v2, AppArmor, cron, and a power switch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from . import proxy, run
+from .guest_base import READY, guest_base
+from .run import LabError
+from .target import Target
+
+MEMORY = 2048
+BOOT_SECONDS = 300.0  # for a machine whose cores others use too; 11 s on an idle one
+CONSOLE = "root=/dev/vda rw console=ttyS0 net.ifnames=0 edd=off"
+
+
+class Guest(Target):
+    """A running guest; also a context manager that ends it.
+
+    It starts from a fresh overlay over the cached base, and dies with the thread that made it. Its network is
+    10.0.2.15/24 with nothing beyond; ssh reaches it through one port of 127.0.0.1.
+    Raises LabError, with the end of its console, when it does not boot.
+    """
+
+    def __init__(self, name: str = "guest") -> None:
+        super().__init__()
+        self.name = name
+        self.base = guest_base()
+        self.folder = run.run_folder() / name
+        self.folder.mkdir(mode=0o755)
+        self.console = self.folder / "console"
+        self._qemu: subprocess.Popen[str] | None = None
+        self._ssh: subprocess.Popen[str] | None = None
+        try:
+            run.machine(
+                [
+                    "qemu-img",
+                    "create",
+                    "-q",
+                    "-f",
+                    "qcow2",
+                    "-F",
+                    "raw",
+                    "-b",
+                    str(self.base / "base.raw"),
+                    str(self.disk),
+                ]
+            )
+            self.boot()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __enter__(self) -> Guest:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        return f"<Guest {self.name}>"
+
+    @property
+    def disk(self) -> Path:
+        """The overlay that holds what this guest wrote."""
+        return self.folder / "disk.qcow2"
+
+    # Power
+
+    def boot(self) -> None:
+        """Switch it on, on the disk as it is; returns when it has booted and answers."""
+        self.console.write_text("")
+        self.port = proxy.free_port()
+        drive = f"if=none,id=disk,format=qcow2,file={self.disk}"
+        network = f"user,id=net,restrict=on,hostfwd=tcp:{proxy.LOCAL}:{self.port}-:22"
+        words = [
+            "qemu-system-x86_64 -no-user-config -nodefaults -display none -M pc -accel tcg,thread=multi -cpu max",
+            f"-smp 2 -m {MEMORY} -kernel {self.base}/vmlinuz -initrd {self.base}/initrd -append '{CONSOLE}'",
+            f"-drive {drive} -device virtio-blk-pci,drive=disk -netdev {network} -device virtio-net-pci,netdev=net,romfile=",
+            f"-chardev file,id=console,append=on,path={self.console} -serial chardev:console",
+        ]
+        argv = shlex.split(" ".join(words))
+        with (self.folder / "qemu.log").open("a") as log:
+            self._qemu = run.start(run.dying([run.tool(argv[0]), *argv[1:]]), stdout=log, stderr=log)
+        self._until_ready(0)
+
+    def reboot(self) -> None:
+        """Let its systemd reboot it; returns when it answers again."""
+        size = self.console.stat().st_size
+        self.run(["systemctl", "reboot"], check=False)
+        self._hang_up()
+        self._until_ready(size)
+
+    def power_cut(self) -> None:
+        """Kill qemu: what the guest had not yet flushed to its disk is lost."""
+        self._hang_up()
+        if self._qemu is not None:
+            self._qemu.kill()
+            self._qemu.wait(30)
+            self._qemu = None
+
+    def stop(self) -> None:
+        """Cut its power and remove its folder. May be repeated."""
+        self.power_cut()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.rmdir(self.folder.parent)
+
+    def said(self, lines: int = 30) -> str:
+        """The last lines of its console and of qemu."""
+        return "\n".join(
+            f"--- {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+            for path in (self.console, self.folder / "qemu.log")
+            if path.exists()
+        )
+
+    def _until_ready(self, offset: int) -> None:
+        """Wait until its console says that it has booted, then log in once: later commands share that connection."""
+
+        def told() -> bool:
+            with self.console.open("rb") as file:
+                file.seek(offset)
+                return READY.encode() in file.read()
+
+        def ended() -> bool:
+            return self._qemu is None or self._qemu.poll() is not None
+
+        if not run.wait_for(lambda: told() or ended(), BOOT_SECONDS, 0.05) or ended():
+            raise LabError(f"the guest did not boot within {BOOT_SECONDS:.0f} s\n{self.said()}")
+        end = time.monotonic() + BOOT_SECONDS
+        while True:
+            log = (self.folder / "ssh.log").open("a")
+            with log:
+                self._ssh = run.start(run.dying(self._words("-M", "-N")), stdout=log, stderr=log)
+            master = self._ssh
+            run.wait_for(lambda master=master: self._connected() or master.poll() is not None, 60, 0.05)
+            if self._connected():
+                return
+            self._hang_up()
+            if time.monotonic() > end or ended():
+                raise LabError(
+                    f"the guest booted but nobody can log in\n{self.said()}\n{(self.folder / 'ssh.log').read_text()}"
+                )
+
+    def _connected(self) -> bool:
+        return (self.folder / "ssh").exists() and run.machine(self._words("-O", "check"), check=False).returncode == 0
+
+    def _hang_up(self) -> None:
+        if self._ssh is not None:
+            self._ssh.kill()
+            self._ssh.wait(30)
+            self._ssh = None
+        (self.folder / "ssh").unlink(missing_ok=True)
+
+    def _words(self, *options: str) -> list[str]:
+        """A command of ssh to the guest."""
+        settings = {
+            "ConnectTimeout": "60",
+            "ControlPath": self.folder / "ssh",
+            "IdentitiesOnly": "yes",
+            "LogLevel": "ERROR",
+            "StrictHostKeyChecking": "no",
+            "UserKnownHostsFile": "/dev/null",
+        }
+        words = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+        return [
+            "ssh",
+            "-F",
+            "none",
+            "-i",
+            str(self.base / "key"),
+            "-p",
+            str(self.port),
+            *words,
+            *options,
+            f"root@{proxy.LOCAL}",
+        ]
+
+    # Commands and files
+
+    def popen(
+        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, user: str | None = None, **options: Any
+    ) -> subprocess.Popen[str]:
+        """Start a program inside, over the shared connection, with a clean environment plus env."""
+        settings = {"PATH": run.CLEAN_ENV["PATH"], "LANG": run.CLEAN_ENV["LANG"], **(env or {})}
+        exports = " ".join(f"{key}={shlex.quote(value)}" for key, value in settings.items())
+        prefix = [] if user is None else ["runuser", "-u", user, "--"]
+        return run.start([*self._words(), f"export {exports}; exec {shlex.join([*prefix, *argv])}"], **options)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        check: bool = True,
+        input: str | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 120,
+        user: str | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """See Target.run; after a timeout the program may live on in the guest.
+
+        Raises LabError, with the end of the console, when the connection is lost.
+        """
+        process = self.popen(
+            argv,
+            env=env,
+            user=user,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
+        )
+        done = run.finish(process, timeout=timeout, check=False, input=input, shown=argv)
+        if done.returncode == 255 and not self._connected():
+            raise LabError(f"the guest was lost during {shlex.join(argv)}: {done.stderr}\n{self.said()}")
+        if check and done.returncode != 0:
+            raise run.CommandFailed(done.returncode, list(argv), done.stdout, done.stderr)
+        return done
+
+    def push(self, local: Path, remote: str) -> None:
+        target = shlex.quote(remote)
+        pack = ["tar", "-C", str(local if local.is_dir() else local.parent), "--owner=0", "--group=0", "-czSf", "-"]
+        if local.is_dir():
+            pack += ["--exclude=__pycache__", "--exclude=*.pyc", "."]
+            unpack = f"rm -rf {target}; mkdir -p {target}; tar -C {target} -xzf -"
+        else:
+            pack += [local.name]
+            unpack = f"mkdir -p $(dirname {target}); cd $(dirname {target}); tar -xzf -; [ {local.name} = {target} ] || mv {local.name} {target}"
+        archive = self.folder / f"push-{time.monotonic_ns()}"
+        with archive.open("wb") as file:
+            subprocess.run(pack, stdout=file, check=True, timeout=120)
+        try:
+            with archive.open("rb") as file:
+                process = run.start(
+                    [*self._words(), f"set -e; {unpack}"], stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+                )
+                run.finish(process, timeout=300, check=True, shown=["push", str(local), remote])
+        finally:
+            archive.unlink()
+
+    # What the tests ask often
+
+    def baleine(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """The command line inside; options are run()'s."""
+        return self.run(["/usr/local/bin/baleine", *words], **options)
+
+    def tiny_image(self, name: str = "tiny", size: str = "64M") -> str:
+        """Put the tiny busybox image and its manifest of 2019's form there; returns its name."""
+        from . import trees
+
+        return trees.tiny_image(self, name, size)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a test asks of any machine of the laboratory: a lab host of namespaces, or the guest under qemu."""
+
+from __future__ import annotations
+
+import abc
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+class Target(abc.ABC):
+    """A machine that runs commands and holds files; the product and its modules on top of that."""
+
+    def __init__(self) -> None:
+        self.expected: list[str] = []
+        self.modules_ready = False
+
+    @abc.abstractmethod
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        check: bool = True,
+        input: str | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 120,
+        user: str | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program inside to its end; its output is captured.
+
+        Raises CommandFailed (with the output) when check is true and the code is not 0, and TimeoutExpired when it
+        lasts longer than timeout seconds or something keeps its pipes open.
+        """
+
+    @abc.abstractmethod
+    def push(self, local: Path, remote: str) -> None:
+        """Copy a file (holes stay holes) or a folder (without compiled Python) to a path inside, in place of what is
+        there.
+        """
+
+    def sh(self, script: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a shell script inside (sh -e); options are run()'s."""
+        return self.run(["sh", "-ec", script], **options)
+
+    def read(self, path: str) -> str:
+        """The text of a file inside."""
+        return self.run(["cat", "--", path]).stdout
+
+    def write(self, path: str, text: str, *, mode: int | None = None) -> None:
+        """Write a file inside; its directories are made."""
+        script = f'mkdir -p "$(dirname {shlex.quote(path)})"; cat >{shlex.quote(path)}'
+        self.sh(script if mode is None else f"{script}; chmod {mode:o} {shlex.quote(path)}", input=text)
+
+    def expect(self, *patterns: str) -> None:
+        """Name what the laboratory itself puts there, as `KIND NAME` patterns (fnmatch): the leak check skips it."""
+        self.expected += patterns
+
+    # The product
+
+    def install_baleine(self) -> None:
+        """Copy the core and the command line of this repository into the machine."""
+        from . import product
+
+        product.install(self)
+
+    def module(
+        self,
+        name: str,
+        /,
+        *,
+        check: bool = False,
+        diff: bool = True,
+        expect_failure: bool = False,
+        timeout: float = 120,
+        **params: Any,
+    ) -> dict[str, Any]:
+        """Run one of the collection's modules inside with /usr/bin/python3; returns its result.
+
+        check, diff: Ansible's modes; a module's parameter of such a name goes into params={...}.
+        Raises AssertionError when it failed (or, with expect_failure, when it did not), CommandFailed on a crash.
+        """
+        from . import product
+
+        return product.module(
+            self,
+            name,
+            check=check,
+            diff=diff,
+            expect_failure=expect_failure,
+            timeout=timeout,
+            params={**params.pop("params", {}), **params},
+        )
