@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from . import guard, handover, manifest, netlink, network, units
 from .errors import BaleineError
@@ -19,8 +18,7 @@ IPV6_MTU = 1280
 STP = {True: ("forward_delay 1500", "stp_state 1"), False: ("stp_state 0", "forward_delay 0")}
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(NamedTuple):
     """A bridge as it is asked for, normalised. ``state``: up, down or absent; a MAC of None is made from the name."""
 
     name: str
@@ -33,8 +31,7 @@ class Wanted:
     move_addresses: bool = False
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """What is recorded and what is there.
 
     :param link: the kernel's link of this name, or None.
@@ -47,11 +44,11 @@ class Found:
     record: Optional[manifest.Record] = None
     link: Optional[Mapping[str, Any]] = None
     ports: tuple[str, ...] = ()
-    members: Mapping[str, str] = field(default_factory=dict)
+    members: Mapping[str, str] = {}
     users: tuple[str, ...] = ()
-    links: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    links: Mapping[str, Mapping[str, Any]] = {}
     routes: tuple[Mapping[str, Any], ...] = ()
-    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    others: Mapping[str, tuple[str, ...]] = {}
     machine: str = ""
     guard: str = ""
 
@@ -135,12 +132,12 @@ def plan(wanted: Wanted, found: Found) -> Plan:
             raise BaleineError(foreign, "Choose another name, or remove that link")
         links = {name: entry for name, entry in found.links.items() if name != wanted.name}
         routes = tuple(route for route in found.routes if route.get("dev") != wanted.name)
-        found = replace(found, link=None, ports=(), members={}, links=links, routes=routes)
+        found = found._replace(link=None, ports=(), members={}, links=links, routes=routes)
     recorded = _as_recorded(found)
     move = _plan_move(wanted, found, what, recorded)
     if wanted.state == "absent":
         decided = _plan_absent(wanted, found, what, move)
-        return replace(decided, warnings=(f"{foreign}: it is left alone",)) if foreign and decided.changed else decided
+        return decided._replace(warnings=(f"{foreign}: it is left alone",)) if foreign and decided.changed else decided
     network.check_overlap(what, wanted.addresses, move.routes_after(found.routes), wanted.name)
     network.check_others(what, wanted.addresses, found.others)
     goal = _goal(wanted, found, move)
@@ -343,7 +340,7 @@ def _plan_all(run: Runner, wanted_all: Sequence[Wanted]) -> list[Plan]:
         links = {n: {**entry, "master": masters[n]} if n in masters else entry for n, entry in found.links.items()}
         routes = [route for route in found.routes if route.get("dev") not in plans or "gateway" in route]
         others = {**found.others, **{name: tuple(d.after.get("addresses", ())) for name, d in plans.items()}}
-        plans[wanted.name] = plan(wanted, replace(found, others=others, links=links, routes=tuple(routes)))
+        plans[wanted.name] = plan(wanted, found._replace(others=others, links=links, routes=tuple(routes)))
     return list(plans.values())
 
 
@@ -351,7 +348,7 @@ def _carry_out(run: Runner, name: str, decided: Plan) -> None:
     what, its_type, made = f"bridge {name}", f"link set dev {name} type bridge", list[str]()
     verbs = [action.verb for action in decided.actions]
     if "hand_over" in verbs:  # what comes after it is for the call that confirms it
-        decided = replace(decided, actions=decided.actions[: verbs.index("hand_over") + 1])
+        decided = decided._replace(actions=decided.actions[: verbs.index("hand_over") + 1])
 
     def change(*lines: str) -> None:
         netlink.batch(run, lines, what)

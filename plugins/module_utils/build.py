@@ -14,8 +14,7 @@ import os
 import re
 import signal
 import stat
-from dataclasses import dataclass
-from typing import Any, Callable, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from . import disk, rootfs
 from .errors import BaleineError
@@ -34,8 +33,7 @@ DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("u
 TRACES = ("etc/resolv.conf", "etc/hostname", "etc/apt/apt.conf.d/99mmdebstrap", "var/lib/dbus/machine-id")
 
 
-@dataclass(frozen=True)
-class File:
+class File(NamedTuple):
     """A file to write into a tree. ``mode`` is a number."""
 
     path: str
@@ -48,8 +46,7 @@ class File:
         return "sha256:" + hashlib.sha256(self.content.encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class Recipe:
+class Recipe(NamedTuple):
     """What an image is made from. ``proxy`` is how packages are fetched, no part of what the image is."""
 
     size: int

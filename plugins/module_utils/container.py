@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from . import manifest, network, units
 from .description import DIRECTORY, FIXED, LIMITS, Description, describe, network_as_dict
@@ -22,8 +21,7 @@ LIVES = ("running", "paused", "starting", "stopping")
 STATE_ONLY = {"name", "state", "restart", "wait"}
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(NamedTuple):
     """A container as it is asked for. ``description`` is None where only its state is spoken of."""
 
     name: str
@@ -33,8 +31,7 @@ class Wanted:
     recreate: str = "never"
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """What is recorded and what is there.
 
     :param description: what the manifest says it is; None where there is no manifest.
@@ -57,13 +54,13 @@ class Found:
     disk: bool = False
     old_disks: tuple[str, ...] = ()
     leftovers: tuple[str, ...] = ()
-    limits: Mapping[str, Any] = field(default_factory=dict)
-    host_links: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    inside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    limits: Mapping[str, Any] = {}
+    host_links: Mapping[str, Mapping[str, Any]] = {}
+    inside: Mapping[str, Mapping[str, Any]] = {}
     image_digest: Optional[str] = None
-    bridges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    mtus: Mapping[str, int] = field(default_factory=dict)
-    used: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    bridges: Mapping[str, tuple[str, ...]] = {}
+    mtus: Mapping[str, int] = {}
+    used: Mapping[str, Mapping[str, str]] = {}
     taken: tuple[str, ...] = ()
 
     @property
@@ -116,7 +113,7 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
         return _plan_state(wanted, found, what, [], [], [])
     if not wanted.description.directory:  # not spoken of: where it is, or the default
         kept = found.description.directory if found.description else f"{DIRECTORY}/{wanted.name}"
-        wanted = replace(wanted, description=replace(wanted.description, directory=kept))
+        wanted = wanted._replace(description=wanted.description._replace(directory=kept))
     description = known(wanted.description, what)
     warnings = _check_surroundings(wanted.name, what, description, found, check)
     if found.record is None and (found.disk or found.leftovers):

@@ -8,8 +8,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import launch, manifest, network, oci, policy, units
 from .errors import BaleineError
@@ -30,27 +29,26 @@ OWN_SYSCTLS = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Description:
+class Description(NamedTuple):
     """What a container is: everything but its state. An image of an empty name is never wanted."""
 
     image: str
     command: tuple[str, ...]
     networks: tuple[network.Network, ...] = ()
     hostname: str = ""
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = {}
     workdir: str = ""
     user: str = ""
-    limits: Mapping[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, Any] = {}
     volumes: tuple[launch.Volume, ...] = ()
     init: bool = True
     directory: str = ""
-    dns: Mapping[str, list[str]] = field(default_factory=dict)
-    ulimits: Mapping[str, str] = field(default_factory=dict)
-    sysctls: Mapping[str, str] = field(default_factory=dict)
+    dns: Mapping[str, list[str]] = {}
+    ulimits: Mapping[str, str] = {}
+    sysctls: Mapping[str, str] = {}
     secrets: tuple[launch.Secret, ...] = ()
     share_network: str = ""
-    settings: Mapping[str, Any] = field(default_factory=lambda: dict(policy.DEFAULTS))
+    settings: Mapping[str, Any] = policy.DEFAULTS
 
     def fixed(self) -> dict[str, Any]:
         """What only a recreate can change, in the form that results and diffs show."""

@@ -11,8 +11,7 @@ import os
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from . import rootfs
 from .errors import BaleineError
@@ -35,8 +34,7 @@ EXT4_MAGIC = 0xEF53
 CANNOT_CLONE = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL)
 
 
-@dataclass(frozen=True)
-class Copied:
+class Copied(NamedTuple):
     """How a disk was copied: ``reflink`` or ``extents``, and the bytes of data it holds."""
 
     method: str

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from . import netlink
 from .errors import BaleineError
@@ -24,8 +23,7 @@ Share = dict[str, list[dict[str, Any]]]
 Link = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Handover:
+class Handover(NamedTuple):
     """What moves, and what is recorded afterwards.
 
     :param over: shares that come to the bridge, by port.
@@ -35,9 +33,9 @@ class Handover:
     :param backward: the changes that undo them, whatever part of them was made.
     """
 
-    over: Mapping[str, Share] = field(default_factory=dict)
-    back: Mapping[str, Share] = field(default_factory=dict)
-    moved: Mapping[str, Share] = field(default_factory=dict)
+    over: Mapping[str, Share] = {}
+    back: Mapping[str, Share] = {}
+    moved: Mapping[str, Share] = {}
     forward: tuple[str, ...] = ()
     backward: tuple[str, ...] = ()
 

@@ -8,8 +8,7 @@ import contextlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from . import build, disk, manifest, units
 from .errors import BaleineError, known
@@ -23,8 +22,7 @@ PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]+(?::[a-z0-9]+)?(?:=[A-Za-z0-9.+:~-]+)
 SUITE = re.compile(r"[a-z][a-z0-9-]*")
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(NamedTuple):
     """An image as it is asked for. ``recipe`` is None where only absence is wanted."""
 
     name: str
@@ -34,8 +32,7 @@ class Wanted:
     rebuild: str = "on_change"
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """What is recorded and what is there.
 
     :param edited: its content is not what was recorded when it was made.

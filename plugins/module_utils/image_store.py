@@ -8,7 +8,6 @@ import contextlib
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Optional
 
 from . import build, disk, manifest, rootfs, units
@@ -49,7 +48,7 @@ def _warned(wanted: Wanted, decided: Plan) -> Plan:
     if not decided.changed or wanted.recipe is None or wanted.recipe.from_image or find_program("mmdebstrap"):
         return decided
     text = f"image {wanted.name}: this host has no mmdebstrap; taken to come from an earlier task"
-    return replace(decided, warnings=(*decided.warnings, text))
+    return decided._replace(warnings=(*decided.warnings, text))
 
 
 def _build(run: Runner, wanted: Wanted, decided: Plan, _action: Action) -> None:

@@ -8,7 +8,6 @@ import contextlib
 import os
 import signal
 import time
-from dataclasses import replace
 from typing import Optional
 
 from . import cgroup, disk, enter, image, launch, manifest, neighbours, netlink, network, runtime
@@ -234,13 +233,13 @@ class Keeper:
         if enter.is_alive(self.record):
             cgroup.set_limits(self.name, limits)
         if self.description is not None:
-            self.description = replace(self.description, limits=limits)
+            self.description = self.description._replace(limits=limits)
         self.save(limits=manifest.to_json(limits))
 
     def set_policy(self, action: Action) -> None:
         """Record what only Baleine itself looks at."""
         description = known(self.description, f"{self.what}: what it is")
-        self.description = replace(description, settings=action.data["settings"])
+        self.description = description._replace(settings=action.data["settings"])
         self.record = to_record(self.name, self.description, self.interfaces, self.record)
         self.save()
         self.tell_neighbours()
@@ -271,7 +270,7 @@ class Keeper:
     def record_networks(self, action: Action) -> None:
         """Write the networks into the manifest, and all addresses into the hosts files."""
         description = known(self.description, f"{self.what}: what it is")
-        self.claim(replace(description, networks=tuple(item.network for item in action.data["interfaces"])))
+        self.claim(description._replace(networks=tuple(item.network for item in action.data["interfaces"])))
         neighbours.refresh()
 
 

@@ -11,7 +11,6 @@ import shutil
 import signal
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Optional
 
 from . import cgroup, disk, enter, netlink, network, oci, pid1, rootfs, runtime
@@ -38,8 +37,7 @@ SETTLE_SECONDS = 5.0
 LARGEST_SECRET = 1 << 20
 
 
-@dataclass(frozen=True)
-class Volume:
+class Volume(NamedTuple):
     """A path of the host seen at ``target`` inside."""
 
     source: str
@@ -55,8 +53,7 @@ class Secret(NamedTuple):
     mode: str = "0400"
 
 
-@dataclass(frozen=True)
-class Launch:
+class Launch(NamedTuple):
     """Everything that a start needs, decided before anything is touched."""
 
     name: str
@@ -66,17 +63,17 @@ class Launch:
     runtime: str
     command: tuple[str, ...]
     hostname: str
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = {}
     workdir: str = ""
     user: str = ""
     init: bool = True
-    limits: Mapping[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, Any] = {}
     volumes: tuple[Volume, ...] = ()
     interfaces: tuple[network.Interface, ...] = ()
-    mtus: Mapping[str, int] = field(default_factory=dict)
-    dns: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    ulimits: Mapping[str, str] = field(default_factory=dict)
-    sysctls: Mapping[str, str] = field(default_factory=dict)
+    mtus: Mapping[str, int] = {}
+    dns: Mapping[str, Sequence[str]] = {}
+    ulimits: Mapping[str, str] = {}
+    sysctls: Mapping[str, str] = {}
     hosts: str = ""
     secrets: tuple[Secret, ...] = ()
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Optional
 
 from . import cgroup, container, enter, launch, manifest, runtime
@@ -57,11 +56,11 @@ def _plan_all(run: Runner, wanted_all: Sequence[Wanted], check: bool) -> list[tu
     for wanted in wanted_all:
         found = find(run, wanted)
         used = {bridge: {**found.used.get(bridge, {}), **claimed.get(bridge, {})} for bridge in found.bridges}
-        found = replace(found, used=used)
+        found = found._replace(used=used)
         decided = container.plan(wanted, found, check)
         if check and decided.changed and wanted.state in container.RUNS and runtime.installed() is None:
             text = f"container {wanted.name}: this host has no runtime; taken to come from an earlier task"
-            decided = replace(decided, warnings=(*decided.warnings, text))
+            decided = decided._replace(warnings=(*decided.warnings, text))
         plans.append((wanted, found, decided))
         for item in wanted.description.networks if wanted.description else ():
             claimed.setdefault(item.bridge, {}).update({ip_of(a): f"container {wanted.name}" for a in item.addresses})

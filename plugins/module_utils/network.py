@@ -7,8 +7,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from . import netlink, units
 from .errors import BaleineError
@@ -20,8 +19,7 @@ MACHINE_ID = "/etc/machine-id"
 NEIGHBOURS = "base_reachable 2000 delay_probe 1000 retrans 200"
 
 
-@dataclass(frozen=True)
-class Network:
+class Network(NamedTuple):
     """One interface as it is wanted. Addresses in CIDR form, routes as (destination, gateway); None is the default."""
 
     bridge: str
@@ -32,14 +30,13 @@ class Network:
     mtu: Optional[int] = None
 
 
-@dataclass(frozen=True)
-class Interface:
+class Interface(NamedTuple):
     """One interface as it is recorded: what is wanted, and the names that were given to it at creation."""
 
     network: Network
     link: str
     mac: str
-    index: int
+    index: int  # type: ignore[assignment]  # a tuple has a method of this name, which nobody misses here
 
     @property
     def inside(self) -> str:
@@ -302,8 +299,7 @@ def mend(item: Interface, host: Optional[Mapping[str, Any]], inside: Optional[Ma
     return Mending(tuple(reasons), tuple(host_lines), tuple(inside_changes))
 
 
-@dataclass(frozen=True)
-class Mending:
+class Mending(NamedTuple):
     """What one interface needs: reasons, and changes on the host and inside; or to be made anew."""
 
     reasons: tuple[str, ...] = ()

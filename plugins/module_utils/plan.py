@@ -9,27 +9,24 @@ from a plan to a change. Check mode is the same path without ``apply``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Callable, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from .errors import BaleineError
 
 
-@dataclass(frozen=True)
-class Action:
+class Action(NamedTuple):
     """One step: what is done (``verb``), to what (``resource``), why, and with what."""
 
     verb: str
     resource: str
     reason: str
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = {}
 
     def as_result(self) -> dict[str, str]:
         return {"action": self.verb, "resource": self.resource, "reason": self.reason}
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """Ordered steps for one resource and what it looks like before and after them.
 
     :param drift: what the kernel or the disk no longer showed of what was recorded.
@@ -38,8 +35,8 @@ class Plan:
 
     name: str
     actions: tuple[Action, ...] = ()
-    before: Mapping[str, Any] = field(default_factory=dict)
-    after: Mapping[str, Any] = field(default_factory=dict)
+    before: Mapping[str, Any] = {}
+    after: Mapping[str, Any] = {}
     drift: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -48,12 +45,11 @@ class Plan:
         return bool(self.actions)
 
 
-@dataclass
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one resource: its plan and the facts after it."""
 
     plan: Plan
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = {}
 
 
 Handler = Callable[[Action], None]

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from . import pid1, units
 from .errors import BaleineError
@@ -31,8 +30,7 @@ SMALLEST_LOG = 64 << 10
 FIELD = re.compile(r"[0-9A-Za-z*][0-9A-Za-z*/,-]*")
 
 
-@dataclass(frozen=True)
-class Condition:
+class Condition(NamedTuple):
     """What is asked: ``path`` on ``port`` answers below 400, or ``command`` ends with 0, within ``seconds``."""
 
     path: str = ""

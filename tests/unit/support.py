@@ -33,6 +33,11 @@ class Recorded:
         return Result(tuple(argv), code, out, "")
 
 
+def replace(values: Any, **changes: Any) -> Any:
+    """Return a named tuple with some of its values changed."""
+    return values._replace(**changes)
+
+
 def verbs(plan: Plan) -> list[str]:
     return [action.verb for action in plan.actions]
 

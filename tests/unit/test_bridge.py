@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from baleine.bridge import Found
 from baleine.errors import BaleineError
 from baleine.plan import Plan
 from baleine.process import Result
-from tests.unit.support import Addresses, link, reasons, verbs
+from tests.unit.support import Addresses, link, reasons, replace, verbs
 
 MACHINE = "machine"
 MAC = bridge.units.make_mac(MACHINE, "bridge private", 0)

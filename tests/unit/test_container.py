@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from baleine import container, description, enter, network
 from baleine.container import Found
 from baleine.errors import BaleineError
 from baleine.plan import Plan
-from tests.unit.support import Addresses, link, reasons, verbs
+from tests.unit.support import Addresses, link, reasons, replace, verbs
 
 WHAT = "container web1"
 PARAMS: dict[str, Any] = {

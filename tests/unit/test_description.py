@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from baleine import description, manifest, network
 from baleine.errors import BaleineError
+from tests.unit.support import replace
 
 BASE: dict[str, Any] = {"name": "web1", "image": "debian", "command": ["/bin/sleep", "1"]}
 

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from baleine import bridge, guard, handover, manifest
 from baleine.bridge import Found
 from baleine.errors import BaleineError
 from baleine.plan import Action, Plan
-from tests.unit.support import link, reasons, verbs
+from tests.unit.support import link, reasons, replace, verbs
 
 ADDRESS, OTHER, V6 = "172.30.0.11/24", "172.30.0.12/24", "fd42::7/64"
 #: As iproute2 6.1 gives them (``ip -j route show``), the kernel's own among them.

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from baleine import image, install, manifest
 from baleine.errors import BaleineError
 from baleine.image import Found
-from tests.unit.support import reasons, verbs
+from tests.unit.support import reasons, replace, verbs
 
 PARAMS: dict[str, Any] = {
     "name": "apache2",
