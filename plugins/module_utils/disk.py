@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import re
 import struct
@@ -129,6 +128,8 @@ def digest(path: str) -> str:
 
     Holes and blocks of zeros count the same, so that every way of copying gives the same digest.
     """
+    import hashlib  # 2 ms, for OpenSSL
+
     zeros = bytes(BLOCK)
     content = hashlib.sha256()
     with open(path, "rb", buffering=0) as stream:

@@ -20,12 +20,14 @@ LAUNCHER = "/usr/local/bin/baleine"
 LAUNCHER_TEXT = f"""\
 #!/usr/bin/python3 -IS
 # Baleine's command line. Installed by the role lab.baleine.host.
+import gc
 import sys
 
+gc.set_threshold(100000)  # most commands end before there is garbage worth looking for
 sys.path.insert(0, "{LIBRARY}")
-from baleine_cli.main import main
+from baleine_cli.main import run
 
-sys.exit(main())
+run()
 """
 WHAT = "command line"
 

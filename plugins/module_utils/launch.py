@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import stat
 from collections.abc import Callable, Mapping, Sequence
@@ -337,8 +336,7 @@ def clear(run: Runner, name: str, runtime_name: str, links: Sequence[str] = ()) 
     folder = bundle_of(name)
     if rootfs.is_mounted(f"{folder}/state"):
         rootfs.unmount(f"{folder}/state", rootfs.MNT_DETACH)
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(folder)
+    rootfs.remove_tree(folder)
     for path in (BUNDLES, f"{runtime.STATE}/{runtime_name}"):
         with contextlib.suppress(OSError):  # others use it
             os.rmdir(path)

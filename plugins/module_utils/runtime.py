@@ -8,7 +8,7 @@ import json
 import os
 from typing import Optional
 
-from . import cgroup
+from . import cgroup, rootfs
 from .errors import BaleineError
 from .process import Result, Runner, find_program
 
@@ -80,9 +80,7 @@ def delete(run: Runner, runtime: str, name: str) -> None:
     state = f"{STATE}/{runtime}/{name}"
     if os.path.isdir(state) and find_program(runtime):
         run(argv(runtime, "delete", "--force", name))
-    import shutil
-
-    shutil.rmtree(state, ignore_errors=True)  # torn, or of a runtime that was uninstalled meanwhile
+    rootfs.remove_tree(state)  # torn, or of a runtime that was uninstalled meanwhile
 
 
 def exec_argv(runtime: str, name: str, process_file: str, terminal: bool = False) -> list[str]:

@@ -16,7 +16,7 @@ CORE = run.REPOSITORY / "plugins/module_utils"
 COMMAND_LINE = run.REPOSITORY / "roles/host/files/baleine_cli"
 INSTALLED = "/usr/local/lib/baleine"
 LAUNCHER = """#!/usr/bin/python3 -IS
-import sys; sys.path.insert(0, "/usr/local/lib/baleine"); from baleine_cli.main import main; sys.exit(main())
+import gc, sys; gc.set_threshold(100000); sys.path.insert(0, "/usr/local/lib/baleine"); from baleine_cli.main import run; run()
 """
 MODULES = "/opt/ansible-lib"
 COLLECTION = "ansible_collections/lab/baleine"

@@ -4,16 +4,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Optional
+from typing import NoReturn, Optional
 
 from baleine.errors import BaleineError
 
 from .parse import Options, Usage, parse
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+
+
+def run() -> NoReturn:
+    """Run the command of this process, and end at once: taking the interpreter apart first costs 5 ms."""
+    code = main()
+    with contextlib.suppress(OSError):  # whoever read our output has read enough
+        sys.stdout.flush()
+    os._exit(code)
 
 
 def main(words: Optional[Sequence[str]] = None) -> int:
