@@ -10,7 +10,7 @@ import signal
 import time
 from typing import Optional
 
-from . import cgroup, disk, enter, image, launch, manifest, neighbours, netlink, network, runtime
+from . import cgroup, disk, enter, image, launch, log, manifest, neighbours, netlink, network, runtime
 from .container import WISHES, Found, Wanted
 from .description import DIRECTORY, Description, to_record
 from .errors import BaleineError, known
@@ -130,6 +130,8 @@ class Keeper:
             secrets=description.secrets,
         )
         try:
+            with contextlib.suppress(BaleineError):  # a log's trouble is for the pass to tell
+                log.mark(self.name)
             launch.start(self.run, wanted, self.begun)
         except BaseException:
             self.save(state="stopped", pid="", start_ticks="")
@@ -176,7 +178,7 @@ class Keeper:
         launch.clear(self.run, self.name, self.record.get("runtime", ""), [item.link for item in self.interfaces])
         launch.need_free(disk_of(self.name), self.what)
         unfinished = [f"{DISKS}/.{self.name}.part", f"{DISKS}/.{self.name}.new"]
-        for path in (disk_of(self.name), *unfinished, launch.log_of(self.name)):
+        for path in (disk_of(self.name), *unfinished, *log.files(self.name)):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
         if self.description is not None:

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
-from . import cgroup, disk, enter, netlink, network, oci, pid1, rootfs, runtime
+from . import cgroup, disk, enter, log, netlink, network, oci, pid1, rootfs, runtime
 from .errors import BaleineError
 from .process import (
     ENVIRONMENT,
@@ -28,7 +28,6 @@ from .process import (
 )
 
 BUNDLES = "/run/baleine/containers"
-LOGS = "/var/log/baleine"
 #: Directories that the runtime mounts on, or that we bind files into.
 REAL_DIRECTORIES = ("dev", "proc", "sys", "etc")
 SETTLE_SECONDS = 5.0
@@ -84,7 +83,7 @@ def bundle_of(name: str) -> str:
 
 def log_of(name: str) -> str:
     """Return the path of a container's log."""
-    return f"{LOGS}/{name}.log"
+    return log.path_of(name)
 
 
 def start(run: Runner, launch: Launch, begun: Callable[[int, int], None]) -> None:
@@ -139,7 +138,7 @@ def _prepare_bundle(launch: Launch) -> None:
             os.mkdir(folder, 0o711)
     os.mkdir(f"{folder}/volumes", 0o711)
     os.mkdir(f"{folder}/state", 0o700)
-    os.makedirs(LOGS, mode=0o700, exist_ok=True)
+    os.makedirs(log.LOGS, mode=0o700, exist_ok=True)
     _write(f"{folder}/init", pid1.SCRIPT, 0o755)
     _write(f"{folder}/hosts", launch.hosts, 0o644)
     if launch.dns:
@@ -171,8 +170,9 @@ def _become_runtime(launch: Launch) -> None:
     rootfs.check_real_directories(launch.mount_point, REAL_DIRECTORIES, what)
     identity = enter.find_identity(launch.mount_point, launch.user, what)
     state = f"{folder}/state"
-    pid1.prepare_state(state, launch.first_id + identity.uid, launch.first_id + identity.gid)
-    os.chown(state, launch.first_id + identity.uid, launch.first_id + identity.gid)
+    owner, group = launch.first_id + identity.uid, launch.first_id + identity.gid
+    pid1.prepare_state(state, owner, group)
+    os.chown(state, owner, group)
     binds = [oci.Bind(f"{folder}/hosts", "/etc/hosts", False, ("nosuid", "nodev"))]
     if launch.dns:
         binds.append(oci.Bind(f"{folder}/resolv.conf", "/etc/resolv.conf", False, ("nosuid", "nodev")))
@@ -196,12 +196,14 @@ def _become_runtime(launch: Launch) -> None:
         launch.sysctls,
     )
     _write(f"{folder}/config.json", json.dumps(specification), 0o600)
-    log = os.open(log_of(launch.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-    os.fchown(log, launch.first_id + identity.uid, launch.first_id + identity.gid)  # so that /dev/stdout can be opened
+    output = os.open(log_of(launch.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    os.fchown(
+        output, launch.first_id + identity.uid, launch.first_id + identity.gid
+    )  # so that /dev/stdout can be opened
     nothing = os.open("/dev/null", os.O_RDONLY)
     os.dup2(nothing, 0)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
     for descriptor in _open_descriptors():
         with contextlib.suppress(OSError):
             os.set_inheritable(descriptor, False)

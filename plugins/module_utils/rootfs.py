@@ -71,6 +71,11 @@ def unmount(target: str, flags: int = 0) -> None:
     _checked(_libc.umount2(target.encode(), flags), target)
 
 
+def fallocate(descriptor: int, mode: int, offset: int, length: int) -> None:
+    """fallocate(2)."""
+    _checked(_libc.fallocate64(descriptor, mode, ctypes.c_int64(offset), ctypes.c_int64(length)), "fallocate")
+
+
 def remove_tree(path: str) -> None:
     """Remove a directory with what is in it; none is no error. Not by shutil, whose import takes longer (2 ms)."""
     for top, folders, files in os.walk(path, topdown=False):
