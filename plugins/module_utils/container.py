@@ -273,7 +273,7 @@ def before_state(found: Found) -> dict[str, Any]:
         return {}
     shown: dict[str, Any] = {"state": found.state, "image": found.description.image, **found.description.fixed()}
     shown.update(found.description.settings)
-    limits = dict(found.limits if found.alive else found.description.limits)
+    limits = dict(found.limits or found.description.limits)
     if not found.description.limits.get("cpuset"):  # the kernel shows all CPUs where no limit is
         limits["cpuset"] = None
     shown["limits"] = limits
@@ -286,7 +286,7 @@ def _as_seen(item: network.Interface, found: Found) -> dict[str, Any]:
     """An interface as the kernel shows it, in the form of the module's option; as recorded while nothing runs."""
     shown = network_as_dict(item.network)
     seen, host = found.inside.get(item.inside), found.host_links.get(item.link)
-    if not found.alive:
+    if not found.host_links:  # the kernel was not asked
         return shown
     if seen is None or host is None:
         return {"bridge": None}

@@ -29,7 +29,8 @@ def disk_of(name: str) -> str:
 def find(run: Runner, wanted: Wanted, full: bool = True) -> Found:
     """Return what is recorded of a container and what is really there.
 
-    :param full: also ask the kernel for links, addresses and limits; without it only for life and left-overs.
+    :param full: also look at other resources, and ask the kernel for links, addresses and limits where a description
+        is wanted; without it only for life and left-overs.
     """
     record = manifest.read("container", wanted.name)
     description, interfaces = from_record(wanted.name, record) if record else (None, ())
@@ -40,10 +41,17 @@ def find(run: Runner, wanted: Wanted, full: bool = True) -> Found:
     if full:
         shown = surroundings(wanted.name)
         shown["image_digest"] = _image_digest(image)
-        if alive and record is not None:
-            shown["host_links"] = netlink.links(run)
-            shown["inside"] = network.found_inside(run, int(record["pid"]))
-            shown["limits"] = cgroup.current_limits(wanted.name)
+        if alive and record is not None and wanted.description:  # who speaks of its state only compares nothing else
+            try:
+                shown.update(
+                    host_links=netlink.links(run),
+                    inside=network.found_inside(run, int(record["pid"])),
+                    limits=cgroup.current_limits(wanted.name),
+                )
+            except BaleineError:
+                alive = enter.is_alive(record)  # it may end while we ask
+                if alive:
+                    raise
     return Found(
         record=record,
         description=description,

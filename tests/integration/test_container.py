@@ -532,3 +532,10 @@ def test_without_root_it_says_so(lab: LabHost) -> None:
         input=json.dumps({"ANSIBLE_MODULE_ARGS": {"name": "x", "_ansible_remote_tmp": "/tmp"}}),
     )
     assert "needs root" in refused.stdout and "become" in refused.stdout
+
+
+def test_a_container_that_ends_while_it_is_asked_is_removed_without_an_error(lab: LabHost, baleine: Any) -> None:
+    for _attempt in range(6):
+        words = ("-i", "tiny", "-c", "brief", "-b", "private", "-a", "192.168.42.9/24", "-p", "true")
+        baleine("container", "create", *words)
+        baleine("container", "remove", "brief")
