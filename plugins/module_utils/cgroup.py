@@ -158,7 +158,12 @@ def set_limits(name: str, limits: Mapping[str, Any]) -> None:
         _write(name, "memory", _file(name, "", "", "memory.max"), str(memory or "max"))
         _write(name, "memory", _file(name, "", "", "memory.swap.max"), "0" if memory else "max", optional=True)
         _write(name, "cpus", _file(name, "", "", "cpu.max"), f"{quota or 'max'} {PERIOD}")
-        _write(name, "cpuset", _file(name, "", "", "cpuset.cpus"), limits.get("cpuset") or "\n", optional=True)
+        path = _file(name, "", "", "cpuset.cpus")
+        if limits.get("cpuset") or _read(
+            path
+        ):  # once it is set, no kernel empties it under a process (ENOSPC): all then
+            everything = _read(f"{ROOT}{PARENT}/cpuset.cpus.effective") or ""
+            _write(name, "cpuset", path, limits.get("cpuset") or everything)
         return
     both = _file(name, "memory", "memory.memsw.limit_in_bytes", "")
     alone = _file(name, "memory", "memory.limit_in_bytes", "")

@@ -94,6 +94,7 @@ def start(run: Runner, launch: Launch, begun: Callable[[int, int], None]) -> Non
     :raises BaleineError: with the step that failed and what the system said.
     """
     what = f"container {launch.name}"
+    network.need_bridges(what, launch.interfaces)
     clear(run, launch.name, launch.runtime, [item.link for item in launch.interfaces])
     need_free(launch.disk, what)
     try:

@@ -192,6 +192,13 @@ def connect(run: Runner, what: str, pid: int, interfaces: Sequence[Interface], m
     netlink.batch(run, inside, f"{what}: addressing it", pid)
 
 
+def need_bridges(what: str, interfaces: Sequence[Interface]) -> None:
+    """Refuse to connect to a bridge that is recorded but has gone, as all have after a crash of the host."""
+    for bridge in (item.network.bridge for item in interfaces):
+        if not os.path.isdir(f"/sys/class/net/{bridge}/bridge"):
+            raise BaleineError(f"{what}: the bridge {bridge} has no link now", f"Run: baleine bridge -b {bridge} up")
+
+
 def link_lines(item: Interface, pid: int, mtus: Mapping[str, int]) -> list[str]:
     """The host's part of one interface."""
     mtu = item.network.mtu or mtus.get(item.network.bridge, 1500)

@@ -3,18 +3,49 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from tests.lab.guest import Guest
+from tests.lab.run import wait_for
 
-GROUPS = "/sys/fs/cgroup/baleine"
+GROUPS = "/sys/fs/cgroup"
+DISKS = "/var/lib/baleine/containers"
+FILES = ("cpu.max", "cpuset.cpus", "memory.max", "memory.swap.max", "pids.max")
+LIMITS = {"memory": "64M", "cpus": 0.5, "cpuset": "0", "pids": 20}
+LIMITED = {
+    "cpu.max": "50000 100000",
+    "cpuset.cpus": "0",
+    "memory.max": "67108864",
+    "memory.swap.max": "0",
+    "pids.max": "20",
+}
+UNLIMITED = {
+    "cpu.max": "max 100000",
+    "cpuset.cpus": "0-1",  # once set it cannot be emptied
+    "memory.max": "max",
+    "memory.swap.max": "max",
+    "pids.max": "max",
+}
+# Journal, data, names: all of it changes all the time, flushed and not.
+WRITER = """while :; do for i in 0 1 2 3 4 5 6 7; do
+    head -c 200000 /dev/urandom >new.$i; mv new.$i file.$i; mkdir -p folder.$i; ln -f file.$i folder.$i/link; done; sync
+    rm -rf folder.*; echo line; done"""
+WRITERS = tuple(f"writer{number}" for number in range(10))
 
 
 @pytest.fixture(scope="module", autouse=True)
 def private(guest: Guest) -> None:
     guest.module("baleine_bridge", name="private", addresses=["192.168.42.1/24"])
+
+
+@pytest.fixture(scope="module")
+def web1(guest: Guest, private: None) -> dict[str, Any]:
+    """The container that most tests look at."""
+    facts: dict[str, Any] = container(guest, "web1", limits=LIMITS)["container"]
+    return facts
 
 
 def container(guest: Guest, name: str, **options: Any) -> dict[str, Any]:
@@ -26,19 +57,162 @@ def container(guest: Guest, name: str, **options: Any) -> dict[str, Any]:
     return guest.module("baleine_container", name=name, **{**settings, **options})
 
 
+def control_files(guest: Guest, name: str) -> dict[str, str]:
+    """What the kernel holds of a container's limits."""
+    shown = guest.sh(f"cd {GROUPS}/baleine/{name}; grep -H '' {' '.join(FILES)} || true").stdout
+    found = dict(line.split(":", 1) for line in shown.splitlines())
+    return {name: found.get(name, "") for name in FILES}
+
+
+def controllers(guest: Guest) -> tuple[set[str], set[str]]:
+    """What the root gives to its children, and what the containers' common parent gives to its own."""
+    shown = guest.sh(f"cd {GROUPS}; cat cgroup.subtree_control baleine/cgroup.subtree_control").stdout.splitlines()
+    return set(shown[0].split()), set(shown[1].split())
+
+
+def state(guest: Guest, name: str) -> tuple[int | None, dict[str, str], set[str]]:
+    """What must stay as it is: the process, its limits, the controllers."""
+    (shown,) = [item for item in listed(guest) if item["name"] == name]
+    return shown["pid"], control_files(guest, name), controllers(guest)[1]
+
+
+def listed(guest: Guest) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(guest.baleine("container", "list", "--all", "--format", "json").stdout)
+    return found
+
+
+def manifest(guest: Guest, name: str) -> dict[str, str]:
+    text = guest.read(f"/var/lib/baleine/manifeste/containers/{name}.manifest")
+    return {key: value.strip() for key, _colon, value in (line.partition(":") for line in text.splitlines())}
+
+
 def test_the_guest_is_a_debian_with_systemd_cgroup_v2_and_apparmor(guest: Guest) -> None:
     facts = guest.module("baleine_host_info")
     assert (facts["cgroup"], facts["runtime"]) == ("unified", "crun")
     assert guest.read("/proc/1/comm").strip() == "systemd"
     assert guest.read("/sys/module/apparmor/parameters/enabled").strip() == "Y"
-    assert guest.run(["systemctl", "is-system-running"], check=False).stdout.strip() in ("running", "starting")
+    assert guest.run(["systemctl", "is-system-running", "--wait"], check=False).stdout.strip() == "running"
 
 
-def test_a_container_runs_by_crun_in_its_own_ids_on_an_idmapped_disk_and_answers(guest: Guest) -> None:
-    facts = container(guest, "web1")["container"]
-    assert facts["runtime"] == "crun"
-    assert guest.read(f"/proc/{facts['pid']}/uid_map").split() == ["0", str(facts["first_id"]), "65536"]
-    root = next(line for line in guest.read(f"/proc/{facts['pid']}/mountinfo").splitlines() if line.split()[4] == "/")
+def test_a_container_runs_by_crun_in_its_own_ids_on_an_idmapped_disk_and_answers(
+    guest: Guest, web1: dict[str, Any]
+) -> None:
+    pid = web1["pid"]
+    assert web1["runtime"] == "crun"
+    assert guest.read(f"/proc/{pid}/uid_map").split() == ["0", str(web1["first_id"]), "65536"]
+    root = next(line for line in guest.read(f"/proc/{pid}/mountinfo").splitlines() if line.split()[4] == "/")
     assert "idmapped" in root and " - ext4 /dev/loop" in root
+    assert not [line for line in guest.read("/proc/1/mountinfo").splitlines() if "/mnt/baleine" in line]
     guest.run(["ping", "-c1", "-W5", "192.168.42.2"])
-    assert not container(guest, "web1")["changed"]
+    assert guest.baleine("container", "exec", "-c", "web1", "--", "hostname").stdout == "web1\n"
+    assert guest.read(f"/proc/{pid}/cgroup").strip() == "0::/baleine/web1"
+    assert not container(guest, "web1", limits=LIMITS)["changed"]
+
+
+def test_its_limits_are_the_kernels_and_change_in_place_as_predicted(guest: Guest, web1: dict[str, Any]) -> None:
+    assert control_files(guest, "web1") == LIMITED
+    more = {**LIMITS, "memory": "96M", "cpus": 1.5, "cpuset": "0-1", "pids": 30}
+    predicted = container(guest, "web1", limits=more, check=True)
+    assert predicted["changed"] and control_files(guest, "web1") == LIMITED
+    done = container(guest, "web1", limits=more)
+    assert (done["diff"], done["actions"]) == (predicted["diff"], predicted["actions"])
+    assert done["container"]["pid"] == web1["pid"]
+    changed = {"cpu.max": "150000 100000", "cpuset.cpus": "0-1", "memory.max": str(96 << 20), "pids.max": "30"}
+    assert control_files(guest, "web1") == {**LIMITED, **changed}
+    container(guest, "web1")
+    assert control_files(guest, "web1") == UNLIMITED
+    assert container(guest, "web1", limits=LIMITS)["container"]["pid"] == web1["pid"]
+    guest.sh(f"echo 7 >{GROUPS}/baleine/web1/pids.max")
+    assert container(guest, "web1", limits=LIMITS)["drift"] == ["container web1: limits.pids was 7"]
+    assert control_files(guest, "web1") == LIMITED
+
+
+def test_the_common_parent_gives_every_controller_that_the_root_has(guest: Guest, web1: dict[str, Any]) -> None:
+    given, passed_on = controllers(guest)
+    assert given >= {"cpu", "cpuset", "io", "memory", "pids"}
+    assert passed_on == given
+
+
+def test_systemd_takes_no_controller_limit_or_process_away(guest: Guest, web1: dict[str, Any]) -> None:
+    before = state(guest, "web1")
+    assert before[:2] == (web1["pid"], LIMITED)
+    for command in (
+        ["systemctl", "daemon-reload"],
+        ["systemctl", "daemon-reexec"],
+        # A unit that needs controllers and ends: systemd then wants to take them from the root.
+        [
+            "systemd-run",
+            "-q",
+            "--wait",
+            "-p",
+            "CPUWeight=50",
+            "-p",
+            "IOWeight=50",
+            "-p",
+            "MemoryMax=50M",
+            "-p",
+            "TasksMax=9",
+            "-p",
+            "AllowedCPUs=0",
+            "true",
+        ],
+        ["systemctl", "daemon-reload"],
+    ):
+        guest.run(command)
+        assert state(guest, "web1") == before, command
+
+
+def test_a_container_outlives_the_session_that_started_it_and_the_ssh_server(guest: Guest) -> None:
+    guest.session(
+        "echo $XDG_SESSION_ID >/tmp/session; cat /proc/self/cgroup >/tmp/session-group; "
+        "/usr/local/bin/baleine container create -c fromssh -i tiny --memory 64M -p 'sleep 100000'; sleep 300 </dev/null >/dev/null 2>&1 & "
+        "echo $! >/tmp/neighbour"
+    )
+    assert "/session-" in guest.read("/tmp/session-group")
+    session, neighbour = guest.read("/tmp/session").strip(), guest.read("/tmp/neighbour").strip()
+    gone = wait_for(lambda: guest.sh(f"[ ! -d /proc/{neighbour} ]", check=False).returncode == 0, 30, 0.2)
+    assert gone, "systemd ends what a session started: this would have ended the container too"
+    assert session not in guest.run(["loginctl", "--no-legend", "list-sessions"]).stdout.split()
+    before = state(guest, "fromssh")
+    assert before[0] and before[1]["memory.max"] == "67108864"
+    assert guest.read(f"/proc/{before[0]}/cgroup").strip() == "0::/baleine/fromssh"
+    guest.run(["systemctl", "restart", "ssh"])
+    guest.run(["systemctl", "restart", "cron"])
+    assert state(guest, "fromssh") == before
+    guest.baleine("container", "remove", "-c", "fromssh")
+
+
+def test_nothing_is_lost_by_a_power_cut_while_ten_containers_write(guest: Guest, web1: dict[str, Any]) -> None:
+    for name in WRITERS:
+        container(guest, name, command=["sh", "-c", WRITER], networks=[])
+    for name in WRITERS:
+        assert wait_for(lambda name=name: "line" in guest.read(f"/var/log/baleine/{name}.log"), 60, 0.5), name
+    old = {item["name"]: item for item in listed(guest)}
+    assert [old[name]["state"] for name in (*WRITERS, "web1")] == ["running"] * 11
+    guest.power_cut()
+    guest.boot()
+    shown = {item["name"]: item for item in listed(guest)}
+    assert {name: (item["state"], item["pid"]) for name, item in shown.items()} == dict.fromkeys(old, ("stopped", None))
+    for name in shown:
+        told = manifest(guest, name)
+        assert (told["state"], told["pid"], told["wanted_state"]) == ("stopped", "", "started")
+    # A mount replays the journal, as a start does; what it then finds must be whole.
+    guest.sh(f"""
+        mkdir -p /tmp/replay
+        for name in {" ".join(WRITERS)}; do
+            mount -o loop {DISKS}/$name /tmp/replay
+            umount /tmp/replay
+            e2fsck -fn {DISKS}/$name
+        done
+    """)
+    refused = guest.baleine("container", "start", "-c", "web1", check=False).stderr
+    assert "the bridge private has no link now" in refused and "baleine bridge -b private up" in refused
+    guest.baleine("bridge", "-b", "private", "up")
+    for name in ("web1", *WRITERS[:2]):
+        guest.baleine("container", "start", "-c", name)
+    assert control_files(guest, "web1") == LIMITED
+    running = {item["name"] for item in listed(guest) if item["state"] == "running"}
+    assert running == {"web1", *WRITERS[:2]}
+    for name in WRITERS[:2]:
+        guest.baleine("container", "stop", "-c", name)
+        guest.run(["e2fsck", "-fn", f"{DISKS}/{name}"])

@@ -193,6 +193,12 @@ class Guest(Target):
 
     # Commands and files
 
+    def session(self, script: str, *, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run a shell script in a login of its own, as a person's ssh does, and end it."""
+        words = self._words("-S", "none")
+        process = run.start([*words, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return run.finish(process, timeout=timeout, check=True)
+
     def popen(
         self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, user: str | None = None, **options: Any
     ) -> subprocess.Popen[str]:

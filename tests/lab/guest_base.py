@@ -63,6 +63,8 @@ FILES = {
     "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 guest\n::1 localhost ip6-localhost\n",
     "etc/fstab": "/dev/vda / ext4 errors=remount-ro 0 1\n",
     "etc/ssh/sshd_config.d/lab.conf": "UseDNS no\nMaxSessions 100\nMaxStartups 100\nPrintMotd no\n",
+    # Harder than Debian's own settings: what a session started ends with it, root's too.
+    "etc/systemd/logind.conf.d/lab.conf": "[Login]\nKillUserProcesses=yes\nKillExcludeUsers=nobody\n",
     "etc/systemd/system/lab-ready.service": "[Unit]\nAfter=multi-user.target\n[Service]\nType=oneshot\n"
     f"StandardOutput=tty\nTTYPath=/dev/ttyS0\nExecStart=/bin/echo {READY}\n[Install]\nWantedBy=graphical.target\n",
 }
@@ -148,7 +150,7 @@ def _settle(tree: Path, key: str) -> None:
     for path in (tree / "boot").iterdir():
         path.unlink()
     for name, text in {**FILES, "etc/machine-id": f"{uuid.uuid4().hex}\n", "root/.ssh/authorized_keys": key}.items():
-        (tree / name).parent.mkdir(mode=0o700, exist_ok=True)
+        (tree / name).parent.mkdir(mode=0o700 if name.startswith("root/") else 0o755, parents=True, exist_ok=True)
         (tree / name).write_text(text)
     units = tree / "etc/systemd/system"
     for unit in MASKED:
