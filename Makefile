@@ -11,7 +11,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 # What the tests need of Debian, beyond git, make and python3-venv.
-PACKAGES := apt-cacher-ng busybox-static ca-certificates crun curl e2fsprogs iproute2 iptables iputils-ping kmod \
+PACKAGES := apt-cacher-ng busybox-static ca-certificates cron crun curl e2fsprogs iproute2 iptables iputils-ping kmod \
     mmdebstrap nftables openssh-client openssh-server procps python3 python3-apt python3-pyroute2 qemu-system-x86 \
     qemu-utils runc socat sudo tar util-linux xfsprogs
 

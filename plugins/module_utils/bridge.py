@@ -296,7 +296,7 @@ def _record(name: str, goal: Mapping[str, Any]) -> manifest.Record:
 
 
 def ensure(
-    run: Runner, wanted_all: Sequence[Wanted], check: bool = False, token: Optional[str] = None
+    run: Runner, wanted_all: Sequence[Wanted], check: bool = False, token: Optional[str] = None, wait: bool = True
 ) -> list[Outcome]:
     """Bring bridges to what is wanted, or only say what that would take (``check``).
 
@@ -305,7 +305,7 @@ def ensure(
     """
     if check:
         return [Outcome(decided) for decided in _plan_all(run, wanted_all)]
-    with manifest.lock([("bridge", wanted.name, False) for wanted in wanted_all]):
+    with manifest.lock([("bridge", wanted.name, False) for wanted in wanted_all], wait):
         for wanted in wanted_all if token else ():
             guard.confirm(wanted.name, token or "")
         begun, outcomes = list[str](), list[Outcome]()

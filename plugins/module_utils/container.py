@@ -13,7 +13,8 @@ from .errors import BaleineError, known
 from .plan import Action, Plan, show
 
 #: Which of the states that a task may want mean that it shall run, and what they say of the time after a crash.
-RUNS = ("started", "paused")
+#: The pass of cron wants ``revived`` or ``settled``, which says nothing of what a user wishes.
+RUNS = ("started", "paused", "revived")
 WISHES = {"started": "started", "paused": "started", "stopped": "stopped"}
 #: Recorded states that are not true any more once the first process is gone.
 LIVES = ("running", "paused", "starting", "stopping")
@@ -236,8 +237,8 @@ def _plan_state(
     """Append what the state needs."""
     record = known(found.record, f"{what}: its record")
     recreated = any(action.verb == "recreate" for action in actions)
-    died = record.get("state") in LIVES and not found.alive
-    half = found.alive and record.get("state") == "starting"  # nobody is at work on it: the lock is ours
+    died = is_over(record, found.alive)
+    half = found.alive and record.get("state") in ("starting", "stopping")  # nobody is at work on it: the lock is ours
     if died:
         drift.append(f"{what}: its first process is gone")
     starts = False
@@ -246,7 +247,7 @@ def _plan_state(
         if not found.alive or any(action.verb == "stop" for action in actions):
             actions.append(Action("start", what, "drift: its first process is gone" if died else "started is wanted"))
         elif half:
-            reason = "it was interrupted while starting"
+            reason = f"it was interrupted while {record['state']}"
             actions += [Action("stop", what, reason), Action("start", what, reason)]
         elif wanted.restart:
             actions += [Action("stop", what, "restart is asked for"), Action("start", what, "restart is asked for")]
@@ -257,7 +258,9 @@ def _plan_state(
             )
     elif wanted.state == "stopped" and found.alive and not recreated:
         actions.append(Action("stop", what, "stopped is wanted"))
-    elif wanted.state == "stopped" and not found.alive and (died or found.leftovers):
+    elif wanted.state == "settled" and half and not recreated:
+        actions.append(Action("stop", what, f"it was interrupted while {record['state']}"))
+    elif wanted.state in ("stopped", "settled") and not found.alive and (died or found.leftovers):
         actions.append(Action("settle", what, "drift: it ended by itself"))
     if wanted.state == "paused" and (starts or recreated or not found.frozen):
         actions.append(Action("pause", what, "paused is wanted"))
@@ -265,6 +268,11 @@ def _plan_state(
     if wished != wish and not actions:
         actions.append(Action("wish", what, f"wanted state {show(wished)} -> {wish}"))
     return Plan(what, tuple(actions), before_state(found), after_state(wanted, found), tuple(drift), tuple(warnings))
+
+
+def is_over(record: Mapping[str, str], alive: bool) -> bool:
+    """Say whether a record still tells of a run that has ended."""
+    return not alive and (record.get("state") in LIVES or bool(record.get("pid")))
 
 
 def before_state(found: Found) -> dict[str, Any]:

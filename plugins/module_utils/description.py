@@ -50,6 +50,11 @@ class Description(NamedTuple):
     share_network: str = ""
     settings: Mapping[str, Any] = policy.DEFAULTS
 
+    def needs(self) -> dict[str, str]:
+        """Which containers must run before it starts, each with its condition."""
+        needed = {item["name"]: item["condition"] for item in self.settings["depends_on"]}
+        return {**({self.share_network: "started"} if self.share_network else {}), **needed}
+
     def fixed(self) -> dict[str, Any]:
         """What only a recreate can change, in the form that results and diffs show."""
         return {

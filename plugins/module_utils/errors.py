@@ -25,6 +25,10 @@ class BaleineError(Exception):
         return f"{self.message}. {self.hint}" if self.hint else self.message
 
 
+class Busy(BaleineError):
+    """Another command is at work on it: who need not wait goes on with something else."""
+
+
 def known(value: Optional[T], what: str) -> T:
     """Return a value that must be known here.
 

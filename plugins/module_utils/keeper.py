@@ -10,7 +10,7 @@ import signal
 import time
 from typing import Optional
 
-from . import cgroup, disk, enter, image, launch, log, manifest, neighbours, netlink, network, runtime
+from . import cgroup, disk, enter, image, launch, log, manifest, neighbours, netlink, network, policy, runtime, units
 from .container import WISHES, Found, Wanted
 from .description import DIRECTORY, Description, to_record
 from .errors import BaleineError, known
@@ -59,7 +59,7 @@ class Keeper:
 
     def save(self, **changes: str) -> None:
         """Write the manifest with some keys changed."""
-        self.record.update(changes)
+        self.record = policy.observed(self.record, changes)
         manifest.write("container", self.name, self.record)
 
     def claim(self, description: Description, **changes: str) -> None:
@@ -105,7 +105,11 @@ class Keeper:
         if not self.record.get("first_id"):  # one of the 2019 scripts
             with manifest.registry():
                 self.save(first_id=str(free_ids(self.name)))
+        restarts = units.number(self.record.get("restarts", "")) or 0
+        self.record = policy.observed(self.record, dict.fromkeys(policy.OBSERVED, ""))
         begin = {"state": "starting", "pid": "", "starting_time": "", "start_ticks": "", "exit_code": ""}
+        begin["restarts"] = str(restarts + 1) if self.wanted.state == "revived" else ""
+        begin["health"] = "starting" if description.settings["healthcheck"] else ""
         self.save(**begin, runtime=runtime_name)
         wanted = launch.Launch(
             name=self.name,
@@ -149,7 +153,7 @@ class Keeper:
 
     def stop(self) -> None:
         """End the processes and their network; disk and characteristics stay."""
-        self.save(state="stopping")
+        self.save(state="stopping", **({"wanted_state": "stopped"} if self.wanted.state == "stopped" else {}))
         if enter.is_alive(self.record):
             settings = known(self.description, f"{self.what}: what it is").settings
             if cgroup.frozen(self.name):
@@ -165,10 +169,10 @@ class Keeper:
 
     def settle(self) -> None:
         """Record how it ended and clear what it left; a disk that the kernel still writes is waited for."""
-        ended = launch.ended(self.name)  # before what tells it is cleared
+        self.save(**{**launch.ended(self.name, self.record), "state": "stopping"})  # before what tells it is cleared
         launch.clear(self.run, self.name, self.record.get("runtime", ""), [item.link for item in self.interfaces])
         launch.need_free(disk_of(self.name), self.what)
-        self.save(**ended)
+        self.save(state="stopped")
         self.tell_neighbours()
 
     def remove(self) -> None:

@@ -17,11 +17,13 @@ from .errors import BaleineError
 from .process import (
     ENVIRONMENT,
     Runner,
+    boot_id,
     find_program,
     handles_signal,
     in_child,
     need_program,
     open_process,
+    running_seconds,
     start_ticks,
     wait_ended,
     wait_until,
@@ -31,6 +33,8 @@ BUNDLES = "/run/baleine/containers"
 #: Directories that the runtime mounts on, or that we bind files into.
 REAL_DIRECTORIES = ("dev", "proc", "sys", "etc")
 SETTLE_SECONDS = 5.0
+#: Seconds after which a run was a good one.
+LONG_RUN = 600.0
 #: Bytes; a key, a password, a certificate chain.
 LARGEST_SECRET = 1 << 20
 
@@ -315,10 +319,18 @@ def exit_code(name: str) -> Optional[int]:
     return pid1.exit_code(f"{bundle_of(name)}/state")
 
 
-def ended(name: str) -> dict[str, str]:
-    """Return what a manifest says of a container that has ended, its program's exit code as far as it is known."""
-    code = exit_code(name)
-    return {"state": "stopped", "pid": "", "start_ticks": "", "exit_code": "unknown" if code is None else str(code)}
+def ended(name: str, record: Mapping[str, str]) -> dict[str, str]:
+    """Return what a manifest says of a container that has ended, its program's exit code as far as it is known.
+
+    A run that was long, or that a reboot of the host ended, makes its restarts count from the first again.
+    """
+    code, ticks = exit_code(name), record.get("start_ticks")
+    found = {"state": "stopped", "pid": "", "start_ticks": "", "exit_code": str(code)}
+    if code is None:
+        found["exit_code"] = "unknown" if record.get("pid") else record.get("exit_code") or "unknown"
+    if ticks and (record.get("boot_id") != boot_id() or running_seconds(int(ticks)) >= LONG_RUN):
+        found.update(restarts="", retry_at="")
+    return found
 
 
 def leftovers(name: str, runtime_name: str) -> list[str]:

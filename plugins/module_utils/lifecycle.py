@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Optional
 
-from . import cgroup, container, enter, launch, manifest, runtime
+from . import cgroup, container, enter, launch, manifest, policy, runtime
 from .container import Found, Wanted
 from .description import ip_of
-from .errors import BaleineError
+from .errors import BaleineError, Busy
 from .keeper import Keeper, put_back
 from .plan import Outcome, Plan
 from .process import Runner
@@ -19,18 +19,24 @@ from .survey import facts, find
 
 
 def ensure(
-    run: Runner, wanted_all: Sequence[Wanted], check: bool = False, grace: Optional[float] = None
+    run: Runner,
+    wanted_all: Sequence[Wanted],
+    check: bool = False,
+    grace: Optional[float] = None,
+    seen: Optional[manifest.Record] = None,
 ) -> list[Outcome]:
     """Bring containers to what is wanted, or only say what that would take (``check``).
 
     Everything is planned, and so every refusal made, before the first change.
 
     :param grace: seconds that a program gets to end; None is each container's own ``stop_timeout``.
+    :param seen: of the one container; nothing is done, or waited for, if its manifest does not say this any more.
     :raises BaleineError: see :func:`container.plan`; or with the step that failed.
     """
     if check:
         return [Outcome(decided) for _wanted, _found, decided in _plan_all(run, wanted_all, check)]
-    with manifest.lock(_locks(wanted_all)):
+    with manifest.lock(_locks(wanted_all), wait=seen is None):
+        _need_same(wanted_all[0].name, seen)
         for wanted in wanted_all:
             _recover(wanted.name)
         plans = _plan_all(run, wanted_all, check)
@@ -39,6 +45,24 @@ def ensure(
             Keeper(run, wanted, found, grace).carry_out(decided)
             outcomes.append(Outcome(decided, facts(run, wanted.name)))
     return outcomes
+
+
+def _need_same(name: str, seen: Optional[manifest.Record]) -> None:
+    """Leave a container alone that somebody changed since it was looked at."""
+    if seen is not None and manifest.read("container", name) != seen:
+        raise Busy(f"container {name}: another command was at work on it", "Try again")
+
+
+def note(name: str, seen: manifest.Record, changes: Mapping[str, str]) -> manifest.Record:
+    """Record what was observed of a container, where nobody is at work on it, and return its new record.
+
+    :raises Busy: where somebody is, or was since ``seen`` was read.
+    """
+    with manifest.lock([("container", name, False)], wait=False):
+        _need_same(name, seen)
+        record = policy.observed(seen, changes)
+        manifest.write("container", name, record)
+    return record
 
 
 def _recover(name: str) -> None:
@@ -78,11 +102,15 @@ def _locks(wanted_all: Sequence[Wanted]) -> list[tuple[str, str, bool]]:
 
 
 def correct(name: str) -> None:
-    """Make a manifest tell the truth about a container that ended by itself: what is observed, never what is wished.
+    """Make a manifest tell the truth about a container that ended by itself, or runs: never what is wished.
 
     Where another command is at work on it, that one does it.
     """
     with contextlib.suppress(BaleineError), manifest.lock([("container", name, False)], wait=False):
         record = manifest.read("container", name) or {}
-        if record.get("state") in container.LIVES and not (enter.is_alive(record) or cgroup.processes(name)):
-            manifest.write("container", name, {**record, **launch.ended(name)})
+        alive, state = enter.is_alive(record), record.get("state")
+        if container.is_over(record, alive) and not cgroup.processes(name):
+            manifest.write("container", name, policy.observed(record, launch.ended(name, record)))
+        elif alive and (state == "paused" or (state == "stopping" and record.get("wanted_state") != "stopped")):
+            true = "paused" if cgroup.frozen(name) else "running"
+            manifest.write("container", name, {**record, "state": true})

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional
 
-from .errors import BaleineError
+from .errors import BaleineError, Busy
 from .units import check_name, number
 
 LIBRARY = "/var/lib/baleine"
@@ -198,7 +198,7 @@ def lock(wanted: Sequence[tuple[str, str, bool]], wait: bool = True) -> Iterator
     """Hold the locks of resources, taken in one fixed order: image, bridge, container, then by name.
 
     :param wanted: kind, name, and whether others may hold it at the same time (shared).
-    :raises BaleineError: when ``wait`` is False and somebody else holds one.
+    :raises Busy: when ``wait`` is False and somebody else holds one.
     """
     held: list[tuple[int, str]] = []
     try:
@@ -215,9 +215,13 @@ def lock(wanted: Sequence[tuple[str, str, bool]], wait: bool = True) -> Iterator
 
 
 @contextlib.contextmanager
-def registry() -> Iterator[None]:
-    """Hold the one lock for what is given out once: interface names and id ranges. Only to choose and record them."""
-    descriptor, path = _take(f"{LOCKS}/.registry", "the registry", False, True)
+def registry(name: str = "registry", wait: bool = True) -> Iterator[None]:
+    """Hold the one lock for what is given out once: interface names and id ranges. Only to choose and record them.
+
+    :param name: another lock of which there is one.
+    :raises Busy: when ``wait`` is False and somebody else holds it.
+    """
+    descriptor, path = _take(f"{LOCKS}/.{name}", f"the {name}", False, wait)
     try:
         yield
     finally:
@@ -246,5 +250,5 @@ def _take(path: str, what: str, shared: bool, wait: bool) -> tuple[int, str]:
             pass  # removed by its last holder while we waited
         except BlockingIOError:
             os.close(descriptor)
-            raise BaleineError(f"{what}: another command is at work on it", "Try again when it has ended") from None
+            raise Busy(f"{what}: another command is at work on it", "Try again when it has ended") from None
         os.close(descriptor)

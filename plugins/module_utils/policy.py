@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Optional
 
 from . import pid1, units
@@ -25,6 +25,9 @@ DEFAULTS: Mapping[str, Any] = {
     "extra_hosts": {},
     "log_size": 16 << 20,
 }
+#: What Baleine notes of a container's policy, left out where it is empty: restarts in a row, when the next one is due,
+#: what a start waits for, and what the health check found.
+OBSERVED = ("restarts", "retry_at", "waits", "health", "health_failures")
 SMALLEST_LOG = 64 << 10
 #: A field of a crontab's time (crontab(5)).
 FIELD = re.compile(r"[0-9A-Za-z*][0-9A-Za-z*/,-]*")
@@ -181,3 +184,27 @@ def condition_of(healthcheck: Mapping[str, Any]) -> Optional[Condition]:
     return Condition(
         healthcheck["http"], healthcheck["port"], tuple(healthcheck["command"]), float(healthcheck["timeout"])
     )
+
+
+def observed(record: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:
+    """Return a record with some keys changed; what is observed and empty is left out."""
+    return {key: value for key, value in {**record, **changes}.items() if value or key not in OBSERVED}
+
+
+def in_order(needs: Mapping[str, Iterable[str]]) -> tuple[list[str], dict[str, str]]:
+    """Return names, each after those that it needs, and of those that need each other the circle, in words. Pure."""
+    done: dict[str, None] = {}
+    circles: dict[str, str] = {}
+
+    def visit(name: str, path: list[str]) -> None:
+        if name in path:
+            circle = path[path.index(name) :]
+            circles.update(dict.fromkeys(circle, " -> ".join([*circle, name])))
+        elif name in needs and name not in done:
+            for other in sorted(needs[name]):
+                visit(other, [*path, name])
+            done[name] = None
+
+    for name in sorted(needs):
+        visit(name, [])
+    return list(done), circles

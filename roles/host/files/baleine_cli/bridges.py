@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from baleine import bridge, manifest, units
+from baleine import bridge, restore
 from baleine.plan import Outcome
 
 from . import show
@@ -53,26 +53,12 @@ def row(facts: show.Facts) -> Sequence[str]:
 
 def up(options: Options) -> int:
     """Set bridges up."""
-    return show.each(options, "bridge", lambda name: _set_state(name, "up"))
+    return show.each(options, "bridge", lambda name: bridge.ensure(run, [restore.wanted(run, name, "up")]))
 
 
 def down(options: Options) -> int:
     """Set bridges down."""
-    return show.each(options, "bridge", lambda name: _set_state(name, "down"))
-
-
-def _set_state(name: str, state: str) -> Sequence[Outcome]:
-    params = {**facts(name), "state": state}
-    params["move_addresses"] = "moved" in params
-    record = manifest.read("bridge", name) or {}
-    if "mtu" in record:  # a link that is down, or gone, no longer shows all that was asked for
-        params.update(
-            addresses=manifest.split(record.get("address", "")),
-            mtu=units.number(record["mtu"]) or params.get("mtu"),
-            stp=record.get("stp") == "yes",
-            mac=record.get("mac"),
-        )
-    return bridge.ensure(run, [bridge.request(params)])
+    return show.each(options, "bridge", lambda name: bridge.ensure(run, [restore.wanted(run, name, "down")]))
 
 
 def remove(options: Options) -> int:

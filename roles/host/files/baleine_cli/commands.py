@@ -80,6 +80,15 @@ HELP = Command(
     guarded=False, root=False, examples=("baleine help container create",),
 )  # fmt: skip
 
+SUPERVISE = Command(
+    "", "supervise", "supervise:supervise_", (), "",
+    "One pass of supervision, as cron makes it every minute and at boot: what a crash left is finished or undone, what "
+    "should run is started by its restart policy, checks are asked, logs are bounded. One line for each thing done.",
+    "Une passe de supervision, que cron fait chaque minute et au démarrage : finir ou défaire ce qu'un arrêt brutal a "
+    "laissé, démarrer ce qui doit tourner selon sa politique, interroger les contrôles, borner les journaux. Une ligne "
+    "par chose faite.",
+)  # fmt: skip
+
 IMAGES = (
     Command("image", "create", "images:create", (
         IMAGE,
@@ -248,4 +257,4 @@ CONTAINERS = (
     "Show everything that is known of containers.", "Montrer tout ce que l'on sait des conteneurs.", guarded=False),
 )  # fmt: skip
 
-COMMANDS = (HELP, *IMAGES, *BRIDGES, *CONTAINERS)
+COMMANDS = (HELP, SUPERVISE, *IMAGES, *BRIDGES, *CONTAINERS)

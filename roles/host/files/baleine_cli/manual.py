@@ -84,7 +84,7 @@ def text(commands: Sequence[Command], french: bool, whole: bool) -> str:
 def synopsis(command: Command, french: bool) -> str:
     """Return a command in one line."""
     words = ["baleine", command.kind, command.verb] if command.kind else ["baleine", command.verb]
-    if not command.kind:
+    if command.verb == "help":
         words.append(translate("[COMMAND]", french))
     elif command.names:
         own = next(flag for flag in command.flags if flag.key == ("bridge" if command.kind == "bridge" else "name"))

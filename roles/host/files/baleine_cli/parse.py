@@ -85,9 +85,10 @@ def parse(words: Sequence[str]) -> tuple[Command, Options]:
         options = Options()
         options.names = [word for word in head if not word.startswith("-") and word != "help"]
         return HELP, options
-    if words[0] not in KINDS:
+    single = next((command for command in COMMANDS if not command.kind and command.verb == words[0]), None)
+    if single is None and words[0] not in KINDS:
         raise Usage(f"there is no command {words[0]!r}")
-    command, rest = _find_verb(words[0], words[1:])
+    command, rest = (single, words[1:]) if single else _find_verb(words[0], words[1:])
     options = _take(command, rest)
     _check(command, options)
     return command, options
@@ -119,7 +120,7 @@ def _find_verb(kind: str, words: list[str]) -> tuple[Command, list[str]]:
 
 def _take(command: Command, words: Sequence[str]) -> Options:
     """Sort words into flags, plain arguments and the program after ``--``."""
-    options = Options(f"{command.kind} {command.verb}")
+    options = Options(f"{command.kind} {command.verb}".strip())
     flags = {name: flag for flag in command.flags for name in (flag.short, flag.long) if name}
     rest = list(words)
 

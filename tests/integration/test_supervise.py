@@ -1,0 +1,350 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pass of cron, on a real kernel: what it starts, leaves, mends, names, and that it is silent otherwise."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from typing import Any
+
+import pytest
+
+from tests.lab.host import LabHost
+from tests.lab.run import wait_for
+
+SLEEP = ["sleep", "1000"]
+MANIFESTS = "/var/lib/baleine/manifeste"
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \S+( \S+)?: [a-z]+: .+")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bridges(lab: LabHost, tiny: str, baleine: Any) -> None:
+    lab.module("baleine_bridge", name="private", addresses=["192.168.42.1/24", "fd42::1/64"])
+    lab.rebase()
+
+
+@pytest.fixture
+def name(lab: LabHost, request: pytest.FixtureRequest) -> Any:
+    """A name for one test; what has it, or it and a digit, is removed afterwards."""
+    chosen = "t" + re.sub(r"[^a-z]", "", request.node.name.replace("test_", ""))[:40]
+    yield chosen
+    for path in sorted(lab.path(f"{MANIFESTS}/containers").glob(f"{chosen}*.manifest")):
+        lab.module("baleine_container", name=path.name.removesuffix(".manifest"), state="absent")
+
+
+def container(lab: LabHost, name: str, **options: Any) -> dict[str, Any]:
+    return lab.module("baleine_container", name=name, **{"image": "tiny", "command": SLEEP, **options})
+
+
+def supervise(lab: LabHost, code: int = 0) -> list[str]:
+    """Make a pass; returns its lines without their times."""
+    done = lab.run(["/usr/local/bin/baleine", "supervise"], check=False)
+    assert (done.returncode, done.stderr) == (code, ""), done
+    assert all(LINE.fullmatch(line) for line in done.stdout.splitlines()), done.stdout
+    return [line.partition(" ")[2] for line in done.stdout.splitlines()]
+
+
+def record(lab: LabHost, name: str, kind: str = "container") -> dict[str, str]:
+    text = lab.read(f"{MANIFESTS}/{kind}s/{name}.manifest")
+    return {key: value.strip() for key, _colon, value in (line.partition(":") for line in text.splitlines())}
+
+
+def edit(lab: LabHost, name: str, **changes: str | None) -> None:
+    """Change keys of a manifest by hand; None takes one away."""
+    keys = {**record(lab, name), **changes}
+    text = "".join(f"{key}: {value}\n" for key, value in keys.items() if value is not None)
+    lab.write(f"{MANIFESTS}/containers/{name}.manifest", text)
+
+
+def pid(lab: LabHost, name: str) -> int | None:
+    shown = json.loads(lab.run(["/usr/local/bin/baleine", "container", "inspect", name, "--format", "json"]).stdout)
+    found: int | None = shown[0]["pid"]
+    return found
+
+
+def end(lab: LabHost, name: str, code: int | str = 0) -> None:
+    """Let a container's program end with a code, or kill it with its first process."""
+    first = int(record(lab, name)["pid"])
+    if code == "unknown":
+        lab.run(["kill", "-9", str(first)])
+    elif code == 137:
+        lab.sh(f"kill -9 $(cat /proc/{first}/task/{first}/children)")
+    else:
+        lab.run(["/usr/local/bin/baleine", "container", "exec", "-c", name, "--", "sh", "-c", f"echo {code} >/code"])
+    assert wait_for(lambda: not lab.path(f"/proc/{first}").exists(), 10)
+
+
+#: Ends with the code that is written to /code.
+OBEDIENT = ["sh", "-c", "rm -f /code; until read code </code; do usleep 20000; done 2>/dev/null; exit $code"]
+
+
+def reboot(lab: LabHost, name: str) -> None:
+    """What a reboot leaves of a running container: its manifest."""
+    lab.run(["kill", "-9", record(lab, name)["pid"]])
+    lab.sh(f"umount /run/baleine/containers/{name}/state; rm -rf /run/baleine/containers/{name}")
+    edit(lab, name, boot_id="11111111-2222-3333-4444-555555555555")
+
+
+def test_an_idle_pass_is_silent_and_writes_nothing(lab: LabHost, name: str) -> None:
+    container(lab, name, networks=[{"bridge": "private", "addresses": ["192.168.42.9/24"]}])
+    supervise(lab)
+    lab.sh("touch /tmp/before; sleep 0.05")
+    assert supervise(lab) == []
+    assert lab.sh("find /var/lib/baleine /var/log/baleine /etc/cron.d -newer /tmp/before").stdout == ""
+
+
+def test_what_was_killed_is_back_after_one_pass(lab: LabHost, name: str) -> None:
+    first = container(lab, name)["container"]["pid"]
+    end(lab, name, "unknown")
+    assert supervise(lab) == [
+        f"container {name}: settled: its first process is gone",
+        f"container {name}: started: its program ended with unknown",
+    ]
+    assert pid(lab, name) not in (None, first)
+    assert record(lab, name)["restarts"] == "1" and record(lab, name)["wanted_state"] == "started"
+    assert supervise(lab) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "comes_back"), [(0, False), (7, True), (137, True), ("unknown", True)], ids=["0", "7", "137", "unknown"]
+)
+def test_on_failure_follows_the_exit_code(lab: LabHost, baleine: Any, name: str, code: Any, comes_back: bool) -> None:
+    container(lab, name, command=OBEDIENT, restart_policy="on-failure")
+    end(lab, name, code)
+    said = supervise(lab)
+    assert f"container {name}: settled: its first process is gone" in said
+    assert (pid(lab, name) is not None) == comes_back == (len(said) == 2)
+    if not comes_back:
+        assert record(lab, name)["exit_code"] == "0" and supervise(lab) == []
+
+
+def test_on_failure_gives_up_after_its_retries(lab: LabHost, name: str) -> None:
+    container(lab, name, command=OBEDIENT, restart_policy="on-failure", restart_retries=1)
+    end(lab, name, 7)
+    supervise(lab)
+    end(lab, name, 7)
+    assert supervise(lab) == [f"container {name}: settled: its first process is gone"]
+    assert pid(lab, name) is None and supervise(lab) == []
+
+
+def test_the_policy_no_leaves_it(lab: LabHost, name: str) -> None:
+    container(lab, name, restart_policy="no")
+    end(lab, name, "unknown")
+    supervise(lab)
+    assert pid(lab, name) is None and supervise(lab) == []
+
+
+def test_what_keeps_ending_comes_back_with_growing_delays_and_a_long_run_resets_them(lab: LabHost, name: str) -> None:
+    container(lab, name)
+    delays = []
+    for restarts in range(9):
+        end(lab, name, "unknown")
+        said = supervise(lab)
+        due = record(lab, name).get("retry_at", "")
+        if due:
+            assert said[-1] == f"container {name}: waits: restart {restarts + 1} in a row, not before {due}"
+            assert supervise(lab) == []  # said once
+            started = time.strptime(due, "%Y-%m-%dT%H:%M:%SZ")
+            delays.append(round((time.mktime(started) - time.mktime(time.gmtime())) / 60 + 0.5))
+            edit(lab, name, retry_at="2020-01-01T00:00:00Z")
+            supervise(lab)
+        assert record(lab, name)["restarts"] == str(restarts + 1) and "retry_at" not in record(lab, name)
+    assert delays == [1, 2, 4, 8, 16, 32, 60, 60]
+    boot = float(lab.read("/proc/uptime").split()[0])
+    if boot > 700:  # its first process is made older than it is, where the kernel's clock allows
+        lab.run(["kill", "-9", record(lab, name)["pid"]])
+        edit(lab, name, start_ticks=str(int((boot - 650) * 100)))
+        assert [line.split(": ")[1] for line in supervise(lab)] == ["settled", "started"]
+        assert record(lab, name)["restarts"] == "1"
+
+
+def test_its_user_resets_the_count(lab: LabHost, name: str, baleine: Any) -> None:
+    container(lab, name)
+    end(lab, name, "unknown")
+    supervise(lab)
+    baleine("container", "restart", name)
+    assert "restarts" not in record(lab, name)
+
+
+def test_what_its_user_stopped_stays_stopped_even_after_a_crash_before_that(
+    lab: LabHost, baleine: Any, name: str
+) -> None:
+    container(lab, name, restart_policy="always")
+    baleine("container", "stop", name)
+    assert supervise(lab) == [] and pid(lab, name) is None
+    assert record(lab, name)["wanted_state"] == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("policy", "stopped", "comes_back"),
+    [
+        ("always", True, True), ("always", False, True), ("unless-stopped", True, False), ("unless-stopped", False, True),
+        ("on-failure", False, True), ("no", False, False),
+    ],
+)  # fmt: skip
+def test_after_a_reboot(lab: LabHost, baleine: Any, name: str, policy: str, stopped: bool, comes_back: bool) -> None:
+    container(lab, name, restart_policy=policy)
+    if stopped:
+        baleine("container", "stop", name)
+        edit(lab, name, boot_id="11111111-2222-3333-4444-555555555555")
+    else:
+        reboot(lab, name)
+    listed = baleine("container", "list").stdout
+    assert name not in listed
+    supervise(lab)
+    assert (pid(lab, name) is not None) == comes_back
+    assert record(lab, name)["wanted_state"] == ("stopped" if stopped else "started")
+    assert supervise(lab) == []
+
+
+def test_bridges_come_first(lab: LabHost, name: str) -> None:
+    container(lab, name, networks=[{"bridge": "private", "addresses": ["192.168.42.9/24"]}])
+    reboot(lab, name)
+    lab.sh("ip link del private")
+    said = supervise(lab)
+    assert said[0] == "bridge private: restored: bridge private: the link is gone"
+    assert said[-1] == f"container {name}: started: the host was started anew"
+    assert "192.168.42.1/24" in lab.sh("ip -br address show private").stdout
+    assert lab.sh("ping -c1 -W2 192.168.42.9").returncode == 0
+    lab.sh("ip address del 192.168.42.1/24 dev private")
+    assert [line.split(": ")[1] for line in supervise(lab)] == ["restored"]
+    lab.run(["/usr/local/bin/baleine", "bridge", "down", "private"])
+    assert supervise(lab) == []
+    lab.run(["/usr/local/bin/baleine", "bridge", "up", "private"])
+
+
+def test_a_second_pass_and_a_busy_container_are_left_alone(lab: LabHost, name: str) -> None:
+    container(lab, name)
+    end(lab, name, "unknown")
+    lock = "/run/baleine/lock"
+    assert lab.sh(f"flock {lock}/.supervise baleine supervise").stdout == ""
+    assert lab.sh(f"flock {lock}/container.{name} baleine supervise").stdout == ""
+    assert pid(lab, name) is None
+    assert len(supervise(lab)) == 2 or pid(lab, name) is not None
+
+
+@pytest.mark.parametrize("state", ["creating", "removing"])
+def test_what_was_half_made_or_half_removed_goes(lab: LabHost, name: str, state: str) -> None:
+    container(lab, name)
+    end(lab, name, "unknown")
+    edit(lab, name, state=state, pid="")
+    assert supervise(lab) == [f"container {name}: removed: it was interrupted while {state}"]
+    assert not lab.path(f"/var/lib/baleine/containers/{name}").exists()
+
+
+def test_a_start_or_stop_that_was_interrupted_is_finished(lab: LabHost, baleine: Any, name: str) -> None:
+    first = container(lab, name)["container"]["pid"]
+    edit(lab, name, state="starting")
+    assert [line.split(": ")[1] for line in supervise(lab)] == ["settled", "started"]
+    assert pid(lab, name) not in (first, None)
+    edit(lab, name, state="stopping", wanted_state="stopped")
+    assert [line.split(": ")[1] for line in supervise(lab)] == ["settled"]
+    assert pid(lab, name) is None
+    baleine("container", "start", name)
+    edit(lab, name, state="stopping")
+    assert supervise(lab) == [f"container {name}: corrected: it is running, not stopping"]
+    assert record(lab, name)["state"] == "running"
+
+
+def test_a_recreate_that_was_interrupted_is_put_back(lab: LabHost, name: str) -> None:
+    container(lab, name)
+    end(lab, name, "unknown")
+    lab.sh(f"cd /var/lib/baleine/containers; mv {name} {name}.old-x; echo new >{name}")
+    edit(lab, name, state="recreating", pid="", aside=f"{name}.old-x")
+    assert [line.split(": ")[1] for line in supervise(lab)] == ["settled", "started"]
+    assert pid(lab, name) is not None
+
+
+def test_a_manifest_of_2019_is_corrected_and_never_started(lab: LabHost, name: str) -> None:
+    container(lab, name, state="stopped")
+    lab.write(
+        f"{MANIFESTS}/containers/{name}.manifest",
+        f"nom_container: {name}\nnom_image: tiny\npid: 1\nnom_bridge:\nstarting_time: 2019-05-09-21h-50m-05s\n",
+    )
+    assert [line.split(": ")[1] for line in supervise(lab)] == ["settled"]
+    found = record(lab, name)
+    assert (found["pid"], found["state"], found["format"]) == ("", "stopped", "1")
+    assert supervise(lab) == []
+
+
+def test_a_pid_that_another_process_has_now_is_not_believed(lab: LabHost, baleine: Any, name: str) -> None:
+    container(lab, name)
+    end(lab, name, "unknown")
+    other = lab.popen(["sleep", "100"])
+    try:
+        edit(lab, name, pid=lab.sh("pgrep -x sleep | tail -1").stdout.strip())
+        assert name not in baleine("container", "list").stdout
+        edit(lab, name, pid=lab.sh("pgrep -x sleep | tail -1").stdout.strip(), state="running", start_ticks="5")
+        supervise(lab)
+        assert pid(lab, name) is not None and other.poll() is None
+    finally:
+        lab.run(["pkill", "-x", "sleep"])
+        other.wait()
+
+
+def test_a_broken_one_is_named_and_the_others_go_on(lab: LabHost, name: str) -> None:
+    for letter in "abc":
+        container(lab, f"{name}{letter}")
+        end(lab, f"{name}{letter}", "unknown")
+    torn = f"{MANIFESTS}/containers/{name}a.manifest"
+    text = lab.read(torn)
+    lab.write(torn, "nom_con")
+    lab.sh(f"mv /var/lib/baleine/containers/{name}b /srv/kept")
+    said = supervise(lab, code=1)
+    assert any(f"container {name}a: failed: manifest {torn}: line 1 is not understood" in line for line in said)
+    assert any(f"container {name}b: failed: container {name}b: its disk is gone" in line for line in said)
+    assert f"container {name}c: started: its program ended with unknown" in said
+    lab.write(torn, text)
+    lab.sh(f"mv /srv/kept /var/lib/baleine/containers/{name}b")
+    supervise(lab)
+    assert pid(lab, f"{name}a") and pid(lab, f"{name}b")
+
+
+def test_a_full_and_a_read_only_store_are_named_and_leave_what_runs_alone(lab_factory: Any) -> None:
+    host = lab_factory("full", leak_check=False)
+    host.install_baleine()
+    host.sh("truncate -s 64M /srv/store; mkfs.ext4 -q -m 0 /srv/store; mount -o loop /srv/store /var/lib/baleine")
+    from tests.lab import trees
+
+    trees.tiny_image(host)
+    for letter in "ab":
+        container(host, f"x{letter}")
+    first = pid(host, "xa")
+    end(host, "xb", "unknown")
+    host.sh("for i in 1 2 3 4; do dd if=/dev/zero of=/var/lib/baleine/fill$i bs=4k 2>/dev/null || true; sync; done")
+    said = supervise(host, code=1)
+    assert any("container xb: failed: manifest" in line and "No space left on device" in line for line in said)
+    assert pid(host, "xa") == first
+    host.sh("rm /var/lib/baleine/fill*; mount --bind $M $M; mount -o remount,ro,bind $M".replace("$M", MANIFESTS))
+    assert any("Read-only file system" in line for line in supervise(host, code=1))
+    assert pid(host, "xa") == first
+    host.sh(f"umount {MANIFESTS}")
+    assert "container xb: started: its program ended with unknown" in supervise(host)
+    host.sh("baleine container remove xa xb; umount /var/lib/baleine")
+
+
+def test_a_log_is_cut_while_it_is_written(lab: LabHost, name: str) -> None:
+    container(lab, name, command=["sh", "-c", "while :; do echo $((i+=1)); done"], log_size="64K")
+    path = lab.path(f"/var/log/baleine/{name}.log")
+    assert wait_for(lambda: path.stat().st_size > 1 << 18, 20)
+    said = supervise(lab)
+    assert any(line.startswith(f"container {name}: cut:") or ".log: cut: it was above 64K" in line for line in said), (
+        said
+    )
+    lab.run(["/usr/local/bin/baleine", "container", "stop", name])
+    supervise(lab)
+    numbers = [int(word) for word in path.read_bytes().split()[1:]]
+    assert path.stat().st_size <= 64 << 10 and numbers == list(range(numbers[0], numbers[-1] + 1))
+
+
+def test_a_pass_over_fifty_containers_that_run_is_short(lab: LabHost, name: str) -> None:
+    names = [f"{name}{index}" for index in range(50)]
+    for each in names:
+        container(lab, each, networks=[{"bridge": "private"}])
+    supervise(lab)
+    start = time.monotonic()
+    assert supervise(lab) == []
+    print(f"an idle pass over 50 containers: {time.monotonic() - start:.2f} s")
+    subprocess.run(["true"], check=True)
