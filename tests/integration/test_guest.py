@@ -216,3 +216,28 @@ def test_nothing_is_lost_by_a_power_cut_while_ten_containers_write(guest: Guest,
     for name in WRITERS[:2]:
         guest.baleine("container", "stop", "-c", name)
         guest.run(["e2fsck", "-fn", f"{DISKS}/{name}"])
+
+
+def test_an_orderly_reboot_unmounts_the_disks_and_is_not_held_up(guest: Guest) -> None:
+    container(guest, WRITERS[0], command=["sh", "-c", WRITER], networks=[])
+    wait_for(lambda: "line" in guest.read(f"/var/log/baleine/{WRITERS[0]}.log"), 60, 0.5)
+    before = guest.read("/proc/sys/kernel/random/boot_id")
+    guest.reboot()
+    assert guest.read("/proc/sys/kernel/random/boot_id") != before
+    assert {item["state"] for item in listed(guest)} == {"stopped"}
+    for name in (WRITERS[0], "web1"):
+        guest.run(["e2fsck", "-fn", f"{DISKS}/{name}"])  # with no journal to replay
+
+
+def test_nothing_is_left_when_the_last_container_and_bridge_have_gone(guest: Guest) -> None:
+    guest.baleine("container", "remove", *guest.baleine("container", "list", "-a", "-q").stdout.split())
+    guest.baleine("bridge", "remove", "private")
+    shown = guest.sh(f"""
+        losetup --list --noheadings
+        ls -d {GROUPS}/baleine /run/baleine/c* /mnt/baleine/* {DISKS}/* /var/log/baleine/* 2>/dev/null || true
+        ls /sys/class/net
+        grep baleine /proc/mounts || true
+        ls /var/lib/baleine/manifeste/*
+    """).stdout.split()
+    folder = "/var/lib/baleine/manifeste"
+    assert shown == ["eth0", "lo", f"{folder}/bridges:", f"{folder}/containers:", f"{folder}/images:", "tiny.manifest"]
