@@ -88,19 +88,23 @@ def judge(root: str, program: str, env: Mapping[str, str], workdir: str) -> int:
 
 def exec_argv(
     name: str, record: Mapping[str, str], command: tuple[str, ...], env: Mapping[str, str], workdir: str, user: str,
-    terminal: bool = False,
+    terminal: bool = False, console: Optional[tuple[str, Mapping[str, int]]] = None,
 ) -> list[str]:  # fmt: skip
     """Return the command that runs one more program inside, with the privileges of the first and nothing of the host's.
 
     It can be run, or become, until this process ends or asks for another one.
 
     :param record: of a container that runs.
-
+    :param console: the socket to which the other end of the terminal is sent, and the terminal's size (as
+        ``launch.Stdio`` has them); none is the runtime's own way.
     :raises BaleineError: for a user that the container does not know.
     """
     identity = find_identity(f"/proc/{record['pid']}/root", user, f"container {name}")
     process = oci.process(command, identity, env, workdir, terminal, json.loads(record.get("ulimits") or "{}"))
-    return runtime.exec_argv(record["runtime"], name, _nameless(json.dumps(process)), terminal)
+    if console:
+        process["consoleSize"] = console[1]
+    words = ["--console-socket", console[0]] if console else []
+    return runtime.exec_argv(record["runtime"], name, _nameless(json.dumps(process)), terminal, words)
 
 
 def _nameless(text: str) -> str:

@@ -14,12 +14,12 @@ class BaleineError(Exception):
 
     :param message: what was attempted, on which object, and what the system said.
     :param hint: the next step for the person who reads it; may be empty.
+    :param code: what a program that cannot be run makes of it, as shells have it: 126 or 127; otherwise 0.
     """
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", code: int = 0) -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message, self.hint, self.code = message, hint, code
 
     def __str__(self) -> str:
         return f"{self.message}. {self.hint}" if self.hint else self.message

@@ -22,8 +22,15 @@ from .survey import DISKS, disk_of, free_ids, surroundings
 class Keeper:
     """Made under the container's lock, for one plan."""
 
-    def __init__(self, run: Runner, wanted: Wanted, found: Found, grace: Optional[float]) -> None:
-        self.run, self.wanted, self.found, self.grace = run, wanted, found, grace
+    def __init__(
+        self,
+        run: Runner,
+        wanted: Wanted,
+        found: Found,
+        grace: Optional[float] = None,
+        stdio: Optional[launch.Stdio] = None,
+    ) -> None:
+        self.run, self.wanted, self.found, self.grace, self.stdio = run, wanted, found, grace, stdio
         self.name, self.what = wanted.name, f"container {wanted.name}"
         self.record: manifest.Record = dict(found.record or {})
         self.description, self.interfaces = found.description, found.interfaces
@@ -132,6 +139,7 @@ class Keeper:
             sysctls=description.sysctls,
             hosts=neighbours.hosts(self.name, self.record, neighbours.running()),
             secrets=description.secrets,
+            stdio=self.stdio,
         )
         try:
             with contextlib.suppress(BaleineError):  # a log's trouble is for the pass to tell
@@ -150,6 +158,8 @@ class Keeper:
     def begun(self, pid: int, ticks: int) -> None:
         """Record the first process before its program runs: whoever is interrupted after that is found out."""
         self.save(pid=str(pid), start_ticks=str(ticks), boot_id=boot_id())
+        if self.stdio:
+            self.stdio.begun(pid)
 
     def stop(self) -> None:
         """End the processes and their network; disk and characteristics stay."""

@@ -10,7 +10,7 @@ import os
 import signal
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from . import cgroup, disk, enter, log, netlink, network, oci, pid1, rootfs, runtime
 from .errors import BaleineError
@@ -24,10 +24,14 @@ from .process import (
     need_program,
     open_process,
     running_seconds,
+    send_signal,
     start_ticks,
     wait_ended,
     wait_until,
 )
+
+if TYPE_CHECKING:
+    import socket
 
 BUNDLES = "/run/baleine/containers"
 #: Directories that the runtime mounts on, or that we bind files into.
@@ -55,6 +59,21 @@ class Secret(NamedTuple):
     mode: str = "0400"
 
 
+class Stdio(NamedTuple):
+    """What a program in the foreground reads and writes, instead of nothing and its log.
+
+    :param streams: its standard input, output and error output, where it has no terminal.
+    :param console: a stream socket that becomes one that listens: through it comes the other end of the program's own
+        terminal (SCM_RIGHTS, unix(7)); :param size: its ``height`` and ``width``.
+    :param begun: is told the pid of the first process before the program runs.
+    """
+
+    begun: Callable[[int], None]
+    streams: tuple[int, int, int] = (0, 0, 0)
+    console: Optional[socket.socket] = None
+    size: Optional[Mapping[str, int]] = None
+
+
 class Launch(NamedTuple):
     """Everything that a start needs, decided before anything is touched."""
 
@@ -78,6 +97,7 @@ class Launch(NamedTuple):
     sysctls: Mapping[str, str] = {}
     hosts: str = ""
     secrets: tuple[Secret, ...] = ()
+    stdio: Optional[Stdio] = None
 
 
 def bundle_of(name: str) -> str:
@@ -148,6 +168,9 @@ def _prepare_bundle(launch: Launch) -> None:
     _write(f"{folder}/hosts", launch.hosts, 0o644)
     if launch.dns:
         _write(f"{folder}/resolv.conf", resolver(launch.dns), 0o644)
+    if launch.stdio and launch.stdio.console:
+        launch.stdio.console.bind(f"{folder}/console")
+        launch.stdio.console.listen(1)
     options = f"size=16k,nr_inodes=8,mode=0700,uid={launch.first_id},gid={launch.first_id}"
     flags = rootfs.MS_NOSUID | rootfs.MS_NODEV | rootfs.MS_NOEXEC
     rootfs.mount("baleine", f"{folder}/state", "tmpfs", flags, options)
@@ -188,7 +211,10 @@ def _become_runtime(launch: Launch) -> None:
         binds += oci.init_binds(need_program("busybox", f"{what}: its PID 1"), folder)
         command = tuple(pid1.arguments(command))
     binds += [_stage(volume, f"{folder}/volumes/{index}", what) for index, volume in enumerate(launch.volumes)]
-    process = oci.process(command, identity, launch.env, launch.workdir, False, launch.ulimits)
+    console = launch.stdio is not None and launch.stdio.console is not None
+    process = oci.process(command, identity, launch.env, launch.workdir, console, launch.ulimits)
+    if launch.stdio and console:
+        process["consoleSize"] = launch.stdio.size
     specification = oci.specification(
         launch.mount_point,
         launch.hostname,
@@ -202,19 +228,18 @@ def _become_runtime(launch: Launch) -> None:
     )
     _write(f"{folder}/config.json", json.dumps(specification), 0o600)
     output = os.open(log_of(launch.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-    os.fchown(
-        output, launch.first_id + identity.uid, launch.first_id + identity.gid
-    )  # so that /dev/stdout can be opened
-    nothing = os.open("/dev/null", os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+    nothing = os.open("/dev/null", os.O_RDWR)
+    streams = (nothing, output, output) if launch.stdio is None else (nothing,) * 3 if console else launch.stdio.streams
+    for descriptor in {output, *streams} - {nothing}:  # so that /dev/stdout can be opened
+        os.fchown(descriptor, launch.first_id + identity.uid, launch.first_id + identity.gid)
+    for number, descriptor in enumerate(streams):
+        os.dup2(descriptor, number)
     for descriptor in _open_descriptors():
         with contextlib.suppress(OSError):
             os.set_inheritable(descriptor, False)
     os.chdir("/")
     os.umask(0o022)
-    words = runtime.create_argv(launch.runtime, launch.name, folder)
+    words = runtime.create_argv(launch.runtime, launch.name, folder, console)
     os.execve(words[0], words, ENVIRONMENT)
 
 
@@ -239,7 +264,7 @@ def _find_program(launch: Launch, what: str) -> str:
     code, path = enter.locate(open_path, program, {**oci.ENVIRONMENT, **launch.env}, launch.workdir)
     if code:
         word = "its tree has no program" if code == enter.NOT_FOUND else "its tree has no executable program"
-        raise BaleineError(f"{what}: {word} {program}", "Name one that the image holds, with its path")
+        raise BaleineError(f"{what}: {word} {program}", "Name one that the image holds, with its path", code)
     return path
 
 
@@ -300,7 +325,7 @@ def stop(name: str, pid: int, ticks: int, seconds: float, number: int = signal.S
         return
     try:
         cares = wait_until(lambda: handles_signal(pid, number), min(1.0, seconds))
-        signal.pidfd_send_signal(descriptor, number)
+        send_signal(pid, descriptor, number)
         if not wait_ended(descriptor, seconds if cares else 0):
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             if not wait_ended(descriptor, 10.0):

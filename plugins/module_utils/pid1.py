@@ -42,15 +42,25 @@ for name in @SIGNALS@; do
     trap "pass $name" "$name"
 done
 exec 3<>"$state/wake"
-"$@" <&0 3>&- &
-main=$!
-for name in $pending; do pass "$name"; done
-while :; do
-    interrupted=
-    wait "$main" 2>/dev/null
+if [ -t 0 ]; then
+    # In the foreground, since a shell's background program ignores INT for ever, and so does all that it starts. Until
+    # it ends, the terminal's signals reach it without us, and those of others come to it from the host (send_signal).
+    trap : INT QUIT WINCH
+    "$@" 3>&-
     code=$?
-    [ -n "$interrupted" ] || break  # else the code is that of the signal: the program may run on, or be reaped already
-done
+else
+    exec 4<&0  # what runs in the background gets /dev/null otherwise
+    "$@" <&4 3>&- 4<&- &
+    main=$!
+    exec 4<&-
+    for name in $pending; do pass "$name"; done
+    while :; do
+        interrupted=
+        wait "$main" 2>/dev/null
+        code=$?
+        [ -n "$interrupted" ] || break  # else that is the signal's: the program may run on, or be reaped already
+    done
+fi
 ended=yes
 echo "$code" > "$state/exit"
 [ -z "$stopping" ] || kill -TERM -1 2>/dev/null  # who asked the program to end meant its children too

@@ -73,7 +73,7 @@ def apply(plan: Plan, handlers: Mapping[str, Handler], undo: Optional[Callable[[
             notes = [f"done before: {', '.join(done)}"] if done else []
             notes += [f"and not cleaned up: {left}"] if left else []
             hint = " ".join([error.hint, *(f"[{note}]" for note in notes)]).strip()
-            raise BaleineError(error.message, hint) from None
+            raise BaleineError(error.message, hint, error.code) from None
         except BaseException:  # a signal
             _undo(undo)
             raise

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -27,7 +28,7 @@ PACKAGES = {
     "nsenter": "util-linux",
     "busybox": "busybox-static",
 }
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 class Result(NamedTuple):
@@ -124,7 +125,7 @@ def _child(function: Callable[[], Any], attempt: str, write_end: int, parent: in
     try:
         answer = {"value": function()}
     except BaleineError as error:
-        answer = {"error": (error.message, error.hint)}
+        answer = {"error": (error.message, error.hint, error.code)}
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         answer = {"error": (f"{attempt}: {error.strerror}{where}", "")}
@@ -140,6 +141,13 @@ def die_with_parent() -> None:
     import signal
 
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def become_reaper() -> None:
+    """Let descendants whose parent ends become our children: what they end with is then ours to know (prctl(2))."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def describe_status(status: int) -> str:
@@ -207,6 +215,31 @@ def wait_until(condition: Callable[[], bool], seconds: float, interval: float = 
             return False
         pause.poll(int(interval * 1000))
     return True
+
+
+def send_signal(pid: int, descriptor: int, number: int) -> None:
+    """Send a signal to the first process of a container and so to its program; one that has ended is no error.
+
+    PID 1 passes it on, but where the program has a terminal: there it waits for it in the foreground (pid1.py).
+
+    :param descriptor: a pidfd of the process.
+    """
+    import signal
+
+    with contextlib.suppress(OSError):
+        signal.pidfd_send_signal(descriptor, number)
+        if number == signal.SIGKILL or not os.readlink(f"/proc/{pid}/fd/0").startswith("/dev/pts/"):
+            return
+        for child in _children(pid):
+            other = os.pidfd_open(child)
+            if child in _children(pid):  # so this is no later owner of its number
+                signal.pidfd_send_signal(other, number)
+            os.close(other)
+
+
+def _children(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children") as stream:
+        return [int(word) for word in stream.read().split()]
 
 
 def handles_signal(pid: int, number: int) -> bool:

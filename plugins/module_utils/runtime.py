@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from typing import Optional
 
 from . import cgroup, rootfs
@@ -47,10 +48,11 @@ def argv(runtime: str, *words: str) -> list[str]:
     return [find_program(runtime) or runtime, "--root", f"{STATE}/{runtime}", *words]
 
 
-def create_argv(runtime: str, name: str, bundle: str) -> list[str]:
+def create_argv(runtime: str, name: str, bundle: str, console: bool = False) -> list[str]:
     """Return the command that prepares a container; its words go to a log of its own, not the container's."""
     log = ["--log", f"{bundle}/runtime.log", "--log-format", "json"]
-    return argv(runtime, *log, "create", "--bundle", bundle, "--pid-file", f"{bundle}/pid", name)
+    words = ["create", "--bundle", bundle, "--pid-file", f"{bundle}/pid"]
+    return argv(runtime, *log, *words, *(["--console-socket", f"{bundle}/console"] if console else []), name)
 
 
 def last_words(bundle: str) -> str:
@@ -83,9 +85,11 @@ def delete(run: Runner, runtime: str, name: str) -> None:
     rootfs.remove_tree(state)  # torn, or of a runtime that was uninstalled meanwhile
 
 
-def exec_argv(runtime: str, name: str, process_file: str, terminal: bool = False) -> list[str]:
+def exec_argv(
+    runtime: str, name: str, process_file: str, terminal: bool = False, words: Sequence[str] = ()
+) -> list[str]:
     """Return the command that runs one more process, described in a file, in a container."""
-    return argv(runtime, "exec", *(["--tty"] if terminal else []), "--process", process_file, name)
+    return argv(runtime, "exec", *(["--tty"] if terminal else []), *words, "--process", process_file, name)
 
 
 def installed() -> Optional[str]:

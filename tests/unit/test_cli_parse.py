@@ -46,6 +46,13 @@ DOCUMENTS = [
     ("container remove -fc web1", "container remove", ["web1"], {"force": True}),
     ("container create -iapache2 -cweb1 -ptrue --no-start", "container create", ["web1"],
      {"image": "apache2", "program": "true", "no-start": True}),
+    ("container run -i tiny -- true", "container run", [], {"image": "tiny"}),
+    ("container run --rm -i -t -i tiny -c a -- true", "container run", ["a"],
+     {"rm": True, "interactive": True, "tty": True, "image": "tiny"}),
+    ("container run -it -i tiny -- true", "container run", [], {"interactive": True, "tty": True, "image": "tiny"}),
+    ("container run -ti -itiny -- true", "container run", [], {"interactive": True, "tty": True, "image": "tiny"}),
+    ("container run -i tiny -i -- cat", "container run", [], {"interactive": True, "image": "tiny"}),
+    ("container run --image=tiny --interactive -- cat", "container run", [], {"interactive": True, "image": "tiny"}),
 ]  # fmt: skip
 
 
@@ -106,6 +113,9 @@ def test_exec_leaves_the_program_alone(line: str, names: list[str], program: lis
         ("container exec -c a", "no program"),
         ("container exec -c a ls", "put -- before the program"),
         ("container exec -- ls", "which container"),
+        ("container run -i tiny", "no program"),
+        ("container run -i -- true", "-i, --image is missing"),
+        ("container run -i tiny a b -- true", "put -- before"),
     ],
 )
 def test_what_is_not_understood_is_named(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:

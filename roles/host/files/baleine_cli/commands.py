@@ -10,7 +10,10 @@ KINDS = ("image", "bridge", "container")
 
 
 class Flag(NamedTuple):
-    """A flag: its names, its value's (empty for a switch), what it does in English and French."""
+    """A flag: its names, its value's (empty for a switch), what it does in English and French.
+
+    :param bare: the long name without dashes of the switch that its short name is where no value follows.
+    """
 
     short: str
     long: str
@@ -18,6 +21,7 @@ class Flag(NamedTuple):
     en: str
     fr: str
     many: bool = False
+    bare: str = ""
 
     @property
     def key(self) -> str:
@@ -29,7 +33,7 @@ class Command(NamedTuple):
     """A command.
 
     :param handler: ``module:function`` of this package.
-    :param names: how many resources it takes: none (empty), ``one`` or ``many``.
+    :param names: how many resources it takes: none (empty), ``one`` or ``many``; ``maybe`` one, or ``any`` number.
     :param required: long names without which it cannot run.
     :param program: it takes a program after ``--``.
     :param failed: the exit code when Baleine fails.
@@ -66,6 +70,23 @@ WORKDIR = Flag(
 )
 TIME = Flag("-t", "--time", "SECONDS", "how long its program gets to end after SIGTERM (default 10)",
             "le temps laissé au programme pour finir après SIGTERM (10 par défaut)")  # fmt: skip
+SIZE = Flag("-s", "--size", "SIZE", "its size; a bare number is MiB, otherwise 512M, 10G… (default 10G)",
+            "sa taille ; un nombre seul est en Mio, sinon 512M, 10G… (10G par défaut)")  # fmt: skip
+PROXY = Flag("-p", "--proxy", "URL", "the HTTP proxy that packages are fetched through",
+             "le mandataire HTTP par lequel les paquets sont pris")  # fmt: skip
+#: How an image is made.
+MADE = (
+    Flag("", "--packages", "PACKAGE[,…]", "what is installed (default apache2,vim,nano); none: a bare tree",
+         "ce qui est installé (apache2,vim,nano par défaut) ; none : un système nu"),
+    Flag("", "--suite", "SUITE", "the Debian release (default bookworm)",
+         "la version de Debian (bookworm par défaut)"),
+    Flag("", "--mirror", "URL", "where packages are fetched from", "d'où viennent les paquets"),
+    Flag("", "--from-image", "NAME", "start from this image instead of nothing; packages are added to it",
+         "partir de cette image plutôt que de rien ; les paquets s'y ajoutent"),
+)  # fmt: skip
+INTERACTIVE = Flag("", "--interactive", "", "pass standard input on (also -i, where no NAME follows it)",
+                   "transmettre l'entrée standard (aussi -i, sans NOM derrière)")  # fmt: skip
+TTY = Flag("-t", "--tty", "", "give it a terminal", "lui donner un terminal")
 
 
 def name_flag(kind: str) -> Flag:
@@ -92,19 +113,10 @@ SUPERVISE = Command(
 IMAGES = (
     Command("image", "create", "images:create", (
         IMAGE,
-        Flag("-s", "--size", "SIZE", "its size; a bare number is MiB, otherwise 512M, 10G… (default 10G)",
-             "sa taille ; un nombre seul est en Mio, sinon 512M, 10G… (10G par défaut)"),
+        SIZE,
         Flag("-r", "--directory", "DIRECTORY", "where its file is kept (default /var/lib/baleine/images)",
              "où son fichier est gardé (/var/lib/baleine/images par défaut)"),
-        Flag("-p", "--proxy", "URL", "the HTTP proxy that packages are fetched through",
-             "le mandataire HTTP par lequel les paquets sont pris"),
-        Flag("", "--packages", "PACKAGE[,…]", "what is installed (default apache2,vim,nano); none: a bare tree",
-             "ce qui est installé (apache2,vim,nano par défaut) ; none : un système nu"),
-        Flag("", "--suite", "SUITE", "the Debian release (default bookworm)",
-             "la version de Debian (bookworm par défaut)"),
-        Flag("", "--mirror", "URL", "where packages are fetched from", "d'où viennent les paquets"),
-        Flag("", "--from-image", "NAME", "start from this image instead of nothing; packages are added to it",
-             "partir de cette image plutôt que de rien ; les paquets s'y ajoutent"),
+        PROXY, *MADE,
     ), "one",
     "Make an image: one file with one ext4 filesystem that holds a Debian. An image that exists already is an error.",
     "Faire une image : un fichier contenant un seul système de fichiers ext4 avec une Debian. Une image qui existe "
@@ -158,10 +170,8 @@ BRIDGES = (
     "Show everything that is known of bridges.", "Montrer tout ce que l'on sait des ponts.", guarded=False),
 )  # fmt: skip
 
-CONTAINERS = (
-    Command("container", "create", "containers:create", (
-        Flag("-i", "--image", "NAME", "the image that its disk is a copy of", "l'image dont son disque est une copie"),
-        CONTAINER,
+#: What a container is, but for its image, name and program.
+DESCRIBED = (
         Flag("-b", "--bridge", "BRIDGE[,…]", "the bridges it is connected to: eth0, eth1, … in this order",
              "les ponts auxquels il est connecté : eth0, eth1, … dans cet ordre"),
         Flag("-a", "--address", "ADDRESS/PREFIX[,…]", "the n-th is for the n-th bridge; several addresses of one "
@@ -171,11 +181,6 @@ CONTAINERS = (
         Flag("", "--gateway", "GATEWAY[,…]", "the n-th is for the n-th bridge", "la n-ième est pour le n-ième pont"),
         Flag("-r", "--directory", "DIRECTORY", "where its disk is mounted while it runs (default /mnt/baleine/NAME)",
              "où son disque est monté pendant qu'il tourne (/mnt/baleine/NOM par défaut)"),
-        Flag("-p", "--program", "PROGRAM", "its program with arguments in one string, split like shell words, given to "
-             "no shell",
-             "son programme avec arguments, en une chaîne découpée comme des mots du shell, jamais donnée à "
-             "un shell"),
-        Flag("", "--no-start", "", "only create it", "le créer seulement"),
         Flag("", "--hostname", "NAME", "its host name (default: its name)", "son nom d'hôte (par défaut son nom)"),
         ENV, WORKDIR, USER,
         Flag("", "--memory", "SIZE", "the most memory it gets, swap included: 512M",
@@ -217,6 +222,20 @@ CONTAINERS = (
              "la taille que son journal peut avoir (16M par défaut)"),
         Flag("", "--no-init", "", "the program itself is PID 1: no signals passed on, no exit code kept",
              "le programme est lui-même le PID 1 : ni signaux transmis, ni code de sortie gardé"),
+        Flag("", "--create-image", "", "make the image first where there is none; the next flags are for that",
+             "faire d'abord l'image si elle n'existe pas ; les options suivantes sont pour elle"),
+        SIZE, Flag("", "--proxy", PROXY.value, PROXY.en, PROXY.fr), *MADE,
+)  # fmt: skip
+CONTAINERS = (
+    Command("container", "create", "containers:create", (
+        Flag("-i", "--image", "NAME", "the image that its disk is a copy of", "l'image dont son disque est une copie"),
+        CONTAINER,
+        Flag("-p", "--program", "PROGRAM", "its program with arguments in one string, split like shell words, given to "
+             "no shell",
+             "son programme avec arguments, en une chaîne découpée comme des mots du shell, jamais donnée à "
+             "un shell"),
+        Flag("", "--no-start", "", "only create it", "le créer seulement"),
+        *DESCRIBED,
     ), "one", "Make a container, a copy of an image, and start it. One that exists already is an error.",
     "Faire un conteneur, copie d'une image, et le démarrer. Celui qui existe déjà est une erreur.",
     required=("image", "program"),
@@ -224,6 +243,25 @@ CONTAINERS = (
               '-p "/usr/sbin/apache2ctl start"',
               "baleine container create -c proxy -i apache2_reverse -b private,public -a 192.168.42.3/24,10.0.0.2/24 "
               '-p "/usr/sbin/apache2ctl start"')),
+    Command("container", "run", "foreground:run", (
+        Flag("-i", "--image", "NAME", "the image that its disk is a copy of", "l'image dont son disque est une copie",
+             bare="interactive"),
+        CONTAINER, INTERACTIVE, TTY,
+        Flag("", "--rm", "", "remove it when its program has ended", "le supprimer quand son programme est fini"),
+        *DESCRIBED,
+    ), "maybe", "Make a container and run a program in it in the foreground: what it prints goes to the standard "
+    "output and to the log, signals go to it, and the exit code is its own; 125: Baleine failed, 126: it cannot be "
+    "executed, 127: there is no such program. A name is made up where none is given, and cron does not restart it "
+    "unless --restart says so. It ends with the last of its processes. If baleine itself is killed with -9, it runs "
+    "on; what it writes next then meets a closed pipe (SIGPIPE).",
+    "Faire un conteneur et y lancer un programme au premier plan : ce qu'il écrit va à la sortie standard et au "
+    "journal, les signaux lui sont transmis, et le code de sortie est le sien ; 125 : échec de Baleine, 126 : il ne "
+    "peut être exécuté, 127 : il n'existe pas. Un nom est inventé s'il n'est pas donné, et cron ne le redémarre que si "
+    "--restart le dit. Il finit avec le dernier de ses processus. Si baleine lui-même est tué par -9, il continue ; sa "
+    "prochaine écriture trouve alors un tube fermé (SIGPIPE).",
+    required=("image",), program=True, failed=125,
+    examples=("baleine container run --rm -i apache2 -- apache2ctl -v",
+              "baleine container run --rm -it -i apache2 -b private -- /bin/bash")),
     Command("container", "list", "containers:list_", (
         Flag("-a", "--all", "", "also those that do not run", "aussi ceux qui ne tournent pas"), QUIET, FORMAT,
     ), "", "List the containers that run: name, image, pid, running time, bridges with addresses, limits.",
@@ -245,7 +283,7 @@ CONTAINERS = (
         CONTAINER,
         Flag("-i", "--interactive", "", "standard input is passed on, which it always is",
              "l'entrée standard est transmise, comme toujours"),
-        Flag("-t", "--tty", "", "give it a terminal", "lui donner un terminal"), ENV, USER, WORKDIR,
+        TTY, ENV, USER, WORKDIR,
     ), "one", "Run one more program in a container. The exit code is the program's; 125: Baleine failed, 126: it "
     "cannot be executed, 127: there is no such program.",
     "Lancer un programme de plus dans un conteneur. Le code de sortie est celui du programme ; 125 : échec de Baleine, "

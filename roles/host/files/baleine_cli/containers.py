@@ -7,10 +7,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from baleine import container, lifecycle, survey, units
+from baleine import container, lifecycle, manifest, survey, units
 from baleine.plan import Outcome
 
 from . import show
+from .commands import MADE
 from .parse import Options, Usage
 from .runner import run
 
@@ -49,14 +50,14 @@ def volume(text: str, topic: str) -> dict[str, Any]:
     return {"source": parts[0], "target": parts[1], "read_only": parts[2:] == ["ro"]}
 
 
-def description(options: Options) -> dict[str, Any]:
-    """Return the request that a ``container create`` makes."""
+def description(options: Options, name: Optional[str] = None) -> dict[str, Any]:
+    """Return the request that ``container create`` and ``container run`` make."""
     bridges, addresses, gateways = (options.elements(key) for key in ("bridge", "address", "gateway"))
     return {
-        "name": options.names[0],
+        "name": name or options.names[0],
         "image": options.text("image"),
         "state": "present" if options.on("no-start") else "started",
-        "command": options.text("program"),
+        "command": options.program or options.text("program"),
         "networks": networks(bridges, addresses, gateways, options.topic),
         "directory": options.text("directory"),
         "hostname": options.text("hostname"),
@@ -101,11 +102,27 @@ def _settings(options: Options) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value}
 
 
+def request(params: Mapping[str, Any], options: Options) -> container.Wanted:
+    """Return a new container as it is wanted; its image is made where that is asked for and there is none.
+
+    :raises BaleineError: where the container exists.
+    """
+    name, image = params["name"], str(params["image"])
+    wanted = container.request(params)
+    show.check_new("container", name, f"Remove it first: baleine container remove -c {name}")
+    made = [key for key in ("size", "proxy", *(flag.key for flag in MADE)) if key in options.values]
+    if made and not options.on("create-image"):
+        raise Usage(f"--{made[0]} goes with --create-image", options.topic)
+    if options.on("create-image") and (manifest.read("image", image) or {}).get("state", "creating") == "creating":
+        from .images import make
+
+        make(options, image)
+    return wanted
+
+
 def create(options: Options) -> int:
     """Make a container and start it."""
-    name = options.names[0]
-    wanted = container.request(description(options))
-    show.check_new("container", name, f"Remove it first: baleine container remove -c {name}")
+    wanted = request(description(options), options)
     show.warn(lifecycle.ensure(run, [wanted]))
     return 0
 

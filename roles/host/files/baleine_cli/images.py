@@ -25,14 +25,13 @@ def packages(text: Optional[str], from_image: Optional[str]) -> list[str]:
     return [] if text.strip() in ("none", "") else [name.strip() for name in text.split(",") if name.strip()]
 
 
-def create(options: Options) -> int:
-    """Make an image."""
-    name = options.names[0]
+def make(options: Options, name: str, directory: Optional[str] = None) -> None:
+    """Make an image as flags describe it."""
     wanted = image.request(
         {
             "name": name,
             "size": options.text("size"),
-            "directory": options.text("directory"),
+            "directory": directory,
             "proxy": options.text("proxy"),
             "packages": packages(options.text("packages"), options.text("from-image")),
             "suite": options.text("suite"),
@@ -40,8 +39,14 @@ def create(options: Options) -> int:
             "from_image": options.text("from-image"),
         }
     )
-    show.check_new("image", name, f"Remove it first: baleine image remove -i {name}")
     show.warn(image_store.ensure(run, [wanted]))
+
+
+def create(options: Options) -> int:
+    """Make an image."""
+    name = options.names[0]
+    show.check_new("image", name, f"Remove it first: baleine image remove -i {name}")
+    make(options, name, options.text("directory"))
     return 0
 
 

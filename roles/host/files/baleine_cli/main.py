@@ -14,7 +14,7 @@ from baleine.errors import BaleineError
 
 from .parse import Options, Usage, parse
 
-FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+FAILED, MISUSED, NOT_RUN, INTERRUPTED = 1, 2, 125, 130
 
 
 def run() -> NoReturn:
@@ -47,7 +47,7 @@ def main(words: Optional[Sequence[str]] = None) -> int:
         return MISUSED
     except BaleineError as error:
         complain(error.message, error.hint)
-        return failed
+        return error.code if error.code and failed == NOT_RUN else failed
     except BrokenPipeError:  # whoever read our output has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return failed

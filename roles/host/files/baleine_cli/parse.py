@@ -131,6 +131,9 @@ def _take(command: Command, words: Sequence[str]) -> Options:
         if not flag.value and value is not None:
             raise Usage(f"{options.topic}: {name} takes no value", options.topic)
         if flag.value and value is None:
+            if flag.bare and name == flag.short and (not rest or rest[0].startswith("-")):
+                options.values[flag.bare] = True
+                return
             if not rest:
                 raise Usage(f"{options.topic}: {name} needs a value: {flag.value}", options.topic)
             value = rest.pop(0)
@@ -153,10 +156,14 @@ def _take(command: Command, words: Sequence[str]) -> Options:
             name, equals, value = word.partition("=")
             give(name, value if equals else None)
         elif word.startswith("-") and len(word) > 1:
-            letters = word[1:]
+            letters, known = word[1:], [flags.get(f"-{letter}") for letter in word[1:]]
+            switches = len(known) > 1 and all(flag and (flag.bare or not flag.value) for flag in known)
             while letters:
                 name, letters = f"-{letters[0]}", letters[1:]
                 valued = bool(letters) and name in flags and bool(flags[name].value)
+                if switches and flags[name].bare:
+                    options.values[flags[name].bare] = True
+                    continue
                 give(name, letters if valued else None)
                 if valued:
                     break
@@ -172,9 +179,9 @@ def _check(command: Command, options: Options) -> None:
         options.names = list(dict.fromkeys([*options.values.pop(flag.key, []), *options.names]))
         if command.program and len(options.names) > 1:
             raise Usage(f"{options.topic}: put -- before the program", options.topic)
-        if not options.names:
+        if not options.names and command.names in ("one", "many"):
             raise Usage(f"{options.topic}: which {command.kind}? {flag.short}, {flag.long} is missing", options.topic)
-        if command.names == "one" and len(options.names) > 1:
+        if command.names in ("one", "maybe") and len(options.names) > 1:
             raise Usage(f"{options.topic}: one name is taken, not also {' '.join(options.names[1:])}", options.topic)
     elif options.names:
         raise Usage(f"{options.topic}: {options.names[0]!r} is not understood", options.topic)

@@ -1,0 +1,58 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``baleine container run``: a container whose program has this process's input, output and signals."""
+
+from __future__ import annotations
+
+import os
+
+from baleine import container, launch, lifecycle, manifest
+from baleine.errors import BaleineError
+from baleine.process import become_reaper, send_signal
+
+from . import containers, relay, show
+from .parse import Options, Usage
+from .runner import run as runner
+
+
+def run(options: Options) -> int:
+    """Make a container, run a program in it, and return the program's exit code."""
+    name = options.names[0] if options.names else make_up(options.text("image") or "")
+    terminal, interactive = options.on("tty"), options.on("interactive")
+    keeps = options.text("restart") not in (None, "no")
+    if keeps and options.on("rm"):
+        raise Usage(f"{options.topic}: --rm and --restart exclude each other", options.topic)
+    if terminal and interactive and not os.isatty(0):
+        raise Usage(f"{options.topic}: --tty: standard input is no terminal: leave out -t", options.topic)
+    params = containers.description(options, name)
+    params["restart_policy"] = params.get("restart_policy") or "no"
+    if terminal and "TERM" in os.environ:
+        params["env"].setdefault("TERM", os.environ["TERM"])
+    wanted = containers.request(params, options)
+    become_reaper()
+    first: list[int] = []  # its first process: pid, pidfd
+    ends = relay.Terminal() if terminal else relay.Pipes(interactive)
+    stdio = launch.Stdio(lambda pid: first.extend((pid, os.pidfd_open(pid))), *ends.given)
+    show.warn(lifecycle.ensure(runner, [wanted], stdio=stdio))
+    if not first:
+        raise BaleineError(f"container {name}: it exists already", f"Remove it first: baleine container remove {name}")
+    try:
+        relay.pass_signals(lambda number: send_signal(first[0], first[1], number))
+        log = os.open(launch.log_of(name), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with ends.opened(interactive, first[1]) as (outputs, taken):
+            relay.carry(first[1], outputs, taken, log)
+        return relay.exit_code(first[1])
+    finally:
+        if keeps:  # cron has the next word
+            lifecycle.correct(name)
+        elif manifest.read("container", name) is not None:
+            state = "absent" if options.on("rm") else "stopped"
+            show.warn(lifecycle.ensure(runner, [container.Wanted(name, state)]))
+
+
+def make_up(image: str) -> str:
+    """Return a name that no container has."""
+    while True:
+        name = f"{image.partition(':')[0][:40]}-{os.urandom(2).hex()}"
+        if manifest.read("container", name) is None:
+            return name
