@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from .errors import BaleineError
+from .manifest import registry
 from .process import wait_until
+from .rootfs import device_rule
 from .units import number
 
 ROOT = "/sys/fs/cgroup"
@@ -20,6 +23,21 @@ ROOT = "/sys/fs/cgroup"
 PARENT = "/baleine"
 #: Microseconds over which a CPU quota is counted.
 PERIOD = 100_000
+#: What io.max (v2) and blkio.throttle.*_device (v1) call each limit of block I/O.
+IO = {"io_read_rate": ("rbps", "read_bps"), "io_write_rate": ("wbps", "write_bps"),
+      "io_read_ops": ("riops", "read_iops"), "io_write_ops": ("wiops", "write_iops")}  # fmt: skip
+SETS = {"cpuset": "cpuset.cpus", "cpuset_mems": "cpuset.mems"}
+#: The controller of each limit; v1 calls that of block I/O blkio, v2 has no files for devices.
+CONTROLLERS = {"memory": "memory", "cpus": "cpu", "cpu_weight": "cpu", **dict.fromkeys(SETS, "cpuset"), "pids": "pids",
+               **dict.fromkeys(IO, "io"), "devices": "devices"}  # fmt: skip
+#: v1: cpu.shares of one cpu.weight; 100 and 1024 are the defaults.
+SHARES = 10.24
+#: Where a container's bundle says that the rule in the root group for this loop device is its own (v1).
+NOTE = "/run/baleine/containers/{}/throttled"
+HINTS = {errno.EBUSY: "It uses more than that now", errno.EACCES: "A group above it has no such CPUs or nodes",
+         errno.ENOENT: "This host's kernel has no such limit, or its controller is not enabled"}  # fmt: skip
+#: What every container may use (runc and crun), and make nodes of: null, zero, full, random, urandom, tty, ptmx, pts.
+OWN_DEVICES = ("c 1:3", "c 1:5", "c 1:7", "c 1:8", "c 1:9", "c 5:0", "c 5:1", "c 5:2", "c 136:*", "c *:*", "b *:*")
 
 
 def path_of(name: str) -> str:
@@ -73,8 +91,8 @@ def processes(name: str) -> list[int]:
 def frozen(name: str) -> bool:
     """Say whether a container is paused."""
     if layout() == "unified":
-        return "frozen 1" in (_read(_file(name, "", "", "cgroup.events")) or "")
-    return _read(_file(name, "freezer", "freezer.state", "")) in ("FROZEN", "FREEZING")
+        return "frozen 1" in (read(_file(name, "", "", "cgroup.events")) or "")
+    return read(_file(name, "freezer", "freezer.state", "")) in ("FROZEN", "FREEZING")
 
 
 def freeze(name: str, still: bool) -> None:
@@ -87,7 +105,7 @@ def freeze(name: str, still: bool) -> None:
     _write(name, "pause", path, str(int(still)) if layout() == "unified" else v1)
 
     def settled() -> bool:
-        return frozen(name) == still if layout() == "unified" else _read(path) == v1
+        return frozen(name) == still if layout() == "unified" else read(path) == v1
 
     if not wait_until(settled, 10.0):
         raise BaleineError(f"container {name}: a process does not stop", "It waits for a device: see dmesg")
@@ -114,7 +132,8 @@ def _file(name: str, controller: str, v1: str, v2: str) -> str:
     return f"{ROOT}/{controller}{path_of(name)}/{v1}"
 
 
-def _read(path: str) -> Optional[str]:
+def read(path: str) -> Optional[str]:
+    """Return what a file of the kernel holds, or None where there is none."""
     try:
         with open(path) as stream:
             return stream.read().strip()
@@ -122,19 +141,50 @@ def _read(path: str) -> Optional[str]:
         return None
 
 
-def current_limits(name: str) -> dict[str, object]:
-    """Return the limits that the kernel holds for a container: memory and pids as numbers, cpus, cpuset."""
+def missing(limit: str) -> str:
+    """Return the controller that a limit needs and this host does not have; empty where it has it."""
+    v1 = {"io": "blkio"}.get(CONTROLLERS[limit], CONTROLLERS[limit])
     if layout() == "unified":
-        quota, _space, period = (_read(_file(name, "", "", "cpu.max")) or "max 100000").partition(" ")
+        there = CONTROLLERS[limit] in ["devices", *(read(f"{ROOT}/cgroup.controllers") or "").split()]
+        return "" if there else CONTROLLERS[limit]
+    return "" if os.path.exists(f"{ROOT}/{v1}/{_throttle(limit) if limit in IO else ''}") else v1
+
+
+def current_limits(name: str, pid: int, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the limits that the kernel holds for a container.
+
+    :param pid: its first process.
+    :param recorded: its limits as recorded: tells a set of CPUs that is all of them from none.
+    """
+    device, devices = _disk_of(pid), recorded.get("devices") or ()
+    if layout() == "unified":
+        quota, _space, period = (read(_file(name, "", "", "cpu.max")) or "max 100000").partition(" ")
+        weight = _number(read(_file(name, "", "", "cpu.weight"))) or 100
+        rules = dict(word.split("=", 1) for word in _rules(_file(name, "", "", "io.max")).get(device, "").split())
+        found: dict[str, Any] = {key: _number(rules.get(word)) for key, (word, _v1) in IO.items()}
+        found["devices"] = devices or None  # a program that the kernel holds: nobody changes it by hand
     else:
-        quota = _read(_file(name, "cpu", "cpu.cfs_quota_us", "")) or "-1"
-        period = _read(_file(name, "cpu", "cpu.cfs_period_us", "")) or "100000"
+        quota = read(_file(name, "cpu", "cpu.cfs_quota_us", "")) or "-1"
+        period = read(_file(name, "cpu", "cpu.cfs_period_us", "")) or "100000"
+        weight = round((_number(read(_file(name, "cpu", "cpu.shares", ""))) or 1024) / SHARES)
+        found = {key: _current_rule(name, key, device) for key in IO}
+        found["devices"] = _current_devices(name, devices) or None
+    for key, file in SETS.items():
+        text = read(_file(name, "cpuset", file, file)) or None
+        found[key] = None if recorded.get(key) is None and text == _everything(file) else text
     return {
-        "memory": _number(_read(_file(name, "memory", "memory.limit_in_bytes", "memory.max"))),
-        "pids": _number(_read(_file(name, "pids", "pids.max", "pids.max"))),
+        **found,
+        "memory": _number(read(_file(name, "memory", "memory.limit_in_bytes", "memory.max"))),
+        "pids": _number(read(_file(name, "pids", "pids.max", "pids.max"))),
         "cpus": None if _number(quota) is None else round(int(quota) / int(period), 4),
-        "cpuset": _read(_file(name, "cpuset", "cpuset.cpus", "cpuset.cpus")) or None,
+        "cpu_weight": None if weight == 100 else weight,
     }
+
+
+def oom_kills(name: str) -> Optional[int]:
+    """Return how many processes of a container were killed because its memory was used up, ended or not."""
+    words = (read(_file(name, "memory", "memory.oom_control", "memory.events")) or "").split()
+    return int(words[words.index("oom_kill") + 1]) if "oom_kill" in words else None
 
 
 def _number(text: Optional[str]) -> Optional[int]:
@@ -143,37 +193,140 @@ def _number(text: Optional[str]) -> Optional[int]:
     return None if found is None or found > 1 << 59 else found
 
 
-def set_limits(name: str, limits: Mapping[str, Any]) -> None:
-    """Give a running container its limits, all of them: one that is None is taken away.
+def _disk_of(pid: int) -> str:
+    """The number of the device that a container's root lies on; of one that just ended there is none."""
+    try:
+        device = os.stat(f"/proc/{pid}/root").st_dev
+    except OSError:
+        return ""
+    return f"{os.major(device)}:{os.minor(device)}"
 
-    Written here and not by the runtime's own ``update``: crun 1.8.1 cannot take a CPU limit away on v1.
 
+def _rules(path: str) -> dict[str, str]:
+    """A file of rules: by its first word the rest of each line."""
+    return {line.partition(" ")[0]: line.partition(" ")[2] for line in (read(path) or "").splitlines()}
+
+
+def _throttle(key: str) -> str:
+    return f"blkio.throttle.{IO[key][1]}_device"
+
+
+def _current_rule(name: str, key: str, device: str) -> Any:
+    """A limit of block I/O on v1; both, where the rule in the root group is not the container's."""
+    bases = ("", path_of(name)) if "write" in key else (path_of(name),)
+    found = {_number(_rules(f"{ROOT}/blkio{base}/{_throttle(key)}").get(device)) for base in bases}
+    return found.pop() if len(found) == 1 else sorted(found, key=str)
+
+
+def _current_devices(name: str, recorded: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """The devices that the rules of v1 allow: those that were given under their paths, others by their numbers."""
+    paths = {device_rule(item["path"]): item["path"] for item in recorded}
+    lines = (read(_file(name, "devices", "devices.list", "")) or "").splitlines()
+    pairs = sorted((paths.get(line.rpartition(" ")[0], line.rpartition(" ")[0]), line.split()[-1]) for line in lines)
+    return [{"path": path, "access": access} for path, access in pairs if path not in OWN_DEVICES]
+
+
+def set_limits(name: str, pid: int, limits: Mapping[str, Any]) -> None:
+    """Give a container its limits, all of them: one that is None is taken away.
+
+    Written here and not by the runtime, at the start too: crun 1.8.1 cannot take a CPU limit away on v1, and what the
+    kernel does not have must be an error.
+
+    :param pid: its first process: its root lies on the device that limits of block I/O are for.
     :raises BaleineError: for a limit that the kernel refuses or does not have.
     """
-    memory, cpus, pids = limits.get("memory"), limits.get("cpus"), limits.get("pids")
-    quota = int(cpus * PERIOD) if cpus else None
-    unified = layout() == "unified"
-    _write(name, "pids", _file(name, "pids", "pids.max", "pids.max"), str(pids or "max"))
-    if unified:
-        _write(name, "memory", _file(name, "", "", "memory.max"), str(memory or "max"))
-        _write(name, "memory", _file(name, "", "", "memory.swap.max"), "0" if memory else "max", optional=True)
-        _write(name, "cpus", _file(name, "", "", "cpu.max"), f"{quota or 'max'} {PERIOD}")
-        path = _file(name, "", "", "cpuset.cpus")
-        if limits.get("cpuset") or _read(
-            path
-        ):  # once it is set, no kernel empties it under a process (ENOSPC): all then
-            everything = _read(f"{ROOT}{PARENT}/cpuset.cpus.effective") or ""
-            _write(name, "cpuset", path, limits.get("cpuset") or everything)
-        return
-    both = _file(name, "memory", "memory.memsw.limit_in_bytes", "")
-    alone = _file(name, "memory", "memory.limit_in_bytes", "")
-    rises = (_number(_read(alone)) or sys.maxsize) < (memory or sys.maxsize)
-    for path in (both, alone) if rises else (alone, both):  # memory can never be more than memory and swap
-        _write(name, "memory", path, str(memory or -1), optional=path == both)
-    _write(name, "cpus", _file(name, "cpu", "cpu.cfs_period_us", ""), str(PERIOD))
-    _write(name, "cpus", _file(name, "cpu", "cpu.cfs_quota_us", ""), str(quota or -1))
-    cpuset = limits.get("cpuset") or _read(f"{ROOT}/cpuset{PARENT}/cpuset.cpus") or ""
-    _write(name, "cpuset", _file(name, "cpuset", "cpuset.cpus", ""), cpuset, optional=not limits.get("cpuset"))
+    memory, pids, device = limits.get("memory"), str(limits.get("pids") or "max"), _disk_of(pid)
+    weight, quota = limits.get("cpu_weight") or 100, int((limits.get("cpus") or 0) * PERIOD)
+    _enable(name, limits)
+    for key, file in SETS.items():
+        path = _file(name, "cpuset", file, file)
+        if limits.get(key) or read(path):  # once set, it cannot be emptied under a process (ENOSPC): all then
+            _write(name, key, path, limits.get(key) or _everything(file))
+    if layout() == "unified":
+        rule = " ".join(f"{word}={limits.get(key) or 'max'}" for key, (word, _v1) in IO.items())
+        no_swap = not os.path.exists(_file(name, "", "", "memory.swap.max")) and not _swaps()
+        files = [
+            ("memory", "", "memory.max", str(memory or "max")),
+            *([] if no_swap else [("memory", "", "memory.swap.max", "0" if memory else "max")]),
+            ("cpus", "", "cpu.max", f"{quota or 'max'} {PERIOD}"), ("cpu_weight", "", "cpu.weight", str(weight)),
+            ("pids", "", "pids.max", pids),
+            (next((key for key in IO if limits.get(key)), "io"), "", "io.max", f"{device} {rule}"),
+        ]  # fmt: skip
+    else:
+        alone, both = ((f"memory.{word}limit_in_bytes", str(memory or -1)) for word in ("", "memsw."))
+        if not os.path.exists(_file(name, "memory", both[0], "")):  # no accounting of swap: at least none is used
+            both = ("memory.swappiness", "0" if memory else read(f"{ROOT}/memory/memory.swappiness") or "60")
+        rises = (_number(read(_file(name, "memory", alone[0], ""))) or sys.maxsize) < (memory or sys.maxsize)
+        files = [
+            # memory can never be more than memory and swap
+            *(("memory", "memory", *pair) for pair in ((both, alone) if rises else (alone, both))),
+            ("cpus", "cpu", "cpu.cfs_period_us", str(PERIOD)), ("cpus", "cpu", "cpu.cfs_quota_us", str(quota or -1)),
+            ("cpu_weight", "cpu", "cpu.shares", str(round(weight * SHARES))), ("pids", "pids", "pids.max", pids),
+        ]  # fmt: skip
+    for key, controller, file, text in files:
+        _write(name, key, _file(name, controller, file, file), text, optional=not limits.get(key))
+    if layout() != "unified":
+        _set_devices(name, limits.get("devices") or ())
+        _set_rules(name, device, limits)
+
+
+def _swaps() -> bool:
+    return len((read("/proc/swaps") or "").splitlines()) > 1
+
+
+def _everything(file: str) -> str:
+    """All CPUs or memory nodes that containers can have."""
+    path = f"{PARENT}/{file}.effective" if layout() == "unified" else f"/cpuset{PARENT}/{file}"
+    return read(ROOT + path) or ""
+
+
+def _enable(name: str, limits: Mapping[str, Any]) -> None:
+    """Let v2 give containers the controllers that their limits need; the runtime does, as far as it needs them."""
+    there = ["devices", *(read(_file(name, "", "", "cgroup.controllers")) or "").split()]
+    for key in limits if layout() == "unified" else ():
+        for base in (ROOT, ROOT + PARENT) if limits[key] and CONTROLLERS[key] not in there else ():
+            _write(name, key, f"{base}/cgroup.subtree_control", f"+{CONTROLLERS[key]}")
+
+
+def _set_devices(name: str, devices: Sequence[Mapping[str, str]]) -> None:
+    wanted = {device_rule(item["path"]): item["access"] for item in devices}
+    for rule in {*wanted, *(item["path"] for item in _current_devices(name, ()))}:
+        rest = "".join(letter for letter in "rwm" if letter not in wanted.get(rule, ""))
+        for verb, access in (("allow", wanted.get(rule)), ("deny", rest)):
+            if access:
+                _write(name, "devices", _file(name, "devices", f"devices.{verb}", ""), f"{rule} {access}")
+
+
+def _set_rules(name: str, device: str, limits: Mapping[str, Any]) -> None:
+    """Limit block I/O on v1: in the container's group, which misses buffered writes, and in the root group.
+
+    The rule in the root group outlives the loop device and would hit its next owner. So it is noted whose it is, and
+    every start replaces what an earlier owner left.
+    """
+    note = NOTE.format(name)
+    with registry():
+        for other in glob.glob(NOTE.format("*")):
+            if other == note or read(other) == device:
+                os.unlink(other)
+        if limits.get("io_write_rate") or limits.get("io_write_ops"):
+            with open(note, "w") as stream:
+                stream.write(device)
+        for key in IO:
+            for base in ("", path_of(name)) if "write" in key else (path_of(name),):
+                path = f"{ROOT}/blkio{base}/{_throttle(key)}"
+                _write(name, key, path, f"{device} {limits.get(key) or 0}", optional=not limits.get(key))
+
+
+def unthrottle(name: str) -> None:
+    """Take back the rules in the root group that a container left (v1)."""
+    note = NOTE.format(name)
+    if os.path.exists(note):
+        with registry(), contextlib.suppress(FileNotFoundError):
+            device = read(note)
+            for key in ("io_write_rate", "io_write_ops"):
+                with contextlib.suppress(BaleineError):  # the device is gone, and the rule with it
+                    _write(name, key, f"{ROOT}/blkio/{_throttle(key)}", f"{device} 0", optional=True)
+            os.unlink(note)
 
 
 def _write(name: str, limit: str, path: str, text: str, optional: bool = False) -> None:
@@ -183,8 +336,5 @@ def _write(name: str, limit: str, path: str, text: str, optional: bool = False) 
         with open(path, "w") as stream:
             stream.write(text)
     except OSError as error:
-        hint = "It uses more than that now" if error.errno == errno.EBUSY else "This host's kernel has no such limit"
-        raise BaleineError(
-            f"container {name}: limits.{limit}: {os.path.basename(path)}: {error.strerror}",
-            hint if error.errno in (errno.EBUSY, errno.ENOENT) else "",
-        ) from None
+        what = f"container {name}: limits.{limit}: {os.path.basename(path)}: {error.strerror}"
+        raise BaleineError(what, HINTS.get(error.errno or 0, "")) from None

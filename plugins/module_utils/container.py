@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
-from . import manifest, network, units
-from .description import DIRECTORY, FIXED, LIMITS, Description, describe, network_as_dict
+from . import limits, manifest, network, units
+from .description import DIRECTORY, FIXED, Description, describe, network_as_dict
 from .errors import BaleineError, known
 from .plan import Action, Plan, show
 
@@ -44,6 +44,7 @@ class Found(NamedTuple):
     :param image_digest: of the image of the *wanted* (or recorded) name; None where there is no such image.
     :param bridges: the addresses of every recorded bridge; :param mtus: their MTU.
     :param used: per bridge, who has which address.
+    :param refusal: why this host cannot have the limits that are wanted.
     :param taken: interface names that other containers have recorded.
     """
 
@@ -63,6 +64,7 @@ class Found(NamedTuple):
     mtus: Mapping[str, int] = {}
     used: Mapping[str, Mapping[str, str]] = {}
     taken: tuple[str, ...] = ()
+    refusal: Optional[BaleineError] = None
 
     @property
     def state(self) -> str:
@@ -189,15 +191,14 @@ def _plan_changes(wanted: Wanted, found: Found, what: str, warnings: list[str]) 
 
 def _plan_limits(new: Description, found: Found, what: str, drift: list[str]) -> list[Action]:
     recorded = known(found.description, f"{what}: what it is").limits
-    differing = [key for key in LIMITS if new.limits.get(key) != recorded.get(key)]
-    reasons = [f"{key} {show(recorded.get(key))} -> {show(new.limits.get(key))}" for key in differing]
-    if found.alive:
-        for key in LIMITS:
-            if key in differing or (key == "cpuset" and not new.limits.get(key)):
-                continue
-            if found.limits.get(key) != new.limits.get(key):
-                drift.append(f"{what}: limits.{key} was {show(found.limits.get(key))}")
-                reasons.append(f"drift: {key} {show(found.limits.get(key))} -> {show(new.limits.get(key))}")
+    reasons = []
+    for key in limits.KEYS:
+        wanted, was, seen = new.limits.get(key), recorded.get(key), found.limits.get(key)
+        if wanted != was:
+            reasons.append(f"{key} {limits.show_one(key, was)} -> {limits.show_one(key, wanted)}")
+        elif found.alive and wanted != seen:
+            drift.append(f"{what}: limits.{key} was {limits.show_one(key, seen)}")
+            reasons.append(f"drift: {key} {limits.show_one(key, seen)} -> {limits.show_one(key, wanted)}")
     return [Action("set_limits", what, ", ".join(reasons), {"limits": dict(new.limits)})] if reasons else []
 
 
@@ -281,10 +282,8 @@ def before_state(found: Found) -> dict[str, Any]:
         return {}
     shown: dict[str, Any] = {"state": found.state, "image": found.description.image, **found.description.fixed()}
     shown.update(found.description.settings)
-    limits = dict(found.limits or found.description.limits)
-    if not found.description.limits.get("cpuset"):  # the kernel shows all CPUs where no limit is
-        limits["cpuset"] = None
-    shown["limits"] = limits
+    seen = found.limits or found.description.limits
+    shown["limits"] = {key: seen.get(key) for key in limits.KEYS}
     shown["wanted_state"] = found.record.get("wanted_state", "stopped")
     shown["networks"] = [_as_seen(item, found) for item in found.interfaces]
     return shown
@@ -332,6 +331,8 @@ def after_state(wanted: Wanted, found: Optional[Found] = None) -> dict[str, Any]
 
 def _check_surroundings(name: str, what: str, new: Description, found: Found, check: bool) -> list[str]:
     """Refuse an image or bridge that is not there, and addresses that cannot be; in check mode say so only."""
+    if found.refusal:
+        raise found.refusal
     missing = []
     disk_is_needed = not found.disk or found.state in ("absent", "creating", "removing")
     if found.image_digest is None and (disk_is_needed or (found.record or {}).get("nom_image") != new.image):

@@ -10,11 +10,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from . import launch, manifest, network, oci, policy, units
+from . import launch, limits, manifest, network, oci, policy, units
 from .errors import BaleineError
 
 DIRECTORY = "/mnt/baleine"
-LIMITS = ("memory", "cpus", "cpuset", "pids")
 #: What cannot change in a running container; the disk is kept.
 FIXED = (
     "command", "env", "user", "workdir", "hostname", "init", "volumes", "directory", "dns", "ulimits", "sysctls",
@@ -120,7 +119,7 @@ def describe(params: Mapping[str, Any], what: str) -> Description:
         env=env,
         workdir=workdir,
         user=user,
-        limits=parse_limits(params.get("limits") or {}, what),
+        limits=limits.parse(params.get("limits") or {}, what),
         volumes=volumes,
         init=init,
         directory=directory,
@@ -142,26 +141,6 @@ def _refuse_twice(what: str, kind: str, found: Sequence[Any]) -> None:
 def ip_of(address: str) -> str:
     """Return the address of a CIDR form without its prefix."""
     return str(ipaddress.ip_interface(address).ip)
-
-
-def parse_limits(request_: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Return limits in bytes, CPUs and numbers; None where there is none.
-
-    :raises BaleineError: for a value that is none.
-    """
-    memory = request_.get("memory")
-    size = units.parse_size(memory, what=f"{what}: limits.memory") if memory else None
-    if size is not None and size < units.MEMORY_FLOOR:
-        raise BaleineError(f"{what}: limits.memory of {size} bytes is too small for a process", "Give it 4M or more")
-    pids = request_.get("pids")
-    if pids is not None and not 0 < (units.number(str(pids)) or 0) < 1 << 22:
-        raise BaleineError(f"{what}: limits.pids: {pids} is no number of processes", "Give it 1 or more")
-    return {
-        "memory": size // 4096 * 4096 if size else None,  # the kernel counts in pages
-        "cpus": units.parse_cpus(request_.get("cpus"), what),
-        "cpuset": units.parse_cpuset(request_.get("cpuset"), what),
-        "pids": int(pids) if pids is not None else None,
-    }
 
 
 def _parse_volume(item: Mapping[str, Any], what: str) -> launch.Volume:

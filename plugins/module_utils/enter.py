@@ -104,10 +104,10 @@ def exec_argv(
     if console:
         process["consoleSize"] = console[1]
     words = ["--console-socket", console[0]] if console else []
-    return runtime.exec_argv(record["runtime"], name, _nameless(json.dumps(process)), terminal, words)
+    return runtime.exec_argv(record["runtime"], name, nameless(json.dumps(process)), terminal, words)
 
 
-def _nameless(text: str) -> str:
+def nameless(text: str) -> str:
     """Return a path of ``text`` that is nowhere on a disk; it leads there while this process lives, execve included."""
     descriptor = _memory()
     os.ftruncate(descriptor, 0)

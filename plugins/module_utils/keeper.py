@@ -13,6 +13,7 @@ from typing import Optional
 from . import cgroup, disk, enter, image, launch, log, manifest, neighbours, netlink, network, policy, runtime, units
 from .container import WISHES, Found, Wanted
 from .description import DIRECTORY, Description, to_record
+from .devices import change as change_devices
 from .errors import BaleineError, known
 from .plan import Action, Plan, apply
 from .process import Runner, boot_id
@@ -247,7 +248,10 @@ class Keeper:
         """Change the limits in place."""
         limits = action.data["limits"]
         if enter.is_alive(self.record):
-            cgroup.set_limits(self.name, limits)
+            cgroup.set_limits(self.name, int(self.record["pid"]), limits)
+            old = known(self.description, f"{self.what}: what it is").limits
+            if old.get("devices") != limits.get("devices"):
+                change_devices(self.run, self.name, self.record, old.get("devices"), limits.get("devices"))
         if self.description is not None:
             self.description = self.description._replace(limits=limits)
         self.save(limits=manifest.to_json(limits))

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
-from . import cgroup, disk, enter, log, netlink, network, oci, pid1, rootfs, runtime
+from . import cgroup, devices, disk, enter, log, netlink, network, oci, pid1, rootfs, runtime
 from .errors import BaleineError
 from .process import (
     ENVIRONMENT,
@@ -131,6 +131,7 @@ def start(run: Runner, launch: Launch, begun: Callable[[int, int], None]) -> Non
         with open(f"{bundle_of(launch.name)}/pid") as stream:
             pid = int(stream.read())
         begun(pid, start_ticks(pid) or 0)
+        cgroup.set_limits(launch.name, pid, launch.limits)
         network.connect(run, what, pid, launch.interfaces, launch.mtus)
         result = runtime.start(run, launch.runtime, launch.name)
         if result.code != 0:
@@ -210,6 +211,8 @@ def _become_runtime(launch: Launch) -> None:
     if launch.init:
         binds += oci.init_binds(need_program("busybox", f"{what}: its PID 1"), folder)
         command = tuple(pid1.arguments(command))
+    if launch.limits.get("devices"):
+        binds += devices.stage(launch.limits["devices"], f"{folder}/devices", launch.first_id)
     binds += [_stage(volume, f"{folder}/volumes/{index}", what) for index, volume in enumerate(launch.volumes)]
     console = launch.stdio is not None and launch.stdio.console is not None
     process = oci.process(command, identity, launch.env, launch.workdir, console, launch.ulimits)
@@ -219,7 +222,7 @@ def _become_runtime(launch: Launch) -> None:
         launch.mount_point,
         launch.hostname,
         process,
-        oci.resources(**launch.limits),
+        launch.limits.get("devices") or (),
         launch.first_id,
         cgroup.path_of(launch.name),
         tuple(binds),
@@ -351,6 +354,9 @@ def ended(name: str, record: Mapping[str, str]) -> dict[str, str]:
     """
     code, ticks = exit_code(name), record.get("start_ticks")
     found = {"state": "stopped", "pid": "", "start_ticks": "", "exit_code": str(code)}
+    kills = cgroup.oom_kills(name)
+    if kills:
+        found["oom_kills"] = str(kills)
     if code is None:
         found["exit_code"] = "unknown" if record.get("pid") else record.get("exit_code") or "unknown"
     if ticks and (record.get("boot_id") != boot_id() or running_seconds(int(ticks)) >= LONG_RUN):
@@ -373,6 +379,7 @@ def clear(run: Runner, name: str, runtime_name: str, links: Sequence[str] = ()) 
     if runtime_name:
         runtime.delete(run, runtime_name, name)
     cgroup.remove(name)
+    cgroup.unthrottle(name)
     folder = bundle_of(name)
     if rootfs.is_mounted(f"{folder}/state"):
         rootfs.unmount(f"{folder}/state", rootfs.MNT_DETACH)

@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
-from . import cgroup, pid1
-from .rootfs import IDS_PER_CONTAINER
+from . import pid1
+from .rootfs import IDS_PER_CONTAINER, device_rule
 
 #: Podman's default set (containers.conf(5), default_capabilities).
 CAPABILITIES = (
@@ -112,27 +112,11 @@ def process(
     }
 
 
-def resources(
-    memory: Optional[int], cpus: Optional[float], cpuset: Optional[str], pids: Optional[int]
-) -> dict[str, Any]:
-    """Return the limits part; a limit that is not given is written as "none", so that an update takes it away."""
-    return {
-        # swap is memory and swap together here: equal means that no swap is left
-        "memory": {"limit": memory or -1, "swap": memory or -1},
-        "cpu": {
-            "quota": int((cpus or 0) * cgroup.PERIOD) or -1,
-            "period": cgroup.PERIOD,
-            **({"cpus": cpuset} if cpuset else {}),
-        },
-        "pids": {"limit": pids or -1},
-    }
-
-
 def specification(
     root: str,
     hostname: str,
     first: Mapping[str, Any],
-    limits: Mapping[str, Any],
+    devices: Sequence[Mapping[str, str]],
     first_id: int,
     cgroup: str,
     binds: tuple[Bind, ...],
@@ -143,7 +127,8 @@ def specification(
 
     :param root: where the idmapped disk is mounted in the launcher's mount namespace.
     :param first: the process part.
-    :param limits: the limits part; limits of -1 are left out, as they are the start's default.
+    :param devices: nodes of the host, and how they may be used, beside those of every container. All other limits are
+        set once the runtime has made the groups.
     :param first_id: the first of the container's 65,536 host ids.
     :param cgroup: absolute path below every cgroup hierarchy.
     :param ipv6: whether the host's kernel has IPv6.
@@ -172,7 +157,7 @@ def specification(
             "uidMappings": mapping,
             "gidMappings": mapping,
             "cgroupsPath": cgroup,
-            "resources": {"devices": [{"allow": False, "access": "rwm"}], **_given(limits)},
+            "resources": device_rules(devices),
             "sysctl": {
                 **{key: value for key, value in SYSCTLS.items() if ipv6 or ".ipv6." not in key},
                 **(sysctls or {}),
@@ -183,13 +168,19 @@ def specification(
     }
 
 
+def device_rules(devices: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """Return the part of the specification that denies all devices but these and those of every container."""
+    return {"devices": [{"allow": False, "access": "rwm"}, *map(_allowed, devices)]}
+
+
+def _allowed(device: Mapping[str, str]) -> dict[str, Any]:
+    kind, _space, numbers = device_rule(device["path"]).partition(" ")
+    major, minor = map(int, numbers.split(":"))
+    return {"allow": True, "type": kind, "major": major, "minor": minor, "access": device["access"]}
+
+
 def _mount(destination: str, kind: str, source: str, *options: str) -> dict[str, Any]:
     return {"destination": destination, "type": kind, "source": source, "options": list(options)}
-
-
-def _given(limits: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {name: {key: value for key, value in part.items() if value != -1} for name, part in limits.items()}
-    return {name: part for name, part in kept.items() if set(part) - {"period"}}
 
 
 def init_binds(busybox: str, folder: str) -> tuple[Bind, ...]:

@@ -27,7 +27,7 @@ DEFAULTS: Mapping[str, Any] = {
 }
 #: What Baleine notes of a container's policy, left out where it is empty: restarts in a row, when the next one is due,
 #: what a start waits for, and what the health check found.
-OBSERVED = ("restarts", "retry_at", "waits", "health", "health_failures")
+OBSERVED = ("restarts", "retry_at", "waits", "health", "health_failures", "oom_kills")
 SMALLEST_LOG = 64 << 10
 #: A field of a crontab's time (crontab(5)).
 FIELD = re.compile(r"[0-9A-Za-z*][0-9A-Za-z*/,-]*")

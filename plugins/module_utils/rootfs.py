@@ -32,6 +32,8 @@ AT_EMPTY_PATH = 0x1000
 OPEN_TREE_CLONE = 1
 OPEN_TREE_CLOEXEC = os.O_CLOEXEC
 MOVE_MOUNT_F_EMPTY_PATH = 4
+MOVE_MOUNT_T_EMPTY_PATH = 0x40
+UMOUNT_NOFOLLOW = 8
 MOUNT_ATTR_IDMAP = 0x00100000
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
@@ -97,6 +99,38 @@ def _unescape(field: str) -> str:
     return field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
 
 
+def device_rule(path: str) -> str:
+    """Return how the devices controller names the device of a node, ``c 10:229``; empty for a path that is none."""
+    with contextlib.suppress(OSError):
+        found = os.stat(path)
+        kind = {stat.S_IFCHR: "c", stat.S_IFBLK: "b"}.get(stat.S_IFMT(found.st_mode))
+        return f"{kind} {os.major(found.st_rdev)}:{os.minor(found.st_rdev)}" if kind else ""
+    return ""
+
+
+def clone_tree(path: str) -> int:
+    """Return a descriptor of a copy of the mount at ``path`` that is nowhere yet (open_tree(2), Linux 5.2)."""
+    return _checked(_libc.syscall(SYS_OPEN_TREE, AT_FDCWD, path.encode(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC), path)
+
+
+def enter_mounts(pid: int) -> None:
+    """Join the mount namespace of a process (setns(2))."""
+    descriptor = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    _checked(_libc.setns(descriptor, CLONE_NEWNS), "setns")
+
+
+def act_as(owner: int) -> None:
+    """Let files that are made from now on belong to a user (setfsuid(2))."""
+    _libc.setfsgid(owner)
+    _libc.setfsuid(owner)
+
+
+def attach_tree(tree: int, target: int) -> None:
+    """Mount what :func:`clone_tree` gave on an open file (move_mount(2), Linux 5.2)."""
+    flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
+    _checked(_libc.syscall(SYS_MOVE_MOUNT, tree, b"", target, b"", flags), "move_mount")
+
+
 def user_namespace(first_id: int) -> int:
     """Return a descriptor of a new user namespace that maps 0-65535 to the host's ids from ``first_id`` on."""
     ready_read, ready_write = os.pipe()
@@ -130,9 +164,7 @@ def map_owners(target: str, first_id: int) -> None:
 
     :raises BaleineError: naming the kernel that is needed.
     """
-    tree = _checked(
-        _libc.syscall(SYS_OPEN_TREE, AT_FDCWD, target.encode(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC), target
-    )
+    tree = clone_tree(target)
     namespace = user_namespace(first_id)
     try:
         attributes = struct.pack("QQQQ", MOUNT_ATTR_IDMAP, 0, 0, namespace)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from . import cgroup, enter, image, launch, manifest, netlink, network, units
+from . import cgroup, enter, image, launch, limits, manifest, netlink, network, units
 from .container import Found, Wanted
 from .description import from_record, ip_of
 from .errors import BaleineError, known
@@ -41,12 +41,15 @@ def find(run: Runner, wanted: Wanted, full: bool = True) -> Found:
     if full:
         shown = surroundings(wanted.name)
         shown["image_digest"] = _image_digest(image)
+        if wanted.description:
+            shown["refusal"] = limits.refuse(wanted.description.limits, f"container {wanted.name}")
         if alive and record is not None and wanted.description:  # who speaks of its state only compares nothing else
+            recorded = known(description, f"container {wanted.name}: what it is").limits
             try:
                 shown.update(
                     host_links=netlink.links(run),
                     inside=network.found_inside(run, int(record["pid"])),
-                    limits=cgroup.current_limits(wanted.name),
+                    limits=cgroup.current_limits(wanted.name, int(record["pid"]), recorded),
                 )
             except BaleineError:
                 alive = enter.is_alive(record)  # it may end while we ask
@@ -146,6 +149,7 @@ def facts(run: Runner, name: str) -> dict[str, Any]:
         "running_seconds": int(running_seconds(int(record["start_ticks"]))) if alive else None,
         "started": record.get("starting_time") or None,
         "exit_code": None if alive else _exit_code(name, record),
+        "oom_kills": units.number(record.get("oom_kills", "")) or cgroup.oom_kills(name) or 0,
         "interfaces": [
             {
                 "name": item.inside,

@@ -209,19 +209,23 @@ def parse_cpus(value: Union[str, float, None], what: str) -> Optional[float]:
 
 
 def parse_cpuset(text: Optional[str], what: str) -> Optional[str]:
-    """Return a list of CPUs in the kernel's form, ``0-2,7``, or None.
+    """Return a list of CPUs or memory nodes in the kernel's form, ``0-2,7``, or None.
 
     :raises BaleineError: when it is no such list.
     """
     if text is None:
         return None
-    cpus: set[int] = set()
     for part in str(text).split(","):
         match = re.fullmatch(r"\s*(\d{1,5})(?:-(\d{1,5}))?\s*", part)
         if not match or int(match[2] or match[1]) < int(match[1]):
-            raise BaleineError(f"{what}: limits.cpuset: {text!r} is no list of CPUs", "Write 0-2,7")
-        cpus.update(range(int(match[1]), int(match[2] or match[1]) + 1))
-    return join_ranges(sorted(cpus))
+            raise BaleineError(f"{what}: {text!r} is no list of numbers", "Write 0-2,7")
+    return join_ranges(sorted(expand_ranges(str(text))))
+
+
+def expand_ranges(text: str) -> set[int]:
+    """Return the numbers that a list in the kernel's form names."""
+    pairs = [part.partition("-") for part in text.split(",") if part.strip()]
+    return {number for first, _dash, last in pairs for number in range(int(first), int(last or first) + 1)}
 
 
 def join_ranges(numbers: Sequence[int]) -> str:

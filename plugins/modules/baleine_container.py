@@ -110,6 +110,7 @@ options:
   limits:
     description:
       - What the container may use. A limit that is left out does not exist. Changed in place, without a restart.
+      - A limit that this host cannot have is an error that says why.
     type: dict
     suboptions:
       memory:
@@ -118,12 +119,49 @@ options:
       cpus:
         description: CPU time, in CPUs, such as V(0.5).
         type: float
+      cpu_weight:
+        description: Its share of CPU time where it is short, from 1 to 10000. What is not said is V(100).
+        type: int
       cpuset:
         description: The CPUs it may run on, such as V(0-1).
+        type: str
+      cpuset_mems:
+        description: The memory nodes it may use, such as V(0).
         type: str
       pids:
         description: The number of processes and threads.
         type: int
+      io_read_rate:
+        description: Bytes a second read from its disk, such as V(10M).
+        type: str
+      io_write_rate:
+        description:
+          - Bytes a second written to its disk, such as V(10M), buffered writes too.
+          - On cgroup v1 what a program writes itself (directly, by fsync) and what the kernel writes for it later are
+            counted apart, each up to the rate.
+        type: str
+      io_read_ops:
+        description: Reads from its disk a second.
+        type: int
+      io_write_ops:
+        description: Writes to its disk a second.
+        type: int
+      devices:
+        description:
+          - Device nodes of the host that it may use, beside C(null), C(zero), C(full), C(random), C(urandom), C(tty)
+            and terminals of its own. Any other device answers C(EPERM), whatever node leads to it.
+          - The nodes are seen under the same paths, and every user inside may use them.
+        type: list
+        elements: dict
+        suboptions:
+          path:
+            description: The node's path on the host, below C(/dev).
+            type: str
+            required: true
+          access:
+            description: What may be done, of V(r), V(w) and V(m) (make further nodes of it).
+            type: str
+            default: rw
   volumes:
     description:
       - Files and directories of the host that are seen inside.
@@ -421,6 +459,10 @@ container:
       description: The program's exit code after it ended, where it is known.
       type: int
       returned: always
+    oom_kills:
+      description: How many of its processes were killed because its memory was used up, since its last start.
+      type: int
+      returned: always
     interfaces:
       description: Its interfaces, with their link on the host, bridge, addresses and MAC.
       type: list
@@ -570,10 +612,18 @@ def main() -> None:
             "limits": {
                 "type": "dict",
                 "options": {
-                    "memory": {"type": "str"},
+                    **{key: {"type": "str"} for key in ("memory", "cpuset", "cpuset_mems")},
+                    **{key: {"type": "int"} for key in ("cpu_weight", "pids", "io_read_ops", "io_write_ops")},
+                    **{key: {"type": "str"} for key in ("io_read_rate", "io_write_rate")},
                     "cpus": {"type": "float"},
-                    "cpuset": {"type": "str"},
-                    "pids": {"type": "int"},
+                    "devices": {
+                        "type": "list",
+                        "elements": "dict",
+                        "options": {
+                            "path": {"type": "str", "required": True},
+                            "access": {"type": "str", "default": "rw"},
+                        },
+                    },
                 },
             },
             "volumes": {

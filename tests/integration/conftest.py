@@ -18,6 +18,7 @@ from tests.lab.proxy import PackageProxy
 from tests.lab.wire import Wire
 
 __all__ = ["Guest", "LabHost", "Wire"]
+pytest.register_assert_rewrite("tests.integration.limits_cases")
 
 
 class Laboratory:

@@ -172,7 +172,6 @@ def test_the_nth_address_is_the_nth_bridges(
         (("-v", "/src"), "SOURCE:TARGET"),
         (("-v", "/src:/dst:rx"), "SOURCE:TARGET"),
         (("-e", "A"), "KEY=VALUE"),
-        (("--pids", "many"), "no number"),
     ],
 )
 def test_a_container_that_cannot_be_meant_is_refused(words: tuple[str, ...], said: str) -> None:
@@ -196,7 +195,7 @@ def test_the_request_of_a_container_is_complete() -> None:
         "env": {"A": "1", "B": "x=y"},
         "workdir": "/tmp",
         "user": "www",
-        "limits": {"memory": "64M", "cpus": "0.5", "cpuset": "0-1", "pids": 20},
+        "limits": {"memory": "64M", "cpus": "0.5", "cpuset": "0-1", "pids": "20"},
         "volumes": [
             {"source": "/a", "target": "/b", "read_only": False},
             {"source": "/c", "target": "/d", "read_only": True},

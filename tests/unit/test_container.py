@@ -221,6 +221,10 @@ IN_PLACE = {
     "cpus": ({"limits": {**PARAMS["limits"], "cpus": 2}}, ["set_limits"]),
     "cpuset": ({"limits": {**PARAMS["limits"], "cpuset": "0"}}, ["set_limits"]),
     "pids": ({"limits": {**PARAMS["limits"], "pids": 200}}, ["set_limits"]),
+    "weight": ({"limits": {**PARAMS["limits"], "cpu_weight": 200}}, ["set_limits"]),
+    "nodes": ({"limits": {**PARAMS["limits"], "cpuset_mems": "0"}}, ["set_limits"]),
+    "io": ({"limits": {**PARAMS["limits"], "io_write_rate": "10M"}}, ["set_limits"]),
+    "devices": ({"limits": {**PARAMS["limits"], "devices": [{"path": "/dev/fuse"}]}}, ["set_limits"]),
     "memory gone": ({"limits": {**PARAMS["limits"], "memory": None}}, ["set_limits"]),
     "cpuset gone": ({"limits": {**PARAMS["limits"], "cpuset": None}}, ["set_limits"]),
     "all limits gone": ({"limits": None}, ["set_limits"]),
@@ -556,12 +560,6 @@ def test_what_the_kernel_no_longer_shows_is_healed_and_called_drift(found, expec
     assert all(text.startswith(f"{WHAT}: ") for text in decided.drift)
     assert any(drift in text for text in decided.drift), decided.drift
     assert "drift" in reasons(decided)
-
-
-def test_a_cpuset_that_nobody_asked_for_is_no_drift():
-    """Below v1, a group always holds one: its parent's."""
-    found = there(limits={})
-    assert not container.plan(wanted(limits={}), replace(found, limits={**found.limits, "cpuset": "0-7"})).changed
 
 
 def test_the_bridges_mtu_is_followed():

@@ -15,14 +15,11 @@ from baleine.errors import BaleineError
 from baleine.process import find_program
 from tests.unit.support import Recorded
 
-NO_LIMITS: dict[str, Any] = {"memory": None, "cpus": None, "cpuset": None, "pids": None}
 
-
-def specification(identity: oci.Identity = oci.Identity(), limits: Any = None, **process: Any) -> dict[str, Any]:  # noqa: B008
+def specification(identity: oci.Identity = oci.Identity(), devices: Any = (), **process: Any) -> dict[str, Any]:  # noqa: B008
     first = oci.process(("/bin/sh",), identity, process.get("env", {}), process.get("workdir", ""))
-    parts = oci.resources(**{**NO_LIMITS, **(limits or {})})
     return oci.specification(
-        "/tree", "web1", first, parts, 0x70000000, "/baleine/web1", oci.init_binds("/bin/busybox", "/b")
+        "/tree", "web1", first, devices, 0x70000000, "/baleine/web1", oci.init_binds("/bin/busybox", "/b")
     )
 
 
@@ -49,40 +46,16 @@ def test_it_forwards_nothing(key):
 
 
 def test_no_device_is_allowed_but_the_runtimes_own():
-    assert specification()["linux"]["resources"]["devices"] == [{"allow": False, "access": "rwm"}]
+    assert specification()["linux"]["resources"] == {"devices": [{"allow": False, "access": "rwm"}]}
+
+
+def test_a_device_that_is_given_is_allowed_by_its_numbers_alone():
+    rules = specification(devices=[{"path": "/dev/zero", "access": "r"}])["linux"]["resources"]["devices"]
+    assert rules[1:] == [{"allow": True, "type": "c", "major": 1, "minor": 5, "access": "r"}]
 
 
 def test_no_rlimit_is_set_that_nobody_asked_for():
     assert "rlimits" not in specification()["process"]
-
-
-@pytest.mark.parametrize(
-    ("limits", "kept"),
-    [
-        ({}, {}),
-        ({"memory": 1 << 29}, {"memory": {"limit": 1 << 29, "swap": 1 << 29}}),
-        ({"cpus": 0.5}, {"cpu": {"quota": 50000, "period": 100000}}),
-        ({"cpuset": "0-1"}, {"cpu": {"period": 100000, "cpus": "0-1"}}),
-        ({"cpus": 2.0, "cpuset": "0"}, {"cpu": {"quota": 200000, "period": 100000, "cpus": "0"}}),
-        ({"pids": 100}, {"pids": {"limit": 100}}),
-    ],
-    ids=["none", "memory", "cpus", "cpuset", "both", "pids"],
-)
-def test_a_limit_that_is_not_given_is_left_out_at_the_start(limits, kept):
-    found = dict(specification(limits=limits)["linux"]["resources"])
-    found.pop("devices")
-    assert found == kept
-
-
-def test_a_limit_that_is_not_given_is_written_for_an_update_which_takes_it_away():
-    parts = oci.resources(**NO_LIMITS)
-    assert parts["memory"] == {"limit": -1, "swap": -1}
-    assert parts["cpu"]["quota"] == -1
-    assert parts["pids"] == {"limit": -1}
-
-
-def test_no_swap_is_left_beside_memory():
-    assert oci.resources(1 << 29, None, None, None)["memory"] == {"limit": 1 << 29, "swap": 1 << 29}
 
 
 @pytest.mark.parametrize("identity", [oci.Identity(), oci.Identity(33, 33, (4,), "/var/www")], ids=["root", "www-data"])

@@ -348,7 +348,7 @@ def test_a_set_of_cpus_has_the_kernels_form(text, normal):
 
 @pytest.mark.parametrize("text", ["", ",", "a", "2-1", "-1", "0-", "0--1", "1.5", "0;1", "999999"])
 def test_what_is_no_set_of_cpus_is_refused(text):
-    with pytest.raises(BaleineError, match=r"x: limits\.cpuset"):
+    with pytest.raises(BaleineError, match=r"x: .* is no list of numbers"):
         units.parse_cpuset(text, "x")
 
 

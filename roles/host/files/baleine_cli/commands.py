@@ -68,6 +68,27 @@ USER = Flag("-u", "--user", "USER[:GROUP]", "who it runs as, by the container's 
 WORKDIR = Flag(
     "-w", "--workdir", "DIRECTORY", "its working directory inside", "son répertoire de travail, à l'intérieur"
 )
+LIMITS = (
+    Flag("", "--memory", "SIZE", "the most memory it gets, swap included: 512M",
+         "le plus de mémoire qu'il reçoit, échange compris : 512M"),
+    Flag("", "--cpus", "NUMBER", "the most CPU time it gets, in CPUs: 0.5",
+         "le plus de temps processeur qu'il reçoit, en processeurs : 0.5"),
+    Flag("", "--cpu-weight", "NUMBER", "its share where CPU time is short, 1 to 10000 (default 100)",
+         "sa part quand le temps processeur manque, de 1 à 10000 (100 par défaut)"),
+    Flag("", "--cpuset", "CPUS", "the CPUs it may run on: 0-2,7", "les processeurs où il peut tourner : 0-2,7"),
+    Flag("", "--cpuset-mems", "NODES", "the memory nodes it may use: 0",
+         "les nœuds de mémoire qu'il peut utiliser : 0"),
+    Flag("", "--pids", "NUMBER", "the most processes it may have", "le plus de processus qu'il peut avoir"),
+    Flag("", "--io-read-rate", "SIZE", "the most bytes a second read from its disk: 10M",
+         "le plus d'octets par seconde lus sur son disque : 10M"),
+    Flag("", "--io-write-rate", "SIZE", "the most bytes a second written to its disk: 10M",
+         "le plus d'octets par seconde écrits sur son disque : 10M"),
+    Flag("", "--io-read-ops", "NUMBER", "the most reads a second", "le plus de lectures par seconde"),
+    Flag("", "--io-write-ops", "NUMBER", "the most writes a second", "le plus d'écritures par seconde"),
+    Flag("", "--device", "PATH[:ACCESS]", "a device of the host that it may use, access r, w, m (default rw); may be "
+         "repeated", "un périphérique de l'hôte qu'il peut utiliser, accès r, w, m (rw par défaut) ; peut être répété",
+         True),
+)  # fmt: skip
 TIME = Flag("-t", "--time", "SECONDS", "how long its program gets to end after SIGTERM (default 10)",
             "le temps laissé au programme pour finir après SIGTERM (10 par défaut)")  # fmt: skip
 SIZE = Flag("-s", "--size", "SIZE", "its size; a bare number is MiB, otherwise 512M, 10G… (default 10G)",
@@ -183,12 +204,7 @@ DESCRIBED = (
              "où son disque est monté pendant qu'il tourne (/mnt/baleine/NOM par défaut)"),
         Flag("", "--hostname", "NAME", "its host name (default: its name)", "son nom d'hôte (par défaut son nom)"),
         ENV, WORKDIR, USER,
-        Flag("", "--memory", "SIZE", "the most memory it gets, swap included: 512M",
-             "le plus de mémoire qu'il reçoit, échange compris : 512M"),
-        Flag("", "--cpus", "NUMBER", "the most CPU time it gets, in CPUs: 0.5",
-             "le plus de temps processeur qu'il reçoit, en processeurs : 0.5"),
-        Flag("", "--cpuset", "CPUS", "the CPUs it may run on: 0-2,7", "les processeurs où il peut tourner : 0-2,7"),
-        Flag("", "--pids", "NUMBER", "the most processes it may have", "le plus de processus qu'il peut avoir"),
+        *LIMITS,
         Flag("-v", "--volume", "SOURCE:TARGET[:ro]", "a path of the host seen inside; may be repeated",
              "un chemin de l'hôte vu à l'intérieur ; peut être répété", True),
         Flag("", "--label", "KEY=VALUE", "a word of your own about it; may be repeated",
@@ -266,6 +282,10 @@ CONTAINERS = (
         Flag("-a", "--all", "", "also those that do not run", "aussi ceux qui ne tournent pas"), QUIET, FORMAT,
     ), "", "List the containers that run: name, image, pid, running time, bridges with addresses, limits.",
     "Lister les conteneurs qui tournent : nom, image, pid, durée, ponts avec adresses, limites.", guarded=False),
+    Command("container", "update", "containers:update", (CONTAINER, *LIMITS), "one",
+    "Change limits of a container in place. One that is not named stays, none takes it away.",
+    "Changer des limites d'un conteneur sur place. Celle qui n'est pas nommée reste, none l'enlève.",
+    examples=("baleine container update -c web1 --memory 512M --cpus none",)),
     Command("container", "start", "containers:start", (CONTAINER,), "many",
     "Start containers on their own disks.", "Démarrer des conteneurs sur leurs propres disques.",
     examples=("baleine container start -c web1",)),

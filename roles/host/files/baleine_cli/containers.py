@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from baleine import container, lifecycle, manifest, survey, units
+from baleine import container, lifecycle, limits, manifest, survey, units
 from baleine.plan import Outcome
 
 from . import show
@@ -64,12 +64,7 @@ def description(options: Options, name: Optional[str] = None) -> dict[str, Any]:
         "env": options.pairs("env"),
         "workdir": options.text("workdir"),
         "user": options.text("user"),
-        "limits": {
-            "memory": options.text("memory"),
-            "cpus": options.text("cpus"),
-            "cpuset": options.text("cpuset"),
-            "pids": options.number("pids"),
-        },
+        "limits": limit_flags(options),
         "volumes": [volume(text, options.topic) for text in options.many("volume")],
         "init": not options.on("no-init"),
         **_settings(options),
@@ -120,6 +115,28 @@ def request(params: Mapping[str, Any], options: Options) -> container.Wanted:
     return wanted
 
 
+def limit_flags(options: Options) -> dict[str, Any]:
+    """Return the limits that are named; ``none`` is one that shall not be."""
+    texts = {key: options.text(key.replace("_", "-")) for key in limits.KEYS if key != "devices"}
+    found: dict[str, Any] = {key: None if text == "none" else text for key, text in texts.items() if text is not None}
+    if options.many("device"):
+        pairs = [text.partition(":")[::2] for text in options.many("device") if text != "none"]
+        found["devices"] = [{"path": path, "access": access} for path, access in pairs]
+    return found
+
+
+def update(options: Options) -> int:
+    """Change limits of a container in place."""
+
+    def change(name: str) -> Sequence[Outcome]:
+        old = survey.find(run, container.Wanted(name), full=False).description
+        merged = {**(old.limits if old else {}), **limit_flags(options)}
+        new = old._replace(limits=limits.parse(merged, f"container {name}")) if old else None
+        return lifecycle.ensure(run, [container.Wanted(name, "present", new)])
+
+    return show.each(options, "container", change)
+
+
 def create(options: Options) -> int:
     """Make a container and start it."""
     wanted = request(description(options), options)
@@ -154,22 +171,13 @@ def row(facts: show.Facts) -> Sequence[str]:
         str(facts["pid"] or ""),
         "" if seconds is None else units.show_duration(seconds),
         " ".join(_interface(item) for item in facts["interfaces"]),
-        limits(facts["limits"]),
+        " ".join(limits.show(facts["limits"])),
     )
 
 
 def _interface(item: Mapping[str, Any]) -> str:
     addresses = "+".join(item["addresses"])
     return f"{item['bridge']}={addresses}" if addresses else str(item["bridge"])
-
-
-def limits(found: Mapping[str, Any]) -> str:
-    """Return limits in few words: ``memory=512M cpus=0.5``."""
-    words = []
-    for key, value in found.items():
-        if value is not None:
-            words.append(f"{key}={units.show_size(value) if key == 'memory' else value}")
-    return " ".join(words)
 
 
 def _state(options: Options, params: Mapping[str, Any]) -> int:

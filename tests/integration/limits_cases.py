@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Programs that try to pass each limit of a container: one table of cases, for cgroup v1 here and v2 in the guest."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tests.lab.run import wait_for
+from tests.lab.target import Target
+
+SLEEP = ["sleep", "100000"]
+MIB = 1 << 20
+
+
+class Limited:
+    """A container of a machine whose limits are tried.
+
+    :param base: what every container of the table is made with.
+    """
+
+    def __init__(self, machine: Target, name: str, image: str) -> None:
+        self.machine, self.name, self.image = machine, name, image
+
+    def set(self, expect_failure: bool = False, **options: Any) -> dict[str, Any]:
+        """Create it or change it; what is given is the whole truth."""
+        settings: dict[str, Any] = {"image": self.image, "command": SLEEP, "stop_timeout": 0, **options}
+        done = self.machine.module("baleine_container", name=self.name, expect_failure=expect_failure, **settings)
+        return done if expect_failure else done["container"]
+
+    def do(self, script: str, check: bool = True) -> str:
+        """Run a shell line inside; returns what it printed, errors too."""
+        words = [
+            "/usr/local/bin/baleine",
+            "container",
+            "exec",
+            "-c",
+            self.name,
+            "--",
+            "sh",
+            "-c",
+            f"exec 2>&1; {script}",
+        ]
+        return self.machine.run(words, check=check).stdout
+
+    def begin(self, script: str) -> None:
+        """Start a shell line inside that goes on by itself."""
+        self.do(f"({script}) >/dev/null 2>&1 </dev/null &")
+
+    def facts(self) -> dict[str, Any]:
+        shown = self.machine.run(["/usr/local/bin/baleine", "container", "inspect", self.name, "--format", "json"])
+        found: dict[str, Any] = json.loads(shown.stdout)[0]
+        return found
+
+    def record(self) -> dict[str, str]:
+        text = self.machine.read(f"/var/lib/baleine/manifeste/containers/{self.name}.manifest")
+        return {key: value.strip() for key, _colon, value in (line.partition(":") for line in text.splitlines())}
+
+    def group(self, v1: str, v2: str) -> str:
+        """The text of a control file of its group: ``CONTROLLER/FILE`` on v1, ``FILE`` on v2."""
+        controller, _slash, file = v1.partition("/")
+        one, two = f"/sys/fs/cgroup/{controller}/baleine/{self.name}/{file}", f"/sys/fs/cgroup/baleine/{self.name}/{v2}"
+        return self.machine.sh(f"cat {one} 2>/dev/null || cat {two}").stdout
+
+    def loop(self) -> str:
+        """The name of the loop device that its disk is on."""
+        pid = self.record()["pid"]
+        device = self.machine.sh(f"stat -L -c %d /proc/{pid}/root").stdout.strip()
+        return f"loop{int(device) & 0xFF}"
+
+    def written(self) -> int:
+        """Bytes that its loop device has been given to write (Documentation/block/stat.rst, 512-byte sectors)."""
+        return int(self.machine.read(f"/sys/block/{self.loop()}/stat").split()[6]) * 512
+
+    def repeat(self, program: str) -> None:
+        """Run a program again and again until end()."""
+        self.begin(f"touch /go; while [ -e /go ]; do {program}; done")
+
+    def end(self, program: str = "dd") -> None:
+        """End what repeat() started, and wait until what it wrote is on the device."""
+        self.do(f"rm /go; killall -9 {program}; sync", check=False)
+
+
+def rate(counter: Callable[[], int], seconds: float, settle: float = 1.0) -> float:
+    """How much a counter grows a second, over a window that begins after ``settle`` seconds."""
+    time.sleep(settle)
+    before, start = counter(), time.monotonic()
+    time.sleep(seconds)
+    return (counter() - before) / (time.monotonic() - start)
+
+
+def a_memory_hog_is_killed_inside_its_limit_and_the_host_lives(it: Limited) -> None:
+    hog = "x=$(head -c 300000000 /dev/zero | tr '\\0' x); echo never"
+    it.set(command=["sh", "-c", hog], limits={"memory": "48M"})
+    assert wait_for(lambda: it.facts()["state"] == "stopped", 30)
+    facts = it.facts()
+    assert (facts["exit_code"], facts["oom_kills"]) == (137, 1)
+    assert "never" not in it.machine.read(facts["log"])
+    assert it.machine.run(["true"]).returncode == 0
+
+
+def two_busy_processes_at_half_a_cpu_get_half_a_cpu_and_a_change_bites_at_once(it: Limited) -> None:
+    pid = it.set(limits={"cpus": 0.5})["pid"]
+    it.begin("while :; do :; done & while :; do :; done")
+
+    def used() -> int:  # nanoseconds
+        text = it.group("cpuacct/cpuacct.usage", "cpu.stat").split()
+        return int(text[0]) if len(text) == 1 else int(text[text.index("usage_usec") + 1]) * 1000
+
+    assert 0.45 <= rate(used, 4) / 1e9 <= 0.55
+    assert it.set(limits={"cpus": 0.25})["pid"] == pid
+    assert 0.225 <= rate(used, 4) / 1e9 <= 0.275
+
+
+def a_lighter_container_gets_less_of_a_cpu_that_both_want(it: Limited, other: Limited) -> None:
+    it.set(limits={"cpu_weight": 400, "cpuset": "0"})
+    other.set(limits={"cpuset": "0"})
+    for one in (it, other):
+        one.begin("while :; do :; done")
+
+    def used(one: Limited) -> int:
+        text = one.group("cpuacct/cpuacct.usage", "cpu.stat").split()
+        return int(text[0]) if len(text) == 1 else int(text[text.index("usage_usec") + 1]) * 1000
+
+    time.sleep(1)
+    before = used(it), used(other)
+    time.sleep(4)
+    heavy, light = used(it) - before[0], used(other) - before[1]
+    other.machine.module("baleine_container", name=other.name, state="absent")
+    assert 3.2 <= heavy / light <= 4.8
+    assert it.do("grep Cpus_allowed_list /proc/self/status").split()[1] == "0"
+
+
+def direct_and_buffered_writes_reach_the_device_at_the_rate_asked(it: Limited) -> None:
+    pid = it.set(limits={"io_write_rate": "4M"})["pid"]
+    it.repeat("dd if=/dev/zero of=/root/direct bs=64k count=256 oflag=direct conv=notrunc")
+    assert 0.85 <= rate(it.written, 5, 2) / (4 * MIB) <= 1.15
+    it.end()
+    it.repeat("dd if=/dev/zero of=/root/buffered bs=64k count=16 conv=notrunc; sync")  # the kernel's flusher writes
+    assert 0.85 <= rate(it.written, 5, 2) / (4 * MIB) <= 1.15
+    assert it.set(limits={"io_write_rate": "8M"})["pid"] == pid
+    assert 0.85 <= rate(it.written, 5, 2) / (8 * MIB) <= 1.15
+
+
+def reads_and_operations_are_limited_too(it: Limited) -> None:
+    it.set(limits={"io_read_rate": "4M", "io_write_ops": 50})
+    it.do("dd if=/dev/zero of=/root/data bs=1M count=24 conv=fsync")
+    it.repeat("dd if=/root/data of=/dev/null bs=64k iflag=direct")
+
+    def counted(field: int) -> int:
+        return int(it.machine.read(f"/sys/block/{it.loop()}/stat").split()[field])
+
+    assert 0.85 <= rate(lambda: counted(2), 4) * 512 / (4 * MIB) <= 1.15
+    it.end()
+    it.repeat("dd if=/dev/zero of=/root/data bs=4k count=2000 oflag=direct conv=notrunc")
+    assert 0.85 <= rate(lambda: counted(4), 4) / 50 <= 1.15
+
+
+def a_fork_bomb_stops_at_the_limit(it: Limited) -> None:
+    it.set(limits={"pids": 40})
+    before = it.group("pids/pids.events", "pids.events").split()
+    it.begin("i=0; while [ $i -lt 400 ]; do sleep 60 & i=$((i + 1)); done")
+    assert wait_for(lambda: it.group("pids/pids.events", "pids.events").split() != before, 10)
+    assert 30 <= int(it.group("pids/pids.current", "pids.current")) <= 40
+    pid = it.record()["pid"]
+    assert it.set(limits={"pids": 60})["pid"] == int(pid)
+    assert it.do("echo alive").strip() == "alive"
+
+
+def a_device_that_is_not_given_answers_eperm_and_one_that_is_can_be_used(it: Limited) -> None:
+    node = "/dev/loop-control"
+    share = [{"source": "/srv/node", "target": "/mnt/node", "read_only": False}]
+    it.machine.sh(f"test -c {node}; [ -e /srv/node ] || mknod -m 666 /srv/node c 10 237")
+    pid = it.set(volumes=share)["pid"]
+    assert "Operation not permitted" in it.do(": </mnt/node", check=False)
+    given = {"devices": [{"path": node, "access": "r"}]}
+    assert it.set(volumes=share, limits=given)["pid"] == pid  # in place
+    assert it.do(f": <{node} && echo opened").strip() == "opened"
+    assert "Operation not permitted" in it.do(f": >>{node}", check=False)
+    assert not it.machine.module(
+        "baleine_container", name=it.name, image=it.image, command=SLEEP, stop_timeout=0, volumes=share, limits=given
+    )["changed"]
+    it.set(volumes=share)
+    assert it.do(f"ls {node}", check=False).strip().endswith("No such file or directory")
+    it.machine.module("baleine_container", name=it.name, state="stopped")
+    it.set(volumes=share, limits=given)
+    assert it.do(f": <{node} && stat -c '%u %a' {node}").split() == ["0", "666"]
+    it.machine.sh("rm /srv/node")
+
+
+def limits_changed_by_hand_are_seen_and_healed(it: Limited) -> None:
+    limits = {"memory": "64M", "cpu_weight": 300, "io_write_rate": "5M", "pids": 30}
+    pid = it.set(limits=limits)["pid"]
+    where = f"/sys/fs/cgroup/*/baleine/{it.name}/cpu.shares /sys/fs/cgroup/baleine/{it.name}/cpu.weight"
+    it.machine.sh(f"for f in {where}; do [ ! -e $f ] || echo 1000 >$f; done")
+    healed = it.machine.module(
+        "baleine_container", name=it.name, image=it.image, command=SLEEP, stop_timeout=0, limits=limits
+    )
+    assert [text.rpartition(" ")[0] for text in healed["drift"]] == [f"container {it.name}: limits.cpu_weight was"]
+    assert healed["container"]["pid"] == pid
+    assert not it.machine.module(
+        "baleine_container", name=it.name, image=it.image, command=SLEEP, stop_timeout=0, limits=limits
+    )["changed"]
+
+
+def the_command_line_changes_one_limit_and_leaves_the_others(it: Limited) -> None:
+    pid = it.set(limits={"memory": "64M", "pids": 30})["pid"]
+    it.machine.run(["/usr/local/bin/baleine", "container", "update", it.name, "--pids", "50", "--io-write-rate", "9M"])
+    it.machine.run(["/usr/local/bin/baleine", "container", "update", it.name, "--memory", "none"])
+    record = it.record()
+    limits = json.loads(record["limits"])
+    assert (limits["memory"], limits["pids"], limits["io_write_rate"], record["pid"]) == (None, 50, 9 * MIB, str(pid))
+    assert it.group("pids/pids.max", "pids.max").strip() == "50"
+
+
+def an_exec_is_inside_the_same_limits_namespaces_and_privileges_as_the_program(it: Limited) -> None:
+    """Compared with a child of PID 1 of the same program; the environment is the program's own, nothing of the host's."""
+    shown = (
+        "sed 's/:.*[:]/ /' /proc/self/cgroup | sort; cat /proc/self/cgroup | sort; readlink /proc/self/ns/*;"
+        " grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp|NSpid|Cpus_allowed_list|Mems_allowed_list)'"
+        " /proc/self/status | sed 's/^NSpid.*/NSpid/'; cat /proc/self/limits /proc/self/uid_map /proc/self/gid_map"
+        " /proc/self/oom_score_adj /proc/self/attr/current; pwd; umask; env | grep -v '^SHLVL=' | sort"
+    )
+    it.set(command=["sh", "-c", f"({shown}) 2>&1; sleep 100000"], limits={"memory": "64M", "cpus": 0.5, "pids": 30})
+    log = it.machine.module("baleine_container", name=it.name)["container"]["log"]
+    assert wait_for(lambda: "PATH=" in it.machine.read(log), 5)
+    first = it.machine.read(log).splitlines()
+    words = ["/usr/local/bin/baleine", "container", "exec", "-c", it.name, "--", "sh", "-c", f"({shown}) 2>&1"]
+    assert it.machine.run(words, env={"LEAKED": "yes"}).stdout.splitlines() == first
+
+
+CASES = (
+    a_memory_hog_is_killed_inside_its_limit_and_the_host_lives,
+    two_busy_processes_at_half_a_cpu_get_half_a_cpu_and_a_change_bites_at_once,
+    direct_and_buffered_writes_reach_the_device_at_the_rate_asked,
+    reads_and_operations_are_limited_too,
+    a_fork_bomb_stops_at_the_limit,
+    a_device_that_is_not_given_answers_eperm_and_one_that_is_can_be_used,
+    limits_changed_by_hand_are_seen_and_healed,
+    the_command_line_changes_one_limit_and_leaves_the_others,
+    an_exec_is_inside_the_same_limits_namespaces_and_privileges_as_the_program,
+)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Limits on cgroup v1, below the real roots of this machine: each against a program that tries to pass it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.integration import limits_cases as cases
+from tests.integration.limits_cases import MIB, Limited
+from tests.lab import trees
+from tests.lab.host import LabHost
+
+
+@pytest.fixture(scope="module")
+def machine(lab_factory: Callable[..., LabHost]) -> LabHost:
+    host = lab_factory("limits", cgroup_root="real")
+    host.install_baleine()
+    trees.tiny_image(host)
+    host.rebase()
+    return host
+
+
+@pytest.fixture
+def limited(machine: LabHost) -> Iterator[Callable[[str], Limited]]:
+    made = []
+
+    def make(name: str) -> Limited:
+        made.append(Limited(machine, name, "tiny"))
+        return made[-1]
+
+    yield make
+    for one in made:
+        machine.module("baleine_container", name=one.name, state="absent")
+
+
+@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.__name__)
+def test_limits(limited: Callable[[str], Limited], case: Callable[[Limited], None]) -> None:
+    case(limited("limited"))
+
+
+def test_a_lighter_container_gets_less_of_a_cpu_that_both_want(limited: Callable[[str], Limited]) -> None:
+    cases.a_lighter_container_gets_less_of_a_cpu_that_both_want(limited("heavy"), limited("light"))
+
+
+def test_the_next_owner_of_a_loop_device_is_not_throttled_by_the_last_ones_rule(
+    machine: LabHost, limited: Callable[[str], Limited]
+) -> None:
+    first, second = limited("first"), limited("second")
+    pid = first.set(limits={"io_write_rate": "1M"})["pid"]
+    loop = first.loop()
+    rules = "/sys/fs/cgroup/blkio/blkio.throttle.write_bps_device"
+    number = f"7:{loop.removeprefix('loop')}"
+    assert f"{number} {MIB}" in machine.read(rules)
+    machine.run(["kill", "-9", str(pid)])  # nobody takes the rule back
+    machine.sh(f"while [ -e /sys/block/{loop}/loop ]; do sleep 0.05; done", timeout=10)
+    assert f"{number} {MIB}" in machine.read(rules)
+    second.set()
+    if second.loop() == loop:  # the kernel gives the lowest free one, unless another test took it meanwhile
+        assert f"{number} " not in machine.read(rules)
+        before, start = second.written(), time.monotonic()
+        second.do("dd if=/dev/zero of=/root/x bs=1M count=20 conv=fsync")
+        assert (second.written() - before) / (time.monotonic() - start) > 4 * MIB
+    first.machine.module("baleine_container", name="first", state="stopped")  # and its end takes no other's rule
+    second.set(limits={"io_write_rate": "3M"})
+    assert f"7:{second.loop().removeprefix('loop')} {3 * MIB}" in machine.read(rules)
+    machine.module("baleine_container", name="second", state="stopped")
+    assert "7:" not in machine.read(rules)
+
+
+def test_what_this_host_cannot_have_is_refused_before_anything_changes(limited: Callable[[str], Limited]) -> None:
+    it = limited("limited")
+    pid = it.set()["pid"]
+    for limits, message in (
+        ({"cpuset": "0,500"}, "limits.cpuset: this host has no number 500"),
+        ({"cpuset_mems": "9"}, "limits.cpuset_mems: this host has no number 9"),
+        ({"devices": [{"path": "/dev/none"}]}, "limits.devices: this host has no device /dev/none"),
+    ):
+        assert message in it.set(expect_failure=True, limits={**limits, "pids": 7})["msg"]
+    assert it.group("pids/pids.max", "pids.max").strip() == "max" and it.record()["pid"] == str(pid)
