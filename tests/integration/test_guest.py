@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -33,6 +34,10 @@ UNLIMITED = {
 WRITER = """while :; do for i in 0 1 2 3 4 5 6 7; do
     head -c 200000 /dev/urandom >new.$i; mv new.$i file.$i; mkdir -p folder.$i; ln -f file.$i folder.$i/link; done; sync
     rm -rf folder.*; echo line; done"""
+CRON = """PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+* * * * * root mkdir -p -m 0700 /var/log/baleine; baleine supervise >>/var/log/baleine/supervise.log 2>&1
+@reboot root mkdir -p -m 0700 /var/log/baleine; baleine supervise >>/var/log/baleine/supervise.log 2>&1
+"""
 WRITERS = tuple(f"writer{number}" for number in range(10))
 
 
@@ -84,6 +89,24 @@ def listed(guest: Guest) -> list[dict[str, Any]]:
 def manifest(guest: Guest, name: str) -> dict[str, str]:
     text = guest.read(f"/var/lib/baleine/manifeste/containers/{name}.manifest")
     return {key: value.strip() for key, _colon, value in (line.partition(":") for line in text.splitlines())}
+
+
+def write(guest: Guest, names: tuple[str, ...]) -> None:
+    """Make containers that write, and return when each of them has come round once."""
+    for name in names:
+        guest.baleine("container", "create", "-c", name, "-i", "tiny", "-p", f"sh -c '{WRITER}'")
+    for name in names:
+        assert wait_for(lambda name=name: "line" in guest.read(f"/var/log/baleine/{name}.log"), 120, 0.5), name
+
+
+def check_disks(guest: Guest, names: tuple[str, ...]) -> None:
+    """Their starts had journals to replay; stopped, their disks are whole."""
+    messages = [line for line in guest.run(["dmesg"]).stdout.splitlines() if "EXT4-fs" in line and "(loop" in line]
+    assert len([line for line in messages if "recovery complete" in line]) >= len(names)
+    assert not [line for line in messages if "error" in line or "warning" in line]
+    guest.baleine("container", "stop", *names)
+    for name in names:
+        guest.run(["e2fsck", "-fn", f"{DISKS}/{name}"])
 
 
 def test_the_guest_is_a_debian_with_systemd_cgroup_v2_and_apparmor(guest: Guest) -> None:
@@ -182,45 +205,28 @@ def test_a_container_outlives_the_session_that_started_it_and_the_ssh_server(gue
     guest.baleine("container", "remove", "-c", "fromssh")
 
 
-def test_nothing_is_lost_by_a_power_cut_while_ten_containers_write(guest: Guest, web1: dict[str, Any]) -> None:
-    for name in WRITERS:
-        container(guest, name, command=["sh", "-c", WRITER], networks=[])
-    for name in WRITERS:
-        assert wait_for(lambda name=name: "line" in guest.read(f"/var/log/baleine/{name}.log"), 60, 0.5), name
-    old = {item["name"]: item for item in listed(guest)}
-    assert [old[name]["state"] for name in (*WRITERS, "web1")] == ["running"] * 11
+def test_a_power_cut_loses_nothing_and_lists_stay_true(guest: Guest, web1: dict[str, Any]) -> None:
+    names = (*WRITERS[:2], "web1")
+    write(guest, WRITERS[:2])
     guest.power_cut()
     guest.boot()
-    shown = {item["name"]: item for item in listed(guest)}
-    assert {name: (item["state"], item["pid"]) for name, item in shown.items()} == dict.fromkeys(old, ("stopped", None))
-    for name in shown:
+    found = {item["name"]: (item["state"], item["pid"]) for item in listed(guest)}
+    assert found == dict.fromkeys(names, ("stopped", None))
+    for name in names:
         told = manifest(guest, name)
         assert (told["state"], told["pid"], told["wanted_state"]) == ("stopped", "", "started")
-    # A mount replays the journal, as a start does; what it then finds must be whole.
-    guest.sh(f"""
-        mkdir -p /tmp/replay
-        for name in {" ".join(WRITERS)}; do
-            mount -o loop {DISKS}/$name /tmp/replay
-            umount /tmp/replay
-            e2fsck -fn {DISKS}/$name
-        done
-    """)
     refused = guest.baleine("container", "start", "-c", "web1", check=False).stderr
     assert "the bridge private has no link now" in refused and "baleine bridge -b private up" in refused
     guest.baleine("bridge", "-b", "private", "up")
-    for name in ("web1", *WRITERS[:2]):
-        guest.baleine("container", "start", "-c", name)
+    guest.baleine("container", "start", *names)
     assert control_files(guest, "web1") == LIMITED
-    running = {item["name"] for item in listed(guest) if item["state"] == "running"}
-    assert running == {"web1", *WRITERS[:2]}
-    for name in WRITERS[:2]:
-        guest.baleine("container", "stop", "-c", name)
-        guest.run(["e2fsck", "-fn", f"{DISKS}/{name}"])
+    assert {item["name"]: item["state"] for item in listed(guest)} == dict.fromkeys(names, "running")
+    guest.run(["ping", "-c1", "-W5", "192.168.42.2"])
+    check_disks(guest, WRITERS[:2])
 
 
-def test_an_orderly_reboot_unmounts_the_disks_and_is_not_held_up(guest: Guest) -> None:
-    container(guest, WRITERS[0], command=["sh", "-c", WRITER], networks=[])
-    wait_for(lambda: "line" in guest.read(f"/var/log/baleine/{WRITERS[0]}.log"), 60, 0.5)
+def test_an_orderly_reboot_unmounts_the_disks(guest: Guest) -> None:
+    guest.baleine("container", "start", WRITERS[0])
     before = guest.read("/proc/sys/kernel/random/boot_id")
     guest.reboot()
     assert guest.read("/proc/sys/kernel/random/boot_id") != before
@@ -229,12 +235,63 @@ def test_an_orderly_reboot_unmounts_the_disks_and_is_not_held_up(guest: Guest) -
         guest.run(["e2fsck", "-fn", f"{DISKS}/{name}"])  # with no journal to replay
 
 
+def test_cron_brings_all_back_after_a_power_cut_while_ten_containers_write(guest: Guest) -> None:
+    guest.write("/etc/cron.d/baleine", CRON)
+    guest.baleine("bridge", "-b", "private", "up")
+    guest.baleine("container", "start", "web1", *WRITERS[:2])
+    write(guest, WRITERS[2:])
+    guest.baleine("container", "create", "-c", "resting", "-i", "tiny", "-p", "sleep 1000")
+    guest.baleine("container", "stop", "resting")
+    half = guest.popen(
+        ["/usr/local/bin/baleine", "container", "create", "-c", "half", "-i", "tiny", "-p", "sleep 1000"]
+    )
+    guest.sh("until [ -e /var/lib/baleine/manifeste/containers/half.manifest ]; do :; done", timeout=60)
+    guest.power_cut()
+    half.wait(30)
+    guest.boot()
+    begun = time.monotonic()
+    names = ("web1", *WRITERS)
+    looked = f"cd {GROUPS}/baleine; for name in {' '.join(names)}; do head -n 1 $name/cgroup.procs; done"
+
+    def back() -> bool:  # seen from outside: no command of ours helps
+        return len(guest.sh(looked, check=False).stdout.split()) == len(names)
+
+    assert wait_for(back, 180, 1), guest.read("/var/log/baleine/supervise.log")
+    print(f"cron had all containers back {time.monotonic() - begun:.0f} s after the guest answered")
+    assert wait_for(lambda: guest.sh("[ ! -e /run/baleine/lock/.supervise ]", check=False).returncode == 0, 60, 0.5)
+    told = {name: manifest(guest, name) for name in (*names, "resting")}
+    boot = guest.read("/proc/sys/kernel/random/boot_id").strip()
+    assert {told[name]["boot_id"] for name in names} == {boot}
+    assert {name: facts["state"] for name, facts in told.items()} == {
+        **dict.fromkeys(names, "running"),
+        "resting": "stopped",
+    }
+    found = {item["name"]: item for item in listed(guest)}
+    assert {name: item["pid"] for name, item in found.items() if name in names} == {
+        name: int(told[name]["pid"]) for name in names
+    }
+    assert found.get("half", {"state": "running"})["state"] == "running"  # undone or finished
+    assert control_files(guest, "web1") == LIMITED
+    guest.run(["ping", "-c1", "-W5", "192.168.42.2"])
+
+
+def test_what_cron_started_outlives_cron_and_systemds_reloads_and_sessions(guest: Guest) -> None:
+    before = state(guest, "web1")
+    assert guest.read(f"/proc/{before[0]}/cgroup").strip() == "0::/baleine/web1"
+    for command in ("systemctl restart cron", "systemctl daemon-reload", "loginctl list-sessions"):
+        guest.session(command)
+    assert state(guest, "web1") == before
+    check_disks(guest, WRITERS)
+
+
 def test_nothing_is_left_when_the_last_container_and_bridge_have_gone(guest: Guest) -> None:
+    guest.sh("rm -f /etc/cron.d/baleine; while [ -e /run/baleine/lock/.supervise ]; do sleep 0.2; done")
     guest.baleine("container", "remove", *guest.baleine("container", "list", "-a", "-q").stdout.split())
     guest.baleine("bridge", "remove", "private")
     shown = guest.sh(f"""
         losetup --list --noheadings
-        ls -d {GROUPS}/baleine /run/baleine/c* /mnt/baleine/* {DISKS}/* /var/log/baleine/* 2>/dev/null || true
+        ls -d {GROUPS}/baleine /run/baleine/c* /mnt/baleine/* {DISKS}/* 2>/dev/null || true
+        ls /var/log/baleine | grep -v supervise || true
         ls /sys/class/net
         grep baleine /proc/mounts || true
         ls /var/lib/baleine/manifeste/*

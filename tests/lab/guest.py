@@ -21,7 +21,9 @@ from .target import Target
 
 MEMORY = 2048
 BOOT_SECONDS = 300.0  # for a machine whose cores others use too; 11 s on an idle one
-CONSOLE = "root=/dev/vda rw console=ttyS0 net.ifnames=0 edd=off"
+CONSOLE = (
+    "root=/dev/vda rw console=ttyS0 net.ifnames=0 edd=off module_blacklist=kvm_amd,powernow_k8,ata_piix,ata_generic"
+)
 
 
 class Guest(Target):
@@ -89,7 +91,7 @@ class Guest(Target):
         drive = f"if=none,id=disk,format=qcow2,file={self.disk}"
         network = f"user,id=net,restrict=on,hostfwd=tcp:{proxy.LOCAL}:{self.port}-:22"
         words = [
-            "qemu-system-x86_64 -no-user-config -nodefaults -display none -M pc -accel tcg,thread=multi -cpu max",
+            "qemu-system-x86_64 -no-user-config -nodefaults -display none -no-reboot -M pc -accel tcg,thread=multi -cpu max",
             f"-smp 2 -m {MEMORY} -kernel {self.base}/vmlinuz -initrd {self.base}/initrd -append '{CONSOLE}'",
             f"-drive {drive} -device virtio-blk-pci,drive=disk -netdev {network} -device virtio-net-pci,netdev=net,romfile=",
             f"-chardev file,id=console,append=on,path={self.console} -serial chardev:console",
@@ -97,14 +99,16 @@ class Guest(Target):
         argv = shlex.split(" ".join(words))
         with (self.folder / "qemu.log").open("a") as log:
             self._qemu = run.start(run.dying([run.tool(argv[0]), *argv[1:]]), stdout=log, stderr=log)
-        self._until_ready(0)
+        self._until_ready()
 
     def reboot(self) -> None:
-        """Let its systemd reboot it; returns when it answers again."""
-        size = self.console.stat().st_size
+        """Let its systemd shut it down in order, and switch it on again; returns when it answers."""
         self.run(["systemctl", "reboot"], check=False)
         self._hang_up()
-        self._until_ready(size)
+        qemu = self._qemu
+        if qemu is None or not run.wait_for(lambda: qemu.poll() is not None, BOOT_SECONDS, 0.05):
+            raise LabError(f"the guest does not shut down\n{self.said()}")
+        self.boot()
 
     def power_cut(self) -> None:
         """Kill qemu: what the guest had not yet flushed to its disk is lost."""
@@ -129,13 +133,11 @@ class Guest(Target):
             if path.exists()
         )
 
-    def _until_ready(self, offset: int) -> None:
+    def _until_ready(self) -> None:
         """Wait until its console says that it has booted, then log in once: later commands share that connection."""
 
         def told() -> bool:
-            with self.console.open("rb") as file:
-                file.seek(offset)
-                return READY.encode() in file.read()
+            return READY.encode() in self.console.read_bytes()
 
         def ended() -> bool:
             return self._qemu is None or self._qemu.poll() is not None
