@@ -46,6 +46,7 @@ class Found(NamedTuple):
     :param used: per bridge, who has which address.
     :param refusal: why this host cannot have the limits that are wanted.
     :param taken: interface names that other containers have recorded.
+    :param no_volumes: named volumes that are still to be made; :param no_sources: paths to share that do not exist.
     """
 
     record: Optional[manifest.Record] = None
@@ -64,6 +65,8 @@ class Found(NamedTuple):
     mtus: Mapping[str, int] = {}
     used: Mapping[str, Mapping[str, str]] = {}
     taken: tuple[str, ...] = ()
+    no_volumes: tuple[str, ...] = ()
+    no_sources: tuple[str, ...] = ()
     refusal: Optional[BaleineError] = None
 
     @property
@@ -106,6 +109,14 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
     :raises BaleineError: for what cannot or must not be done, before anything was changed.
     """
     what = f"container {wanted.name}"
+    decided = _decide(wanted, found, what, check)
+    if not any(action.verb in ("start", "recreate") for action in decided.actions):
+        return decided
+    made = [Action("make_volume", what, f"there is no volume {name}", {"name": name}) for name in found.no_volumes]
+    return decided._replace(actions=(*made, *decided.actions))
+
+
+def _decide(wanted: Wanted, found: Found, what: str, check: bool) -> Plan:
     if wanted.state == "absent":
         return _plan_absent(what, found)
     if wanted.description is None:
@@ -345,6 +356,7 @@ def _check_surroundings(name: str, what: str, new: Description, found: Found, ch
             continue
         used = {address: who for address, who in found.used.get(item.bridge, {}).items() if who != what}
         network.check_member(what, item, found.bridges[item.bridge], used)
+    missing += [(f"there is no {path} on this host", "Make that file or directory first") for path in found.no_sources]
     if missing and not check:
         raise BaleineError(f"{what}: {missing[0][0]}", missing[0][1])
     return [f"{what}: {text}; taken to come from an earlier task" for text, _hint in missing]

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from . import launch, limits, manifest, network, oci, policy, units
+from . import limits, manifest, network, oci, policy, stage, units
 from .errors import BaleineError
 
 DIRECTORY = "/mnt/baleine"
@@ -39,15 +39,19 @@ class Description(NamedTuple):
     workdir: str = ""
     user: str = ""
     limits: Mapping[str, Any] = {}
-    volumes: tuple[launch.Volume, ...] = ()
+    volumes: tuple[stage.Volume, ...] = ()
     init: bool = True
     directory: str = ""
     dns: Mapping[str, list[str]] = {}
     ulimits: Mapping[str, str] = {}
     sysctls: Mapping[str, str] = {}
-    secrets: tuple[launch.Secret, ...] = ()
+    secrets: tuple[stage.Secret, ...] = ()
     share_network: str = ""
     settings: Mapping[str, Any] = policy.DEFAULTS
+
+    def named_volumes(self) -> list[str]:
+        """The volumes of Baleine's own that it names."""
+        return [volume.source for volume in self.volumes if "/" not in volume.source]
 
     def needs(self) -> dict[str, str]:
         """Which containers must run before it starts, each with its condition."""
@@ -63,7 +67,7 @@ class Description(NamedTuple):
             "workdir": self.workdir,
             "hostname": self.hostname,
             "init": self.init,
-            "volumes": [{"source": v.source, "target": v.target, "read_only": v.read_only} for v in self.volumes],
+            "volumes": [volume._asdict() for volume in self.volumes],
             "directory": self.directory,
             "dns": dict(self.dns),
             "ulimits": dict(self.ulimits),
@@ -143,18 +147,20 @@ def ip_of(address: str) -> str:
     return str(ipaddress.ip_interface(address).ip)
 
 
-def _parse_volume(item: Mapping[str, Any], what: str) -> launch.Volume:
+def _parse_volume(item: Mapping[str, Any], what: str) -> stage.Volume:
     source, target = str(item["source"]), str(item["target"])
-    for path in (source, target):
+    named = "/" not in source
+    for path in (target,) if named else (source, target):
         if not path.startswith("/") or "\0" in path:
             raise BaleineError(f"{what}: volume {path!r} is no absolute path")
+    source = units.check_name(source, "volume") if named else os.path.normpath(source)
     target = "/" + os.path.normpath(target).lstrip("/")
     if target == "/" or target.split("/")[1] in ("proc", "sys", "dev"):
         raise BaleineError(f"{what}: a volume cannot lie at {target}", "Choose a directory of the container's own disk")
-    return launch.Volume(os.path.normpath(source), target, bool(item.get("read_only")))
+    return stage.Volume(source, target, bool(item.get("read_only")), named or bool(item.get("idmap")))
 
 
-def _parse_secret(item: Mapping[str, Any], what: str) -> launch.Secret:
+def _parse_secret(item: Mapping[str, Any], what: str) -> stage.Secret:
     name, source, mode = str(item["name"]), str(item["source"]), str(item.get("mode") or "0400")
     if not units.NAME.fullmatch(name):
         raise BaleineError(f"{what}: secret {name!r}: this is no name of a file below /run/secrets")
@@ -162,7 +168,7 @@ def _parse_secret(item: Mapping[str, Any], what: str) -> launch.Secret:
         raise BaleineError(f"{what}: secret {name}: {source!r} is no absolute path", "A secret is given by a file")
     if not re.fullmatch(r"0[0-7]{3}", mode):
         raise BaleineError(f"{what}: secret {name}: {mode!r} is no mode", "Write it in octal: '0400'")
-    return launch.Secret(name, os.path.normpath(source), mode)
+    return stage.Secret(name, os.path.normpath(source), mode)
 
 
 def _parse_dns(value: Mapping[str, Any], what: str) -> dict[str, list[str]]:

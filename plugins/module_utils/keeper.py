@@ -10,7 +10,22 @@ import signal
 import time
 from typing import Optional
 
-from . import cgroup, disk, enter, image, launch, log, manifest, neighbours, netlink, network, policy, runtime, units
+from . import (
+    cgroup,
+    disk,
+    enter,
+    image,
+    launch,
+    log,
+    manifest,
+    neighbours,
+    netlink,
+    network,
+    policy,
+    runtime,
+    units,
+    volume,
+)
 from .container import WISHES, Found, Wanted
 from .description import DIRECTORY, Description, to_record
 from .devices import change as change_devices
@@ -51,6 +66,7 @@ class Keeper:
                 "wish": lambda action: self.save(wanted_state=WISHES[self.wanted.state]),
                 "remove": lambda action: self.remove(),
                 "recreate": self.recreate,
+                "make_volume": lambda action: volume.make(action.data["name"]),
                 "set_limits": self.set_limits,
                 "set_policy": self.set_policy,
                 "pause": lambda action: self.pause(True),
@@ -132,7 +148,7 @@ class Keeper:
             user=description.user,
             init=description.init,
             limits=description.limits,
-            volumes=description.volumes,
+            volumes=tuple(item._replace(source=volume.place(item.source)) for item in description.volumes),
             interfaces=self.interfaces,
             mtus=self.found.mtus or surroundings(self.name)["mtus"],
             dns=description.dns,
@@ -262,7 +278,7 @@ class Keeper:
         self.description = description._replace(settings=action.data["settings"])
         self.record = to_record(self.name, self.description, self.interfaces, self.record)
         self.save()
-        self.tell_neighbours()
+        neighbours.refresh()
 
     def pause(self, still: bool) -> None:
         """Freeze its processes, or let them go on."""

@@ -8,11 +8,10 @@ import contextlib
 import json
 import os
 import signal
-import stat
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
-from . import cgroup, devices, disk, enter, log, netlink, network, oci, pid1, rootfs, runtime
+from . import cgroup, devices, disk, enter, log, netlink, network, oci, pid1, rootfs, runtime, stage
 from .errors import BaleineError
 from .process import (
     ENVIRONMENT,
@@ -39,24 +38,6 @@ REAL_DIRECTORIES = ("dev", "proc", "sys", "etc")
 SETTLE_SECONDS = 5.0
 #: Seconds after which a run was a good one.
 LONG_RUN = 600.0
-#: Bytes; a key, a password, a certificate chain.
-LARGEST_SECRET = 1 << 20
-
-
-class Volume(NamedTuple):
-    """A path of the host seen at ``target`` inside."""
-
-    source: str
-    target: str
-    read_only: bool = False
-
-
-class Secret(NamedTuple):
-    """A file of the host that is copied to ``/run/secrets/NAME`` inside, on a tmpfs; ``mode`` in octal digits."""
-
-    name: str
-    source: str
-    mode: str = "0400"
 
 
 class Stdio(NamedTuple):
@@ -89,14 +70,14 @@ class Launch(NamedTuple):
     user: str = ""
     init: bool = True
     limits: Mapping[str, Any] = {}
-    volumes: tuple[Volume, ...] = ()
+    volumes: tuple[stage.Volume, ...] = ()
     interfaces: tuple[network.Interface, ...] = ()
     mtus: Mapping[str, int] = {}
     dns: Mapping[str, Sequence[str]] = {}
     ulimits: Mapping[str, str] = {}
     sysctls: Mapping[str, str] = {}
     hosts: str = ""
-    secrets: tuple[Secret, ...] = ()
+    secrets: tuple[stage.Secret, ...] = ()
     stdio: Optional[Stdio] = None
 
 
@@ -206,14 +187,17 @@ def _become_runtime(launch: Launch) -> None:
     if launch.dns:
         binds.append(oci.Bind(f"{folder}/resolv.conf", "/etc/resolv.conf", False, ("nosuid", "nodev")))
     if launch.secrets:
-        binds.append(_stage_secrets(launch, f"{folder}/secrets", identity, what))
+        binds.append(stage.secrets(launch.secrets, f"{folder}/secrets", launch.first_id, identity, what))
     command = (_find_program(launch, what), *launch.command[1:])
     if launch.init:
         binds += oci.init_binds(need_program("busybox", f"{what}: its PID 1"), folder)
         command = tuple(pid1.arguments(command))
     if launch.limits.get("devices"):
         binds += devices.stage(launch.limits["devices"], f"{folder}/devices", launch.first_id)
-    binds += [_stage(volume, f"{folder}/volumes/{index}", what) for index, volume in enumerate(launch.volumes)]
+    binds += [
+        stage.bind(volume, f"{folder}/volumes/{index}", launch.first_id, what)
+        for index, volume in enumerate(launch.volumes)
+    ]
     console = launch.stdio is not None and launch.stdio.console is not None
     process = oci.process(command, identity, launch.env, launch.workdir, console, launch.ulimits)
     if launch.stdio and console:
@@ -273,46 +257,6 @@ def _find_program(launch: Launch, what: str) -> str:
 
 def _open_descriptors() -> list[int]:
     return [int(name) for name in os.listdir("/proc/self/fd") if int(name) > 2]
-
-
-def _stage(volume: Volume, place: str, what: str) -> oci.Bind:
-    """Bind a volume where the runtime can reach it as the container's root, whatever the modes above its source."""
-    try:
-        is_directory = stat.S_ISDIR(os.stat(volume.source).st_mode)
-        if is_directory:
-            os.mkdir(place)
-        else:
-            _write(place, "", 0o600)
-        rootfs.mount(volume.source, place, "", rootfs.MS_BIND | rootfs.MS_REC)
-    except OSError as error:
-        raise BaleineError(
-            f"{what}: volume {volume.source}: {error.strerror}", "Make the file or directory on the host first"
-        ) from None
-    bits = os.statvfs(place).f_flag
-    named = ((os.ST_NOSUID, "nosuid"), (os.ST_NODEV, "nodev"), (os.ST_NOEXEC, "noexec"))
-    flags = tuple(word for bit, word in named if bits & bit)
-    return oci.Bind(place, volume.target, volume.read_only or bool(bits & os.ST_RDONLY), flags)
-
-
-def _stage_secrets(launch: Launch, place: str, identity: oci.Identity, what: str) -> oci.Bind:
-    """Copy the files that are secret to a tmpfs that only this mount namespace, and so the container, ever sees."""
-    flags = rootfs.MS_NOSUID | rootfs.MS_NODEV | rootfs.MS_NOEXEC
-    os.mkdir(place, 0o711)
-    rootfs.mount("baleine", place, "tmpfs", flags, f"mode=0711,size={2 * len(launch.secrets) * LARGEST_SECRET}")
-    for secret in launch.secrets:
-        try:
-            with open(secret.source, "rb") as stream:
-                content = stream.read(LARGEST_SECRET + 1)
-        except OSError as error:
-            raise BaleineError(f"{what}: secret {secret.name}: {secret.source}: {error.strerror}") from None
-        if len(content) > LARGEST_SECRET:
-            raise BaleineError(f"{what}: secret {secret.name}: {secret.source} is above {LARGEST_SECRET} bytes")
-        descriptor = os.open(f"{place}/{secret.name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            os.fchmod(stream.fileno(), int(secret.mode, 8))
-            os.fchown(stream.fileno(), launch.first_id + identity.uid, launch.first_id + identity.gid)
-    return oci.Bind(place, "/run/secrets", True, ("nosuid", "nodev", "noexec"))
 
 
 def stop(name: str, pid: int, ticks: int, seconds: float, number: int = signal.SIGTERM) -> None:

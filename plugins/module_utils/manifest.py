@@ -21,11 +21,12 @@ LOCKS = "/run/baleine/lock"
 FORMAT = 1
 LARGEST = 1 << 20
 #: The order in which locks are taken: what others are made of comes first.
-KINDS = ("image", "bridge", "container")
+KINDS = ("image", "bridge", "volume", "container")
 #: The French keys are the contract with existing scripts; they come first, in this order.
 LEADING = {
     "image": ("nom_image", "taille", "chemin"),
     "bridge": ("nom_bridge",),
+    "volume": ("nom_volume",),
     "container": ("nom_container", "nom_image", "pid", "nom_bridge", "starting_time"),
 }
 
@@ -195,7 +196,7 @@ def from_json(record: Mapping[str, str], key: str, default: Any) -> Any:
 
 @contextlib.contextmanager
 def lock(wanted: Sequence[tuple[str, str, bool]], wait: bool = True) -> Iterator[None]:
-    """Hold the locks of resources, taken in one fixed order: image, bridge, container, then by name.
+    """Hold the locks of resources, taken in one fixed order: image, bridge, volume, container, then by name.
 
     :param wanted: kind, name, and whether others may hold it at the same time (shared).
     :raises Busy: when ``wait`` is False and somebody else holds one.

@@ -28,6 +28,7 @@ MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
 AT_FDCWD = -100
+RENAME_EXCHANGE = 2
 AT_EMPTY_PATH = 0x1000
 OPEN_TREE_CLONE = 1
 OPEN_TREE_CLOEXEC = os.O_CLOEXEC
@@ -86,6 +87,11 @@ def remove_tree(path: str) -> None:
             (os.rmdir if name in folders and not os.path.islink(entry) else os.unlink)(entry)
     with contextlib.suppress(FileNotFoundError):
         os.rmdir(path)
+
+
+def exchange(one: str, other: str) -> None:
+    """Give two files or directories each other's name, at once (renameat2(2), RENAME_EXCHANGE)."""
+    _checked(_libc.renameat2(AT_FDCWD, one.encode(), AT_FDCWD, other.encode(), RENAME_EXCHANGE), one)
 
 
 def is_mounted(path: str) -> bool:

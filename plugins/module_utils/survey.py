@@ -9,8 +9,8 @@ import os
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from . import cgroup, enter, image, launch, limits, manifest, netlink, network, units
-from .container import Found, Wanted
+from . import cgroup, enter, image, launch, limits, manifest, netlink, network, units, volume
+from .container import RUNS, Found, Wanted
 from .description import from_record, ip_of
 from .errors import BaleineError, known
 from .process import Runner, running_seconds
@@ -41,6 +41,12 @@ def find(run: Runner, wanted: Wanted, full: bool = True) -> Found:
     if full:
         shown = surroundings(wanted.name)
         shown["image_digest"] = _image_digest(image)
+        meant = wanted.description or description
+        if meant and not alive and (wanted.state in RUNS or wanted.description):
+            shown["no_volumes"] = volume.missing(meant.named_volumes())
+            sources = [item.source for item in meant.volumes if "/" in item.source]
+            sources += [secret.source for secret in meant.secrets]
+            shown["no_sources"] = tuple(path for path in sources if not os.path.exists(path))
         if wanted.description:
             shown["refusal"] = limits.refuse(wanted.description.limits, f"container {wanted.name}")
         if alive and record is not None and wanted.description:  # who speaks of its state only compares nothing else

@@ -164,17 +164,18 @@ options:
             default: rw
   volumes:
     description:
-      - Files and directories of the host that are seen inside.
-      - They are bind mounts without a mapping of owners. What belongs to the host's users belongs to C(nobody)
-        (65534) inside, so that the
-        container reads what everybody may read. To let it write, give the source on the host to the container's own
-          ids,
-        RV(container.first_id) plus the id inside.
+      - Named volumes, and files and directories of the host, that are seen inside.
+      - A named volume belongs to the container's own ids. It is made when a container that names it starts, outlives
+        it, and can be shared.
+      - A path of the host is mounted without a mapping of owners. What belongs to the host's users belongs to
+        C(nobody) (65534) inside, so that the container reads what everybody may read. To let it write, use
+        O(volumes[].idmap), or give the source on the host to the container's own ids, RV(container.first_id) plus the
+        id inside.
     type: list
     elements: dict
     suboptions:
       source:
-        description: Absolute path on the host. It must exist when the container starts.
+        description: The name of a volume, or an absolute path on the host, which must exist when the container starts.
         type: str
         required: true
       target:
@@ -183,6 +184,11 @@ options:
         required: true
       read_only:
         description: Whether the container cannot write there.
+        type: bool
+        default: false
+      idmap:
+        description: Whether the owners 0 to 65535 of a path of the host are those inside. Then root inside owns what
+          root of the host owns there. A named volume always is.
         type: bool
         default: false
   init:
@@ -633,6 +639,7 @@ def main() -> None:
                     "source": {"type": "str", "required": True},
                     "target": {"type": "str", "required": True},
                     "read_only": {"type": "bool", "default": False},
+                    "idmap": {"type": "bool", "default": False},
                 },
             },
             "init": {"type": "bool"},

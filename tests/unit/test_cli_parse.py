@@ -94,7 +94,7 @@ def test_exec_leaves_the_program_alone(line: str, names: list[str], program: lis
     ("line", "said"),
     [
         ("", "no command"),
-        ("volume list", "'volume'"),
+        ("volumes list", "'volumes'"),
         ("image", "create, list"),
         ("image frobnicate", "'image frobnicate'"),
         ("image create", "-i, --name is missing"),
@@ -197,8 +197,8 @@ def test_the_request_of_a_container_is_complete() -> None:
         "user": "www",
         "limits": {"memory": "64M", "cpus": "0.5", "cpuset": "0-1", "pids": "20"},
         "volumes": [
-            {"source": "/a", "target": "/b", "read_only": False},
-            {"source": "/c", "target": "/d", "read_only": True},
+            {"source": "/a", "target": "/b", "read_only": False, "idmap": False},
+            {"source": "/c", "target": "/d", "read_only": True, "idmap": False},
         ],
         "init": False,
     }

@@ -62,7 +62,7 @@ def test_the_locale_decides(environment: dict[str, str], expected: bool) -> None
         ([], len(COMMANDS)),
         (["image"], 6),
         (["image", "create"], 1),
-        (["create"], 3),
+        (["create"], 4),
         (["container", "exec", "web1"], 1),
     ],
 )

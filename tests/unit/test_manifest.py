@@ -71,6 +71,7 @@ def test_empty_lines_are_no_harm():
 RECORDS = {
     "image": {"size": "1048576", "nom_image": "a", "chemin": "/srv", "taille": "1"},
     "bridge": {"mtu": "1500", "nom_bridge": "a"},
+    "volume": {"created": "2026-01-01T00:00:00Z", "nom_volume": "a"},
     "container": {
         "state": "running",
         "starting_time": "2019-05-09-21h-50m-05s",

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-KINDS = ("image", "bridge", "container")
+KINDS = ("image", "bridge", "volume", "container")
 
 
 class Flag(NamedTuple):
@@ -60,6 +60,8 @@ QUIET = Flag("-q", "--quiet", "", "print the names only", "n'afficher que les no
 FORCE = Flag("-f", "--force", "", "one that does not exist is no error", "l'absence n'est pas une erreur")
 IMAGE = Flag("-i", "--name", "NAME", "the image, NAME or NAME:TAG", "l'image, NOM ou NOM:ÉTIQUETTE", True)
 BRIDGE = Flag("-b", "--bridge", "NAME", "the bridge", "le pont", True)
+VOLUME = Flag("-v", "--name", "NAME", "the volume", "le volume", True)
+DRY_RUN = Flag("-n", "--dry-run", "", "only print the names", "seulement afficher les noms")
 CONTAINER = Flag("-c", "--name", "NAME", "the container", "le conteneur", True)
 ENV = Flag("-e", "--env", "KEY=VALUE", "a variable of its environment; may be repeated",
            "une variable de son environnement ; peut être répété", True)  # fmt: skip
@@ -112,7 +114,7 @@ TTY = Flag("-t", "--tty", "", "give it a terminal", "lui donner un terminal")
 
 def name_flag(kind: str) -> Flag:
     """Return the flag by which a kind's resources are named, beside the plain argument."""
-    return {"image": IMAGE, "bridge": BRIDGE, "container": CONTAINER}[kind]
+    return {"volume": VOLUME, "image": IMAGE, "bridge": BRIDGE, "container": CONTAINER}[kind]
 
 
 HELP = Command(
@@ -205,8 +207,10 @@ DESCRIBED = (
         Flag("", "--hostname", "NAME", "its host name (default: its name)", "son nom d'hôte (par défaut son nom)"),
         ENV, WORKDIR, USER,
         *LIMITS,
-        Flag("-v", "--volume", "SOURCE:TARGET[:ro]", "a path of the host seen inside; may be repeated",
-             "un chemin de l'hôte vu à l'intérieur ; peut être répété", True),
+        Flag("-v", "--volume", "SOURCE:TARGET[:ro][:idmap]", "a named volume, or a path of the host, seen inside; with "
+             "idmap a path's owners are those inside; may be repeated",
+             "un volume nommé, ou un chemin de l'hôte, vu à l'intérieur ; avec idmap ses propriétaires sont ceux de "
+             "l'intérieur ; peut être répété", True),
         Flag("", "--label", "KEY=VALUE", "a word of your own about it; may be repeated",
              "un mot à vous à son sujet ; peut être répété", True),
         Flag("", "--restart", "POLICY[:RETRIES]", "whether cron starts it again: no, on-failure, unless-stopped (the "
@@ -315,4 +319,36 @@ CONTAINERS = (
     "Show everything that is known of containers.", "Montrer tout ce que l'on sait des conteneurs.", guarded=False),
 )  # fmt: skip
 
-COMMANDS = (HELP, SUPERVISE, *IMAGES, *BRIDGES, *CONTAINERS)
+VOLUMES = (
+    Command("volume", "create", "volumes:create", (VOLUME,), "one",
+    "Make an empty volume: a directory that outlives containers, and that several can share. A container that names "
+    "one makes it too.",
+    "Faire un volume vide : un répertoire qui survit aux conteneurs et que plusieurs peuvent partager. Un conteneur "
+    "qui en nomme un le fait aussi.", examples=("baleine volume create -v data",)),
+    Command("volume", "list", "volumes:list_", (QUIET, FORMAT), "",
+    "List the volumes: name, path, containers.", "Lister les volumes : nom, chemin, conteneurs.", guarded=False),
+    Command("volume", "remove", "volumes:remove", (VOLUME, FORCE), "many",
+    "Destroy volumes with their files. One that a container names is kept, and the error names these containers.",
+    "Détruire des volumes et leurs fichiers. Celui qu'un conteneur nomme est gardé, et l'erreur nomme ces conteneurs."),
+    Command("volume", "inspect", "volumes:inspect", (VOLUME, FORMAT), "many",
+    "Show everything that is known of volumes.", "Montrer tout ce que l'on sait des volumes.", guarded=False),
+    Command("volume", "backup", "volumes:backup", (
+        VOLUME,
+        Flag("", "--target", "FILE", "a new tar file; .gz, .xz or .zst compresses it",
+             "un nouveau fichier tar ; .gz, .xz ou .zst le compresse"),
+    ), "one", "Write the files of a volume to a tar file. Containers that write meanwhile are not stopped.",
+    "Écrire les fichiers d'un volume dans un fichier tar. Les conteneurs qui écrivent pendant ce temps ne sont pas "
+    "arrêtés.", required=("target",), examples=("baleine volume backup -v data --target /srv/data.tar.gz",)),
+    Command("volume", "restore", "volumes:restore", (
+        VOLUME, Flag("", "--source", "FILE", "the tar file", "le fichier tar"),
+        Flag("-f", "--force", "", "also into one that holds files; they are lost",
+             "aussi dans un volume qui a des fichiers ; ils sont perdus"),
+    ), "one", "Fill a new or empty volume from a tar file: all of it, or the volume stays as it was.",
+    "Remplir un volume neuf ou vide depuis un fichier tar : entièrement, ou le volume reste comme il était.",
+    required=("source",)),
+    Command("volume", "prune", "volumes:prune", (DRY_RUN,), "",
+    "Destroy the volumes that no container names, and print their names.",
+    "Détruire les volumes qu'aucun conteneur ne nomme, et afficher leurs noms."),
+)  # fmt: skip
+
+COMMANDS = (HELP, SUPERVISE, *IMAGES, *BRIDGES, *VOLUMES, *CONTAINERS)

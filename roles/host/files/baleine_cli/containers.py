@@ -40,14 +40,14 @@ def networks(
 
 
 def volume(text: str, topic: str) -> dict[str, Any]:
-    """Return a volume from ``SOURCE:TARGET`` or ``SOURCE:TARGET:ro``.
+    """Return a volume from ``SOURCE:TARGET``, with ``:ro``, ``:rw``, ``:idmap`` behind it where they are wanted.
 
     :raises Usage: for anything else.
     """
-    parts = text.split(":")
-    if len(parts) not in (2, 3) or not all(parts) or parts[2:] not in ([], ["ro"], ["rw"]):
-        raise Usage(f"--volume {text!r}: write it as SOURCE:TARGET or SOURCE:TARGET:ro", topic)
-    return {"source": parts[0], "target": parts[1], "read_only": parts[2:] == ["ro"]}
+    parts, words = text.split(":")[:2], text.split(":")[2:]
+    if len(parts) < 2 or not all(parts) or set(words) - {"ro", "rw", "idmap"} or {"ro", "rw"} <= set(words):
+        raise Usage(f"--volume {text!r}: write it as SOURCE:TARGET[:ro][:idmap]", topic)
+    return {"source": parts[0], "target": parts[1], "read_only": "ro" in words, "idmap": "idmap" in words}
 
 
 def description(options: Options, name: Optional[str] = None) -> dict[str, Any]:

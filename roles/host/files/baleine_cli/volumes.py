@@ -1,0 +1,70 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``baleine volume …``"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from baleine import manifest, volume
+from baleine.plan import Outcome
+
+from . import show
+from .parse import Options
+from .runner import run
+
+
+def create(options: Options) -> int:
+    """Make an empty volume."""
+    name = options.names[0]
+    show.check_new("volume", name, "Take another name")
+    volume.ensure([volume.request({"name": name})])
+    return 0
+
+
+def list_(options: Options) -> int:
+    """List the volumes."""
+    found, code = show.collect("volume", volume.facts)
+    show.print_list(options, found, ("name", "path", "containers"), row)
+    return code
+
+
+def row(facts: show.Facts) -> Sequence[str]:
+    """Return a volume's line in the list."""
+    return facts["name"], facts["path"], ",".join(facts["containers"])
+
+
+def _absent(name: str) -> list[Outcome]:
+    return volume.ensure([volume.request({"name": name, "state": "absent"})])
+
+
+def remove(options: Options) -> int:
+    """Destroy volumes."""
+    return show.each(options, "volume", _absent, removes=True)
+
+
+def inspect(options: Options) -> int:
+    """Show everything that is known of volumes."""
+    return show.inspect(options, "volume", volume.facts)
+
+
+def backup(options: Options) -> int:
+    """Write a volume's files to a tar file."""
+    volume.backup(run, options.names[0], options.text("target") or "")
+    return 0
+
+
+def restore(options: Options) -> int:
+    """Fill a volume from a tar file."""
+    volume.restore(run, options.names[0], options.text("source") or "", options.on("force"))
+    return 0
+
+
+def prune(options: Options) -> int:
+    """Destroy the volumes that nobody names."""
+    for name in manifest.names("volume"):
+        if not volume.find(name).users:
+            if not options.on("dry-run"):
+                _absent(name)
+            print(name)
+    return 0

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Named volumes and secrets on a real kernel: owners, sharing, backup and restore; what must stay hidden."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.lab.host import LabHost
+
+SLEEP = ["sleep", "1000"]
+VOLUMES = "/var/lib/baleine/volumes"
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(lab: LabHost, tiny: str, baleine: Any) -> Iterator[None]:
+    yield
+    for kind in ("container", "volume"):
+        for name in baleine(kind, "list", *(["-a"] if kind == "container" else []), "-q").stdout.split():
+            baleine(kind, "remove", name)
+
+
+def container(lab: LabHost, name: str, **options: Any) -> dict[str, Any]:
+    return lab.module("baleine_container", name=name, **{"image": "tiny", "command": SLEEP, **options})
+
+
+def inside(baleine: Any, name: str, script: str, **options: Any) -> str:
+    return str(baleine("container", "exec", "-c", name, "--", "sh", "-c", script, **options).stdout)
+
+
+def test_a_volume_is_made_by_the_start_shared_by_two_and_its_files_have_plain_owners(
+    lab: LabHost, baleine: Any
+) -> None:
+    volumes = [{"source": "data", "target": "/data"}]
+    predicted = container(lab, "one", volumes=volumes, check=True)
+    assert not lab.path(f"{VOLUMES}/data").exists()
+    done = container(lab, "one", volumes=volumes)
+    assert predicted["actions"] == done["actions"] and done["actions"][0]["action"] == "make_volume"
+    second = container(lab, "two", volumes=[{"source": "data", "target": "/srv", "read_only": True}])
+    assert done["container"]["first_id"] != second["container"]["first_id"]
+    inside(
+        baleine, "one", "echo hello > /data/file; chown 1000:33 /data/file; echo s > /data/suid; chmod 4755 /data/suid"
+    )
+    assert inside(baleine, "two", "cat /srv/file; stat -c %u:%g /srv/file").split() == ["hello", "1000:33"]
+    assert "Read-only" in inside(baleine, "two", "touch /srv/x 2>&1; true")
+    assert lab.sh(f"stat -c %u:%g {VOLUMES}/data/file").stdout.strip() == "1000:33"
+    assert lab.run(["cat", f"{VOLUMES}/data/file"], user="nobody", check=False).returncode != 0
+    assert not container(lab, "one", volumes=volumes)["changed"]
+
+
+def test_a_volume_outlives_containers_and_is_kept_while_one_names_it(lab: LabHost, baleine: Any) -> None:
+    container(lab, "one", volumes=[{"source": "data", "target": "/data"}])
+    inside(baleine, "one", "echo kept > /data/file")
+    refused = lab.module("baleine_volume", name="data", state="absent", expect_failure=True)
+    assert "containers use it: one" in refused["msg"]
+    assert baleine("volume", "prune", "--dry-run").stdout == ""
+    baleine("container", "remove", "one")
+    container(lab, "two", volumes=[{"source": "data", "target": "/data"}])
+    assert inside(baleine, "two", "cat /data/file").strip() == "kept"
+    baleine("container", "remove", "two")
+    assert baleine("volume", "prune").stdout == "data\n"
+    assert not lab.path(f"{VOLUMES}/data").exists()
+
+
+def test_the_module_of_volumes_is_honest(lab: LabHost, baleine: Any) -> None:
+    for state in ("present", "absent"):
+        predicted = lab.module("baleine_volume", name="v", state=state, check=True)
+        done = lab.module("baleine_volume", name="v", state=state)
+        assert (predicted["changed"], predicted["diff"]) == (done["changed"], done["diff"]) and done["changed"]
+        assert not lab.module("baleine_volume", name="v", state=state)["changed"]
+    lab.module("baleine_volume", name="v")
+    lab.sh(f"rmdir {VOLUMES}/v")
+    refused = container(lab, "c", volumes=[{"source": "v", "target": "/v"}], expect_failure=True)
+    assert "its directory" in refused["msg"] and "baleine volume remove -v v" in refused["msg"]
+    assert lab.module("baleine_volume", name="v")["drift"] == ["volume v: its directory is gone"]
+    assert "no valid name" in lab.module("baleine_volume", name="a/b", expect_failure=True)["msg"]
+
+
+@pytest.mark.parametrize("suffix", ["tar", "tar.gz"])
+def test_a_backup_restores_owners_modes_links_and_holes(lab: LabHost, baleine: Any, suffix: str) -> None:
+    container(lab, "one", volumes=[{"source": "data", "target": "/data"}])
+    inside(baleine, "one", "cd /data; mkdir d; echo x > d/f; chown 33:33 d/f; chmod 4750 d/f; ln d/f hard; ln -s d/f soft; "
+                           "dd if=/dev/zero of=hole bs=1 count=1 seek=50M 2>/dev/null")  # fmt: skip
+    backup = f"/srv/data.{suffix}"
+    baleine("volume", "backup", "-v", "data", "--target", backup)
+    assert lab.path(backup).stat().st_size < 1 << 20
+    again = baleine("volume", "backup", "-v", "data", "--target", backup, check=False)
+    assert again.returncode == 1 and "exists" in again.stderr
+    baleine("volume", "restore", "-v", "copy", "--source", backup)
+    lists = [
+        lab.sh(f"cd {VOLUMES}/{name}; find . -printf '%P %m %U:%G %y %l %n %s %b\\n' | sort").stdout
+        for name in ("data", "copy")
+    ]
+    assert lists[0] == lists[1] and "4750 33:33" in lists[0]
+    refused = baleine("volume", "restore", "-v", "copy", "--source", backup, check=False)
+    assert "it holds files" in refused.stderr
+    refused = baleine("volume", "restore", "-v", "data", "--source", backup, "--force", check=False)
+    assert "containers that run use it: one" in refused.stderr
+    part = 700 if suffix == "tar" else lab.path(backup).stat().st_size // 2
+    lab.sh(f"head -c {part} {backup} > /srv/torn.{suffix}; touch {VOLUMES}/copy/mine")
+    torn = baleine("volume", "restore", "-v", "copy", "--source", f"/srv/torn.{suffix}", "--force", check=False)
+    assert torn.returncode == 1 and lab.path(f"{VOLUMES}/copy/mine").exists()
+    assert lab.sh(f"ls -A {VOLUMES}").stdout.split() == ["copy", "data"]
+    baleine("volume", "restore", "-v", "copy", "--source", backup, "--force")
+    assert not lab.path(f"{VOLUMES}/copy/mine").exists()
+    lab.sh("rm /srv/data.* /srv/torn.*")
+
+
+def test_a_path_of_the_host_can_be_mapped_to_the_containers_owners(lab: LabHost, baleine: Any) -> None:
+    lab.sh("mkdir -p /srv/mine; echo x > /srv/mine/f; chown 33:33 /srv/mine/f")
+    baleine("container", "create", "-c", "one", "-i", "tiny", "-v", "/srv/mine:/m:idmap", "-p", "sleep 1000")
+    assert inside(baleine, "one", "stat -c %u /m/f; echo y > /m/g").strip() == "33"
+    assert lab.sh("stat -c %u /srv/mine/g").stdout.strip() == "0"
+    baleine("container", "remove", "one")
+    lab.sh("rm -r /srv/mine")
+
+
+def test_a_source_that_is_not_there_is_refused_before_anything_is_changed(lab: LabHost, baleine: Any) -> None:
+    for options in (
+        {"volumes": [{"source": "/srv/none", "target": "/x"}]},
+        {"secrets": [{"name": "k", "source": "/srv/none"}]},
+    ):
+        refused = container(lab, "one", expect_failure=True, **options)
+        assert "there is no /srv/none on this host" in refused["msg"]
+        assert baleine("container", "list", "-a", "-q").stdout == ""
+        assert container(lab, "one", check=True, **options)["changed"]
+
+
+def test_a_secret_is_seen_by_the_program_and_by_nobody_else(lab: LabHost, baleine: Any) -> None:
+    lab.write("/srv/key", "hunter2-of-the-lab", mode=0o600)
+    secrets = [{"name": "key", "source": "/srv/key"}, {"name": "other", "source": "/srv/key", "mode": "0440"}]
+    done = container(lab, "one", secrets=secrets, user="app")
+    assert "hunter2" not in json.dumps(done)
+    shown = inside(baleine, "one", "cat /run/secrets/key; stat -c '%a %u' /run/secrets/key /run/secrets/other; mount")
+    assert "hunter2-of-the-lab" in shown and "400 1000\n440 1000\n" in shown
+    assert any(" /run/secrets " in line and "tmpfs" in line and "ro," in line for line in shown.splitlines())
+    assert "Read-only" in inside(baleine, "one", "echo > /run/secrets/key 2>&1; rm -f /run/secrets/key 2>&1; true")
+    everything = lab.sh(
+        "cat /var/lib/baleine/manifeste/*/*; ps auxww; cat /proc/1/mountinfo; cat /run/baleine/containers/one/config.json;"
+        "cat /var/log/baleine/one.log"
+    ).stdout
+    assert "hunter2" not in everything
+    assert not lab.sh("grep -rl hunter2-of-the-lab /var/lib/baleine/manifeste /run/baleine /var/log || true").stdout
+    lab.write("/srv/key", "new", mode=0o600)
+    baleine("container", "restart", "one", "-t", "1")
+    assert inside(baleine, "one", "cat /run/secrets/key") == "new"
+    lab.sh("rm /srv/key")
+    failed = baleine("container", "restart", "one", "-t", "1", check=False)
+    assert failed.returncode == 1 and "secret key: /srv/key" in failed.stderr
+
+
+def test_resolver_ulimits_sysctls_and_extra_hosts_are_what_was_asked_for(lab: LabHost, baleine: Any) -> None:
+    options = {
+        "dns": {"servers": ["10.0.0.1"], "search": ["lab.example"]},
+        "ulimits": {"nofile": "100:200"},
+        "sysctls": {"kernel.shmmax": "123456"},
+        "extra_hosts": {"db": "10.9.9.9"},
+    }
+    container(lab, "one", **options)
+    script = "cat /etc/resolv.conf; ulimit -Sn; ulimit -Hn; cat /proc/sys/kernel/shmmax; grep db /etc/hosts"
+    words = inside(baleine, "one", script).split()
+    assert words == ["nameserver", "10.0.0.1", "search", "lab.example", "100", "200", "123456", "10.9.9.9", "db"]
+    changed = container(lab, "one", **{**options, "extra_hosts": {"db": "10.9.9.8"}})
+    assert [action["action"] for action in changed["actions"]] == ["set_policy"]
+    assert inside(baleine, "one", "grep db /etc/hosts").split() == ["10.9.9.8", "db"]
+
+
+def test_neighbours_names_come_and_go_in_hosts_files(lab: LabHost, baleine: Any) -> None:
+    lab.module("baleine_bridge", name="private", addresses=["192.168.42.1/24"])
+    for number, name in enumerate(("one", "two"), 2):
+        container(
+            lab,
+            name,
+            command=["httpd", "-f", "-h", "/www"],
+            networks=[{"bridge": "private", "addresses": [f"192.168.42.{number}/24"]}],
+        )
+    assert "192.168.42.3 two" in inside(baleine, "one", "cat /etc/hosts")
+    assert "192.168.42.2 one" in inside(baleine, "two", "cat /etc/hosts")
+    assert "PING two (192.168.42.3)" in inside(baleine, "one", "ping -c 1 -W 1 two 2>&1; true")
+    baleine("container", "stop", "two", "-t", "1")
+    assert "two" not in inside(baleine, "one", "cat /etc/hosts")
+    baleine("container", "start", "two")
+    assert "192.168.42.3 two" in inside(baleine, "one", "cat /etc/hosts")
+    for name in ("one", "two"):
+        baleine("container", "remove", name)
+    lab.module("baleine_bridge", name="private", state="absent")
