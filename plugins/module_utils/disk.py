@@ -14,7 +14,7 @@ from typing import NamedTuple, Optional
 
 from . import rootfs
 from .errors import BaleineError
-from .process import Runner, check, find_program, need_program
+from .process import Runner, check, fault, find_program, need_program
 
 BLOCK = 4096
 MEBIBYTE = 1 << 20
@@ -279,6 +279,7 @@ def mount(path: str, target: str, first_id: Optional[int] = None, read_only: boo
         os.close(loop)
     if first_id is not None:
         rootfs.map_owners(target, first_id)
+    fault("mounted")
 
 
 def have_tools() -> list[str]:

@@ -31,7 +31,7 @@ from .description import DIRECTORY, Description, to_record
 from .devices import change as change_devices
 from .errors import BaleineError, known
 from .plan import Action, Plan, apply
-from .process import Runner, boot_id
+from .process import Runner, boot_id, fault
 from .survey import DISKS, disk_of, free_ids, surroundings
 
 
@@ -85,6 +85,7 @@ class Keeper:
         """Write the manifest with some keys changed."""
         self.record = policy.observed(self.record, changes)
         manifest.write("container", self.name, self.record)
+        fault(f"saved {self.record.get('state')}")
 
     def claim(self, description: Description, **changes: str) -> None:
         """Record a description with what is given out once: addresses, interface names, ids.
@@ -118,7 +119,9 @@ class Keeper:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         copied = disk.copy(image.path_of(source, record), temporary)
+        fault("copied")
         os.rename(temporary, target)
+        fault("renamed")
         manifest.sync_directory(DISKS)
         self.record.update(image_digest=image.true_digest(source, record), copy=copied.method)
 
@@ -174,7 +177,9 @@ class Keeper:
 
     def begun(self, pid: int, ticks: int) -> None:
         """Record the first process before its program runs: whoever is interrupted after that is found out."""
+        fault("created")
         self.save(pid=str(pid), start_ticks=str(ticks), boot_id=boot_id())
+        fault("begun")
         if self.stdio:
             self.stdio.begun(pid)
 
@@ -192,6 +197,7 @@ class Keeper:
                 settings["stop_timeout"] if self.grace is None else self.grace,
                 signal.Signals[f"SIG{settings['stop_signal']}"],
             )
+        fault("ended")
         self.settle()
 
     def settle(self) -> None:
@@ -212,6 +218,7 @@ class Keeper:
         for path in (disk_of(self.name), *unfinished, *log.files(self.name)):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
+        fault("unlinked")
         if self.description is not None:
             folder = self.description.directory
             ours = [folder, DIRECTORY] if os.path.dirname(folder) == DIRECTORY else []
@@ -257,7 +264,9 @@ class Keeper:
             aside += "x"
         self.save(state="recreating", aside=aside)
         os.rename(disk_of(self.name), disk_of(aside))
+        fault("put aside")
         os.rename(f"{DISKS}/.{self.name}.new", disk_of(self.name))
+        fault("exchanged")
         manifest.sync_directory(DISKS)
 
     def set_limits(self, action: Action) -> None:

@@ -17,6 +17,7 @@ from .process import (
     ENVIRONMENT,
     Runner,
     boot_id,
+    fault,
     find_program,
     handles_signal,
     in_child,
@@ -156,6 +157,7 @@ def _prepare_bundle(launch: Launch) -> None:
     options = f"size=16k,nr_inodes=8,mode=0700,uid={launch.first_id},gid={launch.first_id}"
     flags = rootfs.MS_NOSUID | rootfs.MS_NODEV | rootfs.MS_NOEXEC
     rootfs.mount("baleine", f"{folder}/state", "tmpfs", flags, options)
+    fault("bundle made")
 
 
 def resolver(dns: Mapping[str, Sequence[str]]) -> str:
@@ -214,6 +216,7 @@ def _become_runtime(launch: Launch) -> None:
         launch.sysctls,
     )
     _write(f"{folder}/config.json", json.dumps(specification), 0o600)
+    fault("specified")
     output = os.open(log_of(launch.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     nothing = os.open("/dev/null", os.O_RDWR)
     streams = (nothing, output, output) if launch.stdio is None else (nothing,) * 3 if console else launch.stdio.streams
@@ -221,7 +224,7 @@ def _become_runtime(launch: Launch) -> None:
         os.fchown(descriptor, launch.first_id + identity.uid, launch.first_id + identity.gid)
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
-    for descriptor in _open_descriptors():
+    for descriptor in [int(entry) for entry in os.listdir("/proc/self/fd") if int(entry) > 2]:
         with contextlib.suppress(OSError):
             os.set_inheritable(descriptor, False)
     os.chdir("/")
@@ -253,10 +256,6 @@ def _find_program(launch: Launch, what: str) -> str:
         word = "its tree has no program" if code == enter.NOT_FOUND else "its tree has no executable program"
         raise BaleineError(f"{what}: {word} {program}", "Name one that the image holds, with its path", code)
     return path
-
-
-def _open_descriptors() -> list[int]:
-    return [int(name) for name in os.listdir("/proc/self/fd") if int(name) > 2]
 
 
 def stop(name: str, pid: int, ticks: int, seconds: float, number: int = signal.SIGTERM) -> None:
@@ -328,6 +327,7 @@ def clear(run: Runner, name: str, runtime_name: str, links: Sequence[str] = ()) 
     if rootfs.is_mounted(f"{folder}/state"):
         rootfs.unmount(f"{folder}/state", rootfs.MNT_DETACH)
     rootfs.remove_tree(folder)
+    fault("cleared")
     for path in (BUNDLES, f"{runtime.STATE}/{runtime_name}"):
         with contextlib.suppress(OSError):  # others use it
             os.rmdir(path)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Callable, NamedTuple, Optional
 
 from .errors import BaleineError
+from .process import fault
 
 
 class Action(NamedTuple):
@@ -64,7 +65,9 @@ def apply(plan: Plan, handlers: Mapping[str, Handler], undo: Optional[Callable[[
     done: list[str] = []
     for action in plan.actions:
         try:
+            fault(f"before {action.verb}")
             handlers[action.verb](action)
+            fault(f"after {action.verb}")
         except (BaleineError, OSError) as error:
             left = _undo(undo)
             if not isinstance(error, BaleineError):

@@ -16,6 +16,8 @@ from .errors import BaleineError
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #: What every command starts with, whatever called us (cron, sudo, a terminal).
 ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/root"}
+#: The process of the command or module, also in what it forks.
+COMMAND = os.getpid()
 #: The Debian package that brings a command, for hints.
 PACKAGES = {
     "mmdebstrap": "mmdebstrap",
@@ -84,6 +86,15 @@ def check(result: Result, attempt: str, hint: str = "") -> Result:
     if result.code != 0:
         raise BaleineError(f"{attempt}: {os.path.basename(result.argv[0])} says: {result.said}", hint)
     return result
+
+
+def fault(step: str) -> None:
+    """Kill the command with SIGKILL at the step that the environment names: so tests stop it wherever it can be."""
+    if os.environ.get("BALEINE_FAULT") == step:
+        import signal
+
+        os.kill(COMMAND, signal.SIGKILL)
+        signal.pause()  # a child that dies with it
 
 
 def in_child(function: Callable[[], Any], attempt: str) -> Any:

@@ -11,7 +11,7 @@ from typing import Optional
 
 from . import cgroup, rootfs
 from .errors import BaleineError
-from .process import Result, Runner, find_program
+from .process import Result, Runner, fault, find_program
 
 STATE = "/run/baleine"
 
@@ -74,7 +74,10 @@ def last_words(bundle: str) -> str:
 
 def start(run: Runner, runtime: str, name: str) -> Result:
     """Start what was created."""
-    return run(argv(runtime, "start", name))
+    fault("connected")
+    result = run(argv(runtime, "start", name))
+    fault("started")
+    return result
 
 
 def delete(run: Runner, runtime: str, name: str) -> None:
