@@ -14,18 +14,22 @@ from tests.lab.run import wait_for
 
 GROUPS = "/sys/fs/cgroup"
 DISKS = "/var/lib/baleine/containers"
-FILES = ("cpu.max", "cpuset.cpus", "memory.max", "memory.swap.max", "pids.max")
-LIMITS = {"memory": "64M", "cpus": 0.5, "cpuset": "0", "pids": 20}
+FILES = ("cpu.max", "cpu.weight", "cpuset.cpus", "io.max", "memory.max", "memory.swap.max", "pids.max")
+LIMITS = {"memory": "64M", "cpus": 0.5, "cpu_weight": 50, "cpuset": "0", "pids": 20, "io_write_rate": "8M"}
 LIMITED = {
     "cpu.max": "50000 100000",
+    "cpu.weight": "50",
     "cpuset.cpus": "0",
+    "io.max": "rbps=max wbps=8388608 riops=max wiops=max",
     "memory.max": "67108864",
     "memory.swap.max": "0",
     "pids.max": "20",
 }
 UNLIMITED = {
     "cpu.max": "max 100000",
+    "cpu.weight": "100",
     "cpuset.cpus": "0-1",  # once set it cannot be emptied
+    "io.max": "",
     "memory.max": "max",
     "memory.swap.max": "max",
     "pids.max": "max",
@@ -63,8 +67,10 @@ def container(guest: Guest, name: str, **options: Any) -> dict[str, Any]:
 
 
 def control_files(guest: Guest, name: str) -> dict[str, str]:
-    """What the kernel holds of a container's limits."""
-    shown = guest.sh(f"cd {GROUPS}/baleine/{name}; grep -H '' {' '.join(FILES)} || true").stdout
+    """What the kernel holds of a container's limits, whichever device its disk is at."""
+    shown = guest.sh(
+        f"cd {GROUPS}/baleine/{name}; grep -H '' {' '.join(FILES)} | sed 's/io.max:7:[0-9]* /io.max:/'"
+    ).stdout
     found = dict(line.split(":", 1) for line in shown.splitlines())
     return {name: found.get(name, "") for name in FILES}
 
@@ -134,13 +140,22 @@ def test_a_container_runs_by_crun_in_its_own_ids_on_an_idmapped_disk_and_answers
 
 def test_its_limits_are_the_kernels_and_change_in_place_as_predicted(guest: Guest, web1: dict[str, Any]) -> None:
     assert control_files(guest, "web1") == LIMITED
-    more = {**LIMITS, "memory": "96M", "cpus": 1.5, "cpuset": "0-1", "pids": 30}
+    more = {
+        **LIMITS,
+        "memory": "96M",
+        "cpus": 1.5,
+        "cpu_weight": 200,
+        "cpuset": "0-1",
+        "pids": 30,
+        "io_write_rate": "4M",
+    }
     predicted = container(guest, "web1", limits=more, check=True)
     assert predicted["changed"] and control_files(guest, "web1") == LIMITED
     done = container(guest, "web1", limits=more)
     assert (done["diff"], done["actions"]) == (predicted["diff"], predicted["actions"])
     assert done["container"]["pid"] == web1["pid"]
-    changed = {"cpu.max": "150000 100000", "cpuset.cpus": "0-1", "memory.max": str(96 << 20), "pids.max": "30"}
+    changed = {"cpu.max": "150000 100000", "cpu.weight": "200", "cpuset.cpus": "0-1", "memory.max": str(96 << 20)}
+    changed |= {"pids.max": "30", "io.max": "rbps=max wbps=4194304 riops=max wiops=max"}
     assert control_files(guest, "web1") == {**LIMITED, **changed}
     container(guest, "web1")
     assert control_files(guest, "web1") == UNLIMITED
