@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -21,6 +22,9 @@ MEBIBYTE = 1 << 20
 #: Below this mke2fs makes no journal worth having.
 SMALLEST = 16 * MEBIBYTE
 FICLONE = 0x40049409
+#: linux/fs.h
+FIFREEZE = 0xC0045877
+FITHAW = 0xC0045878
 LOOP_CTL_GET_FREE = 0x4C82
 LOOP_CONFIGURE = 0x4C0A
 LOOP_GET_STATUS64 = 0x4C05
@@ -107,6 +111,44 @@ def _copy_into(old: int, new: int, target: str) -> Copied:
             start += done
     os.fdatasync(new)
     return Copied("extents", data)
+
+
+@contextlib.contextmanager
+def kept_still(tree: str) -> Iterator[None]:
+    """Keep a mounted filesystem still (ioctl FIFREEZE): its disk is whole, as if it were unmounted.
+
+    A guard of its own session thaws it when we end, however that is.
+    """
+    root = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    ours, its = os.pipe()[::-1]
+    guard = os.fork()
+    if guard == 0:
+        try:
+            os.setsid()
+            os.close(ours)
+            os.read(its, 1)
+        finally:
+            with contextlib.suppress(OSError):
+                fcntl.ioctl(root, FITHAW, 0)
+            os._exit(0)
+    os.close(its)
+    try:
+        fcntl.ioctl(root, FIFREEZE, 0)
+        yield
+    finally:
+        os.close(ours)
+        os.waitpid(guard, 0)
+        os.close(root)
+
+
+def thaw(tree: str) -> None:
+    """Let a filesystem go on that was left frozen; one that is not is no error."""
+    with contextlib.suppress(OSError):
+        root = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(root, FITHAW, 0)
+        finally:
+            os.close(root)
 
 
 def extents(descriptor: int, size: int) -> Iterator[tuple[int, int]]:

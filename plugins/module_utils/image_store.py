@@ -36,7 +36,7 @@ def ensure(run: Runner, wanted_all: Sequence[Wanted], check: bool = False) -> li
                 decided,
                 {
                     "build": functools.partial(_build, run, wanted, decided),
-                    "remove": functools.partial(_remove, wanted.name),
+                    "remove": functools.partial(remove, wanted.name),
                 },
             )
             outcomes.append(Outcome(decided, facts(wanted.name)))
@@ -70,7 +70,7 @@ def _build(run: Runner, wanted: Wanted, decided: Plan, _action: Action) -> None:
         os.unlink(part)
     try:
         build.build(run, recipe, part, source, what)
-        _put(wanted.name, old, part, target, {"recipe": manifest.to_json({**decided.after})})
+        put(wanted.name, old, part, target, {"recipe": manifest.to_json({**decided.after})})
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(part)
@@ -82,7 +82,7 @@ def _build(run: Runner, wanted: Wanted, decided: Plan, _action: Action) -> None:
             os.unlink(path_of(wanted.name, old))
 
 
-def _put(name: str, old: Optional[manifest.Record], part: str, target: str, keys: Mapping[str, str]) -> None:
+def put(name: str, old: Optional[manifest.Record], part: str, target: str, keys: Mapping[str, str]) -> None:
     """Give a finished file its name, and say so in the manifest before and after: a crash leaves old or new."""
     with open(part, "rb") as stream:
         os.fsync(stream.fileno())
@@ -105,7 +105,8 @@ def _put(name: str, old: Optional[manifest.Record], part: str, target: str, keys
     manifest.write("image", name, {**kept, "nom_image": name, **following})
 
 
-def _remove(name: str, _action: Action) -> None:
+def remove(name: str, _action: Optional[Action] = None) -> None:
+    """Take an image away, finished or not."""
     record = manifest.read("image", name) or {}
     part, edit = part_path(name, record.get("chemin") or DIRECTORY), edit_path(name, record)
     for path in (path_of(name, record), part, f"{edit}.part"):
@@ -170,4 +171,4 @@ def umount(run: Runner, name: str) -> None:
         if not changed:
             os.unlink(copy)
             return
-        _put(name, record, copy, path_of(name, record), {"edited": "yes"})
+        put(name, record, copy, path_of(name, record), {"edited": "yes"})

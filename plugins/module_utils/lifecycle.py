@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Optional
 
-from . import cgroup, container, enter, launch, manifest, policy, runtime
+from . import cgroup, commit, container, enter, launch, manifest, policy, runtime
 from .container import Found, Wanted
 from .description import ip_of
 from .errors import BaleineError, Busy
@@ -68,7 +68,8 @@ def note(name: str, seen: manifest.Record, changes: Mapping[str, str]) -> manife
 
 
 def _recover(name: str) -> None:
-    """Go back to the old container where a recreate was interrupted between its two disks."""
+    """Go back to before what was interrupted: a recreate between its two disks, a commit."""
+    commit.undo(name)
     record = manifest.read("container", name) or {}
     if record.get("state") == "recreating":
         put_back(name, record)
@@ -110,6 +111,8 @@ def correct(name: str) -> None:
     """
     with contextlib.suppress(BaleineError), manifest.lock([("container", name, False)], wait=False):
         record = manifest.read("container", name) or {}
+        if record.get("state") == "committing":
+            return  # the next command or pass thaws it
         alive, state = enter.is_alive(record), record.get("state")
         if container.is_over(record, alive) and not cgroup.processes(name):
             manifest.write("container", name, policy.observed(record, launch.ended(name, record)))

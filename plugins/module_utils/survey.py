@@ -9,9 +9,9 @@ import os
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from . import cgroup, enter, image, launch, limits, manifest, netlink, network, units, volume
+from . import cgroup, enter, image, launch, limits, manifest, netlink, network, rootfs, units, volume
 from .container import RUNS, Found, Wanted
-from .description import from_record, ip_of
+from .description import DIRECTORY, from_record, ip_of
 from .errors import BaleineError, known
 from .process import Runner, running_seconds
 from .rootfs import IDS_PER_CONTAINER
@@ -24,6 +24,23 @@ LAST_ID = 0x7FFF0000
 def disk_of(name: str) -> str:
     """Return the path of a container's own disk."""
     return f"{DISKS}/{name}"
+
+
+def mounted_at(name: str) -> str:
+    """Return where a container's disk is mounted on the host, by hand; empty where it is not."""
+    path = f"{DIRECTORY}/{name}"
+    return path if rootfs.is_mounted(path) else ""
+
+
+def need_closed(path: str, name: str, what: str) -> None:
+    """Wait until nobody holds the disk of a container that does not run.
+
+    :raises BaleineError: naming who does.
+    """
+    if mounted_at(name):
+        hint = f"End that first: baleine container umount -c {name}"
+        raise BaleineError(f"{what}: its disk is mounted at {mounted_at(name)}", hint)
+    launch.need_free(path, what)
 
 
 def find(run: Runner, wanted: Wanted, full: bool = True) -> Found:

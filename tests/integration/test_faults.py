@@ -28,6 +28,9 @@ STARTS = [
     "before start", "saved starting", "cleared", "bundle made", "mounted", "specified", "created", "begun", "connected",
     "started", "saved running", "after start",
 ]  # fmt: skip
+COMMITS = [
+    "before commit", "saved committing", "frozen", "copied still", "thawed", "begun an image", "put", "after commit",
+]  # fmt: skip
 #: What there is before, what is asked for, and the steps at which that is killed.
 SCENARIOS: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
     "create": (None, {}, ["before create", "saved creating", "copied", "renamed", "saved stopped", "after create", *STARTS]),
@@ -49,6 +52,8 @@ SCENARIOS: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
     "pause": ({}, {"state": "paused"}, ["before pause", "saved paused", "after pause"]),
     "unpause": ({"state": "paused"}, {}, ["before unpause", "after unpause"]),
     "share": (None, {"volumes": [{"source": "data", "target": "/data"}]}, ["before make_volume", "after make_volume"]),
+    "commit": ({}, {"commit": True}, COMMITS),
+    "commit a stopped one": ({"state": "present"}, {"commit": True}, ["saved committing", "copied still", "put"]),
     "settle": ("killed", {"state": "stopped"}, ["before settle", "cleared", "after settle"]),
     "wish": ("ended", {"state": "stopped"}, ["before wish", "after wish"]),
 }  # fmt: skip
@@ -83,7 +88,10 @@ def prepared(lab: LabHost, tiny: str, baleine: Any) -> None:
 
 
 def ask(lab: LabHost, step: str = "", **params: Any) -> subprocess.CompletedProcess[str]:
-    """Ask for the container by the module, to be killed at a step."""
+    """Ask for the container by the module (for an image of it by the command line), to be killed at a step."""
+    env = {"BALEINE_FAULT": step} if step else None
+    if params.get("commit"):
+        return lab.run([BALEINE, "container", "commit", "victim", "-i", "kept:1", "--force"], check=False, env=env)
     described = {"image": "tiny", "command": ["sleep", "1000"], "networks": ONE}
     if params.get("state") in ("absent", "stopped"):
         described = {}
@@ -95,12 +103,15 @@ def ask(lab: LabHost, step: str = "", **params: Any) -> subprocess.CompletedProc
     return lab.run(
         ["/usr/bin/python3", f"{product.MODULES}/run_module.py", fqn],
         check=False,
-        env={"BALEINE_FAULT": step} if step else None,
+        env=env,
         input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
     )
 
 
 def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    if not done.stdout:
+        assert done.returncode == 0, done.stderr
+        return {"changed": False}
     found: dict[str, Any] = json.loads(done.stdout)
     assert not found.get("failed"), found
     return found
@@ -131,12 +142,20 @@ def listed(lab: LabHost) -> dict[str, Any]:
 
 
 def sound(lab: LabHost) -> None:
-    """Every disk is one that e2fsck has nothing to say about; nothing of the container but its disks stays."""
+    """Nothing is frozen, e2fsck has nothing to say about a disk, nothing of the container but its disks stays."""
+    if listed(lab).get("state") == "running":
+        lab.run([BALEINE, "container", "exec", "victim", "--", "sh", "-c", "echo x > /written; sync"], timeout=20)
     result(ask(lab, state="stopped")) if listed(lab) else None
     disks = lab.sh(f"ls -A {DISKS} 2>/dev/null || true").stdout.split()
     for disk in disks:
         done = lab.run(["e2fsck", "-fn", f"{DISKS}/{disk}"], check=False)
         assert done.returncode == 0, (disk, done.stdout)
+    images = lab.sh("cd /var/lib/baleine/images; ls -A").stdout.split()
+    if "kept:1" in images:
+        assert lab.run(["e2fsck", "-fn", "/var/lib/baleine/images/kept:1"], check=False).returncode == 0
+        lab.run([BALEINE, "image", "remove", "kept:1"])
+    assert set(images) <= {"tiny", "other", "kept:1"}
+    assert "kept" not in lab.sh("ls -A /var/lib/baleine/manifeste/images").stdout
     result(ask(lab, state="absent"))
     for disk in (name for name in disks if ".old-" in name):
         lab.module("baleine_container", name=disk, state="absent")

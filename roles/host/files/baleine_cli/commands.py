@@ -290,6 +290,13 @@ CONTAINERS = (
     "Change limits of a container in place. One that is not named stays, none takes it away.",
     "Changer des limites d'un conteneur sur place. Celle qui n'est pas nommée reste, none l'enlève.",
     examples=("baleine container update -c web1 --memory 512M --cpus none",)),
+    Command("container", "commit", "containers:commit_", (
+        CONTAINER,
+        Flag("-i", "--image", "NAME", "the image to make, NAME or NAME:TAG", "l'image à faire, NOM ou NOM:ÉTIQUETTE"),
+        Flag("-f", "--force", "", "replace an image of that name", "remplacer une image de ce nom"),
+    ), "one", "Make an image of a container's disk as it is now. One that runs goes on; what it writes waits.",
+    "Faire une image du disque d'un conteneur tel qu'il est. S'il tourne, il continue ; ses écritures attendent.",
+    required=("image",), examples=("baleine container commit -c web1 -i apache2:configured",)),
     Command("container", "start", "containers:start", (CONTAINER,), "many",
     "Start containers on their own disks.", "Démarrer des conteneurs sur leurs propres disques.",
     examples=("baleine container start -c web1",)),

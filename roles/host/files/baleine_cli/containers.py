@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from baleine import container, lifecycle, limits, manifest, survey, units
+from baleine import commit, container, lifecycle, limits, manifest, survey, units
 from baleine.plan import Outcome
 
 from . import show
@@ -208,6 +208,12 @@ def restart(options: Options) -> int:
 def remove(options: Options) -> int:
     """Destroy containers."""
     return _state(options, {"state": "absent"})
+
+
+def commit_(options: Options) -> int:
+    """Make an image of a container."""
+    show.warn([commit.commit(run, options.names[0], options.text("image") or "", options.on("force"))])
+    return 0
 
 
 def inspect(options: Options) -> int:

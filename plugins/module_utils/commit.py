@@ -1,0 +1,110 @@
+# Copyright: Baleine contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An image made of a container: its filesystem is kept still while its disk is copied."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Optional
+
+from . import cgroup, disk, enter, image, image_store, manifest, units
+from .container import Found, Wanted
+from .errors import BaleineError, Busy
+from .plan import Action, Outcome, Plan, apply
+from .process import Runner, fault
+from .survey import disk_of, find, need_closed
+
+#: States of a container in which nobody was in the middle of something.
+AT_REST = ("running", "paused", "stopped")
+
+
+def commit(run: Runner, name: str, target: str, force: bool = False) -> Outcome:
+    """Make an image of a container's disk as it is now, of one that runs too.
+
+    :param target: the image; :param force: replace one of that name.
+    :raises BaleineError: when there is such an image, or no such container; or with the step that failed.
+    """
+    name, target = units.check_name(name, "container"), units.check_name(target, "image")
+    with manifest.lock([("image", target, False), ("container", name, False)]):
+        undo(name, locked=True)
+        found, old = find(run, Wanted(name), full=False), image.current(target)
+        edited = os.path.exists(image.edit_path(target, old or {}))
+        decided = plan(name, target, found, old is not None and not force, edited)
+        apply(decided, {"commit": lambda action: _commit(run, name, target, found.record or {}, old)})
+        return Outcome(decided, image.facts(target))
+
+
+def plan(name: str, target: str, found: Found, exists: bool, edited: bool) -> Plan:
+    """Decide. Pure.
+
+    :param exists: there is an image of that name that must stay; :param edited: it is being edited by hand.
+    :raises BaleineError: for what cannot or must not be done.
+    """
+    what = f"container {name}"
+    if found.record is None or not found.disk:
+        raise BaleineError(f"{what}: there is {'none' if found.record is None else 'no disk of it'}")
+    if found.record.get("state", "stopped") not in AT_REST:
+        raise BaleineError(
+            f"{what}: it was interrupted while {found.record['state']}", "Start, stop or remove it first"
+        )
+    if exists:
+        raise BaleineError(f"image {target}: it exists already", "Take another name or tag, or say --force")
+    if edited:
+        raise BaleineError(f"image {target}: it is being edited by hand", "End that with 'baleine image umount' first")
+    reason, after = f"of {what}", {"from_container": name, "source": found.record.get("image_digest", "")}
+    return Plan(f"image {target}", (Action("commit", f"image {target}", reason),), {}, after)
+
+
+def _part(name: str, target: str) -> str:
+    """Where the image lies until it is whole: the container's lock protects it."""
+    return f"{(manifest.read('image', target) or {}).get('chemin') or image.DIRECTORY}/.{name}.commit"
+
+
+def _commit(run: Runner, name: str, target: str, record: manifest.Record, old: Optional[manifest.Record]) -> None:
+    alive, part = enter.is_alive(record), _part(name, target)
+    if not alive:
+        need_closed(disk_of(name), name, f"container {name}")
+    manifest.write("container", name, {**record, "state": "committing", "commit": target})
+    try:
+        fault("saved committing")
+        os.makedirs(os.path.dirname(part), mode=0o700, exist_ok=True)
+        with disk.kept_still(f"/proc/{record['pid']}/root") if alive else contextlib.nullcontext():
+            fault("frozen")
+            disk.copy(disk_of(name), part)
+            fault("copied still")
+        fault("thawed")
+        disk.repair(run, part)
+        disk.check_ext4(run, part)
+        recipe = {"from_container": name, "source": record.get("image_digest", "")}
+        path = image.path_of(target, old or {})
+        if old is None:
+            begun = {"nom_image": target, "taille": "", "chemin": os.path.dirname(path), "state": "creating"}
+            manifest.write("image", target, begun)
+        fault("begun an image")
+        image_store.put(target, old, part, path, {"recipe": manifest.to_json(recipe)})
+        fault("put")
+    finally:
+        undo(name, locked=True)
+
+
+def undo(name: str, locked: bool = False) -> None:
+    """End a commit, finished or not: nothing stays frozen, nothing half made, and the container is as before.
+
+    :param locked: the image's lock is held; otherwise who holds it cares for the image.
+    """
+    record = manifest.read("container", name) or {}
+    if record.get("state") != "committing":
+        return
+    target, alive = record.pop("commit"), enter.is_alive(record)
+    if alive:
+        disk.thaw(f"/proc/{record['pid']}/root")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_part(name, target))
+    with contextlib.suppress(Busy), contextlib.ExitStack() as stack:
+        if not locked:
+            stack.enter_context(manifest.lock([("image", target, False)], wait=False))
+        if (manifest.read("image", target) or {}).get("state") == "creating":
+            image_store.remove(target)
+    state = "stopped" if not alive else "paused" if cgroup.frozen(name) else "running"
+    manifest.write("container", name, {**record, "state": state})
