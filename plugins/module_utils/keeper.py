@@ -183,8 +183,11 @@ class Keeper:
         if self.stdio:
             self.stdio.begun(pid)
 
-    def stop(self) -> None:
-        """End the processes and their network; disk and characteristics stay."""
+    def stop(self, number: Optional[int] = None) -> None:
+        """End the processes and their network; disk and characteristics stay.
+
+        :param number: the signal that asks for it; None is the container's own.
+        """
         self.save(state="stopping", **({"wanted_state": "stopped"} if self.wanted.state == "stopped" else {}))
         if enter.is_alive(self.record):
             settings = known(self.description, f"{self.what}: what it is").settings
@@ -195,7 +198,7 @@ class Keeper:
                 int(self.record["pid"]),
                 int(self.record["start_ticks"]),
                 settings["stop_timeout"] if self.grace is None else self.grace,
-                signal.Signals[f"SIG{settings['stop_signal']}"],
+                number or signal.Signals[f"SIG{settings['stop_signal']}"],
             )
         fault("ended")
         self.settle()

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 from collections.abc import Mapping, Sequence
 from typing import Optional
 
@@ -14,7 +16,7 @@ from .description import ip_of
 from .errors import BaleineError, Busy
 from .keeper import Keeper, put_back
 from .plan import Outcome, Plan
-from .process import Runner
+from .process import Runner, open_process, send_signal
 from .survey import facts, find
 
 
@@ -47,6 +49,26 @@ def ensure(
             Keeper(run, wanted, found, grace, stdio).carry_out(decided)
             outcomes.append(Outcome(decided, facts(run, wanted.name)))
     return outcomes
+
+
+def kill(run: Runner, name: str, number: int) -> None:
+    """Send a signal to a container that runs; SIGKILL also says that it shall stay ended, and clears up after it.
+
+    :raises BaleineError: for one that does not run.
+    """
+    with manifest.lock([("container", name, False)]):
+        wanted = Wanted(name, "stopped")
+        found = find(run, wanted)
+        if not found.alive or found.record is None:
+            raise BaleineError(f"container {name}: it does not run")
+        if number == signal.SIGKILL:
+            Keeper(run, wanted, found, 0.0).stop(number)
+            return
+        pid = int(found.record["pid"])
+        descriptor = open_process(pid, int(found.record["start_ticks"]))
+        if descriptor is not None:
+            send_signal(pid, descriptor, number)
+            os.close(descriptor)
 
 
 def _need_same(name: str, seen: Optional[manifest.Record]) -> None:

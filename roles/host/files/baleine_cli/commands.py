@@ -107,6 +107,9 @@ MADE = (
     Flag("", "--from-image", "NAME", "start from this image instead of nothing; packages are added to it",
          "partir de cette image plutôt que de rien ; les paquets s'y ajoutent"),
 )  # fmt: skip
+FILTER = Flag("", "--filter", "KEY=VALUE", "only those of this label (label=KEY or label=KEY=VALUE), state or image; "
+              "may be repeated", "seulement ceux de cette étiquette (label=CLÉ ou label=CLÉ=VALEUR), de cet état ou de "
+              "cette image (state, image) ; peut être répété", True)  # fmt: skip
 INTERACTIVE = Flag("", "--interactive", "", "pass standard input on (also -i, where no NAME follows it)",
                    "transmettre l'entrée standard (aussi -i, sans NOM derrière)")  # fmt: skip
 TTY = Flag("-t", "--tty", "", "give it a terminal", "lui donner un terminal")
@@ -283,7 +286,7 @@ CONTAINERS = (
     examples=("baleine container run --rm -i apache2 -- apache2ctl -v",
               "baleine container run --rm -it -i apache2 -b private -- /bin/bash")),
     Command("container", "list", "containers:list_", (
-        Flag("-a", "--all", "", "also those that do not run", "aussi ceux qui ne tournent pas"), QUIET, FORMAT,
+        Flag("-a", "--all", "", "also those that do not run", "aussi ceux qui ne tournent pas"), FILTER, QUIET, FORMAT,
     ), "", "List the containers that run: name, image, pid, running time, bridges with addresses, limits.",
     "Lister les conteneurs qui tournent : nom, image, pid, durée, ponts avec adresses, limites.", guarded=False),
     Command("container", "update", "containers:update", (CONTAINER, *LIMITS), "one",
@@ -307,6 +310,17 @@ CONTAINERS = (
     Command("container", "restart", "containers:restart", (CONTAINER, TIME), "many",
     "End containers where they run, and start them on the same disks with their network.",
     "Arrêter des conteneurs s'ils tournent, et les redémarrer sur les mêmes disques avec leur réseau."),
+    Command("container", "kill", "containers:kill", (
+        CONTAINER,
+        Flag("-s", "--signal", "SIGNAL", "another signal than KILL", "un autre signal que KILL"),
+    ), "many", "Send a signal to the programs of containers; KILL, where none is named, ends them at once, and cron "
+    "does not start them again.",
+    "Envoyer un signal aux programmes de conteneurs ; KILL, par défaut, les arrête aussitôt, et cron ne les redémarre "
+    "pas.", examples=("baleine container kill -c web1 -s HUP",)),
+    Command("container", "pause", "containers:pause", (CONTAINER,), "many",
+    "Freeze the processes of containers that run.", "Geler les processus de conteneurs qui tournent."),
+    Command("container", "unpause", "containers:unpause", (CONTAINER,), "many",
+    "Let the processes of paused containers go on.", "Laisser repartir les processus de conteneurs gelés."),
     Command("container", "remove", "containers:remove", (CONTAINER, FORCE, TIME), "many",
     "Destroy containers, running or not: disks and characteristics.",
     "Détruire des conteneurs, qu'ils tournent ou non : disques et caractéristiques."),
@@ -322,6 +336,26 @@ CONTAINERS = (
     program=True, failed=125, guarded=False,
     examples=("baleine container exec -c web1 -- apache2ctl configtest",
               "baleine container exec -c web1 -it -- /bin/bash")),
+    Command("container", "logs", "watch:logs", (
+        CONTAINER,
+        Flag("-n", "--tail", "NUMBER", "only so many of the last lines", "seulement les dernières lignes, tant"),
+        Flag("-f", "--follow", "", "go on with what is written, until the container has ended",
+             "continuer avec ce qui s'écrit, jusqu'à la fin du conteneur"),
+        Flag("", "--since", "TIME", "only what was written since then, to the minute: 10m, 2h, 1d, or ISO 8601",
+             "seulement ce qui est écrit depuis, à la minute près : 10m, 2h, 1d, ou ISO 8601"),
+    ), "one", "Print what a container's program wrote to its standard output and error output.",
+    "Afficher ce que le programme d'un conteneur a écrit sur ses sorties.", guarded=False,
+    examples=("baleine container logs -c web1 -n 20 -f",)),
+    Command("container", "stats", "watch:stats", (CONTAINER, FORMAT), "any",
+    "Show what containers use, all that run where none is named: CPU now and in all, memory and its limit, processes, "
+    "bytes read and written, bytes received and sent by each interface.",
+    "Montrer ce que des conteneurs utilisent, tous ceux qui tournent si aucun n'est nommé : processeur (maintenant et "
+    "en tout), mémoire et limite, processus, octets lus et écrits, reçus et envoyés par interface.", guarded=False),
+    Command("container", "prune", "containers:prune", (
+        FILTER, Flag("-n", "--dry-run", "", "only print the names", "seulement afficher les noms"),
+    ), "", "Destroy the containers that do not run and are not wanted to, and print their names.",
+    "Détruire les conteneurs qui ne tournent pas et n'ont pas à tourner, et afficher leurs noms.",
+    examples=("baleine container prune --filter label=test",)),
     Command("container", "inspect", "containers:inspect", (CONTAINER, FORMAT), "many",
     "Show everything that is known of containers.", "Montrer tout ce que l'on sait des conteneurs.", guarded=False),
 )  # fmt: skip

@@ -4,16 +4,22 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from baleine import commit, container, lifecycle, limits, manifest, survey, units
+from baleine import commit, container, lifecycle, limits, manifest, policy, survey, units
+from baleine.errors import BaleineError
 from baleine.plan import Outcome
 
 from . import show
 from .commands import MADE
+from .main import FAILED, complain
 from .parse import Options, Usage
 from .runner import run
+
+#: The states of what has processes.
+ACTIVE = ("starting", "running", "paused")
 
 
 def networks(
@@ -155,9 +161,44 @@ def facts(name: str) -> dict[str, Any]:
 def list_(options: Options) -> int:
     """List the containers."""
     found, code = show.collect("container", facts)
-    if not options.on("all"):
-        found = [shown for shown in found if shown["state"] == "running"]
+    if not options.on("all") and not any(text.startswith("state=") for text in options.many("filter")):
+        found = [shown for shown in found if shown["state"] in ACTIVE]
+    found = chosen(options, found)
     show.print_list(options, found, ("name", "image", "state", "pid", "running", "bridges", "limits"), row)
+    return code
+
+
+def chosen(options: Options, found: list[show.Facts]) -> list[show.Facts]:
+    """Return those that all filters ask for.
+
+    :raises Usage: for a filter that there is not.
+    """
+    for text in options.many("filter"):
+        key, _equals, value = text.partition("=")
+        name, exact, content = value.partition("=")
+        if key not in ("label", "state", "image") or not value:
+            raise Usage(f"--filter {text!r}: there are label=KEY[=VALUE], state=… and image=…", options.topic)
+        if key == "label":
+            found = [s for s in found if name in s["labels"] and (not exact or s["labels"][name] == content)]
+        else:
+            found = [s for s in found if s[key] == value]
+    return found
+
+
+def prune(options: Options) -> int:
+    """Destroy containers that do not run and are not wanted to."""
+    found, code = show.collect("container", facts)
+    for name in [shown["name"] for shown in chosen(options, found) if shown["state"] == "stopped"]:
+        try:
+            seen = manifest.read("container", name) or {}
+            if seen.get("wanted_state", "stopped") != "stopped":
+                continue
+            if not options.on("dry-run"):
+                show.warn(lifecycle.ensure(run, [container.Wanted(name, "absent")], seen=seen))
+            print(name, flush=True)
+        except BaleineError as error:
+            complain(error.message, error.hint)
+            code = FAILED
     return code
 
 
@@ -180,11 +221,14 @@ def _interface(item: Mapping[str, Any]) -> str:
     return f"{item['bridge']}={addresses}" if addresses else str(item["bridge"])
 
 
-def _state(options: Options, params: Mapping[str, Any]) -> int:
+def _state(options: Options, params: Mapping[str, Any], needs: Sequence[str] = ()) -> int:
     seconds: Optional[int] = options.number("time")
     grace = None if seconds is None else float(seconds)
 
     def change(name: str) -> Sequence[Outcome]:
+        state = survey.facts(run, name)["state"] if needs else ""
+        if needs and state not in needs:
+            raise BaleineError(f"container {name}: it is {state}", f"This is for one that is {needs[0]}")
         return lifecycle.ensure(run, [container.request({"name": name, **params})], grace=grace)
 
     return show.each(options, "container", change, removes=params["state"] == "absent")
@@ -203,6 +247,27 @@ def stop(options: Options) -> int:
 def restart(options: Options) -> int:
     """Stop containers that run, and start them."""
     return _state(options, {"state": "started", "restart": True})
+
+
+def pause(options: Options) -> int:
+    """Freeze containers that run."""
+    return _state(options, {"state": "paused"}, ("running", "paused"))
+
+
+def unpause(options: Options) -> int:
+    """Let containers that are frozen go on."""
+    return _state(options, {"state": "started"}, ("paused",))
+
+
+def kill(options: Options) -> int:
+    """Send a signal to containers."""
+    name = policy.parse_signal(options.text("signal") or "KILL", "--signal")
+
+    def change(container_name: str) -> Sequence[Outcome]:
+        lifecycle.kill(run, container_name, signal.Signals[f"SIG{name}"])
+        return ()
+
+    return show.each(options, "container", change)
 
 
 def remove(options: Options) -> int:

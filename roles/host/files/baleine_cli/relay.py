@@ -136,8 +136,8 @@ def carry(ended: int, outputs: dict[int, int], taken: int = -1, log: int = -1) -
             data = _read(source)
             if data and log >= 0:
                 with contextlib.suppress(OSError):  # a full disk stops no program
-                    _write(log, data)
-            if (data is not None or not alive) and not (data and _write(outputs[source], data)):
+                    write_all(log, data)
+            if (data is not None or not alive) and not (data and write_all(outputs[source], data)):
                 os.close(source)
                 del outputs[source]
         if pending and taken in ready:
@@ -160,7 +160,7 @@ def _read(descriptor: int) -> Optional[bytes]:
         return b""
 
 
-def _write(descriptor: int, data: bytes) -> bool:
+def write_all(descriptor: int, data: bytes) -> bool:
     """Write everything; False where nobody reads it any more."""
     while data:
         try:
