@@ -9,7 +9,7 @@ import errno
 import glob
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from .errors import BaleineError
@@ -115,8 +115,9 @@ def usage(name: str) -> dict[str, Any]:
     """Return what a container uses: ``memory`` in bytes without the page cache that can be dropped at once (as free(1)
     sees it), ``cpu_seconds``, ``pids``, and by its disks ``read_bytes``, ``written_bytes``, ``reads``, ``writes``.
 
-    What goes through its own loop device is seen again on the device below (Linux 5.14): the larger of both counts. On
-    v1 buffered writes are nobody's (cgroup-v1/blkio-controller.rst).
+    On v2 what goes through its loop device is seen again on the device below (Linux 5.14): the larger of both counts.
+    On v1 newer kernels count only where a rule is, so there it is what its processes asked for (/proc/PID/io, proc(5);
+    a process leaves its counts to whoever reaps it): reads and writes are system calls.
     """
     unified = layout() == "unified"
 
@@ -124,24 +125,22 @@ def usage(name: str) -> dict[str, Any]:
         lines = (read(_file(name, controller, v1, v2)) or "").split("\n")
         return next((int(line.split()[-1]) for line in lines if line and line.startswith(key)), 0)
 
-    def disks(v1: str, kinds: tuple[str, str]) -> Iterable[int]:
-        sums = [[0, 0], [0, 0]]
-        for line in (read(_file(name, "blkio", v1, "io.stat")) or "").replace("=", " ").split("\n"):
-            device, _space, rest = line.partition(" ")
-            for key, value in zip(rest.split()[::2], rest.split()[1::2]):
-                if key in kinds:
-                    sums[device.startswith("7:")][kinds.index(key)] += int(value)
-        return map(max, *sums)
-
     cache = count("memory", "memory.stat", "memory.stat", "inactive_file " if unified else "total_inactive_file ")
     cpu = count("cpuacct", "cpuacct.usage", "cpu.stat", "usage_usec" if unified else "")
-    moved = disks("blkio.throttle.io_service_bytes", ("rbytes", "wbytes") if unified else ("Read", "Write"))
-    asked = disks("blkio.throttle.io_serviced", ("rios", "wios") if unified else ("Read", "Write"))
+    kinds = ("rbytes", "wbytes", "rios", "wios") if unified else ("read_bytes", "write_bytes", "syscr", "syscw")
+    sums = [[0] * len(kinds), [0] * len(kinds)]
+    lines = [f" {read(f'/proc/{pid}/io') or ''}" for pid in processes(name)]
+    for line in (read(_file(name, "", "", "io.stat")) or "").split("\n") if unified else lines:
+        device, _space, rest = line.partition(" ")
+        words = rest.replace("=", " ").replace(":", " ").split()
+        for key, value in zip(words[::2], words[1::2]):
+            if key in kinds:
+                sums[device.startswith("7:")][kinds.index(key)] += int(value)
     return {
         "memory": max(0, count("memory", "memory.usage_in_bytes", "memory.current") - cache),
         "cpu_seconds": cpu / (1e6 if unified else 1e9),
         "pids": count("pids", "pids.current", "pids.current"),
-        **dict(zip(("read_bytes", "written_bytes", "reads", "writes"), (*moved, *asked))),
+        **dict(zip(("read_bytes", "written_bytes", "reads", "writes"), map(max, *sums))),
     }
 
 
