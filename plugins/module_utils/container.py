@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
-from . import limits, manifest, network, units
+from . import launch, limits, manifest, network, units
 from .description import DIRECTORY, FIXED, Description, describe, network_as_dict
 from .errors import BaleineError, known
 from .plan import Action, Plan, show
@@ -23,13 +23,17 @@ STATE_ONLY = {"name", "state", "restart", "wait"}
 
 
 class Wanted(NamedTuple):
-    """A container as it is asked for. ``description`` is None where only its state is spoken of."""
+    """A container as it is asked for. ``description`` is None where only its state is spoken of.
+
+    :param stdio: what its program reads and writes when it starts; None is nothing, and its log.
+    """
 
     name: str
     state: str = "started"
     description: Optional[Description] = None
     restart: bool = False
     recreate: str = "never"
+    stdio: Optional[launch.Stdio] = None
 
 
 class Found(NamedTuple):

@@ -38,15 +38,8 @@ from .survey import DISKS, disk_of, free_ids, surroundings
 class Keeper:
     """Made under the container's lock, for one plan."""
 
-    def __init__(
-        self,
-        run: Runner,
-        wanted: Wanted,
-        found: Found,
-        grace: Optional[float] = None,
-        stdio: Optional[launch.Stdio] = None,
-    ) -> None:
-        self.run, self.wanted, self.found, self.grace, self.stdio = run, wanted, found, grace, stdio
+    def __init__(self, run: Runner, wanted: Wanted, found: Found, grace: Optional[float]) -> None:
+        self.run, self.wanted, self.found, self.grace = run, wanted, found, grace
         self.name, self.what = wanted.name, f"container {wanted.name}"
         self.record: manifest.Record = dict(found.record or {})
         self.description, self.interfaces = found.description, found.interfaces
@@ -159,7 +152,7 @@ class Keeper:
             sysctls=description.sysctls,
             hosts=neighbours.hosts(self.name, self.record, neighbours.running()),
             secrets=description.secrets,
-            stdio=self.stdio,
+            stdio=self.wanted.stdio,
         )
         try:
             with contextlib.suppress(BaleineError):  # a log's trouble is for the pass to tell
@@ -180,8 +173,8 @@ class Keeper:
         fault("created")
         self.save(pid=str(pid), start_ticks=str(ticks), boot_id=boot_id())
         fault("begun")
-        if self.stdio:
-            self.stdio.begun(pid)
+        if self.wanted.stdio:
+            self.wanted.stdio.begun(pid)
 
     def stop(self, number: Optional[int] = None) -> None:
         """End the processes and their network; disk and characteristics stay.

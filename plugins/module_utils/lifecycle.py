@@ -26,7 +26,6 @@ def ensure(
     check: bool = False,
     grace: Optional[float] = None,
     seen: Optional[manifest.Record] = None,
-    stdio: Optional[launch.Stdio] = None,
 ) -> list[Outcome]:
     """Bring containers to what is wanted, or only say what that would take (``check``).
 
@@ -34,7 +33,6 @@ def ensure(
 
     :param grace: seconds that a program gets to end; None is each container's own ``stop_timeout``.
     :param seen: of the one container; nothing is done, or waited for, if its manifest does not say this any more.
-    :param stdio: what the program of a container that starts reads and writes; None is nothing, and its log.
     :raises BaleineError: see :func:`container.plan`; or with the step that failed.
     """
     if check:
@@ -46,7 +44,7 @@ def ensure(
         plans = _plan_all(run, wanted_all, check)
         outcomes = []
         for wanted, found, decided in plans:
-            Keeper(run, wanted, found, grace, stdio).carry_out(decided)
+            Keeper(run, wanted, found, grace).carry_out(decided)
             outcomes.append(Outcome(decided, facts(run, wanted.name)))
     return outcomes
 

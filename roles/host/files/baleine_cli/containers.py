@@ -14,7 +14,6 @@ from baleine.plan import Outcome
 
 from . import show
 from .commands import MADE
-from .main import FAILED, complain
 from .parse import Options, Usage
 from .runner import run
 
@@ -186,20 +185,20 @@ def chosen(options: Options, found: list[show.Facts]) -> list[show.Facts]:
 
 
 def prune(options: Options) -> int:
-    """Destroy containers that do not run and are not wanted to."""
+    """Destroy containers that do not run and are not wanted to, and print their names."""
     found, code = show.collect("container", facts)
-    for name in [shown["name"] for shown in chosen(options, found) if shown["state"] == "stopped"]:
-        try:
-            seen = manifest.read("container", name) or {}
-            if seen.get("wanted_state", "stopped") != "stopped":
-                continue
-            if not options.on("dry-run"):
-                show.warn(lifecycle.ensure(run, [container.Wanted(name, "absent")], seen=seen))
-            print(name, flush=True)
-        except BaleineError as error:
-            complain(error.message, error.hint)
-            code = FAILED
-    return code
+    options.names = [s["name"] for s in chosen(options, found) if s["state"] == s["wanted_state"] == "stopped"]
+
+    def change(name: str) -> Sequence[Outcome]:
+        seen = manifest.read("container", name) or {}
+        if options.on("dry-run") or seen.get("wanted_state", "stopped") != "stopped":  # somebody was quicker
+            done = []
+        else:
+            done = lifecycle.ensure(run, [container.Wanted(name, "absent")], seen=seen)
+        print(name, flush=True)
+        return done
+
+    return show.each(options, "container", change) or code
 
 
 def row(facts: show.Facts) -> Sequence[str]:

@@ -4,7 +4,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+from functools import partial
+from typing import Callable
 
 from baleine import enter, manifest, oci, runtime, units
 from baleine.errors import BaleineError
@@ -39,20 +43,31 @@ def execute(options: Options) -> int:
         word = "there is no such program" if code == enter.NOT_FOUND else "it cannot be executed"
         complain(f"container {name}: {options.program[0]}: {word}")
         return code
-    asked = name, record, tuple(options.program), env, workdir, user, terminal
-    if terminal and record["runtime"] == "crun":  # crun 1.8.1 itself passes no change of size on
-        from . import relay
+    make = partial(enter.exec_argv, name, record, tuple(options.program), env, workdir, user, terminal)
+    socket = f"{runtime.STATE}/console.{os.getpid()}" if terminal and record["runtime"] == "crun" else ""
+    if not socket and (terminal or not any(os.isatty(number) for number in range(3))):
+        words = make()
+        return os.execve(words[0], words, ENVIRONMENT)
+    return _behind(make, socket)
 
-        ends, console = relay.Terminal(), f"{runtime.STATE}/console.{os.getpid()}"
-        ends.console.bind(console)
-        try:
-            ends.console.listen(1)
-            return relay.relayed(enter.exec_argv(*asked, (console, ends.size)), ends)
-        finally:
-            os.unlink(console)
-    words = enter.exec_argv(*asked)
-    if not terminal and any(os.isatty(number) for number in range(3)):  # the caller's terminal stays the caller's
-        from . import relay
 
-        return relay.relayed(words, relay.Pipes(True))
-    return os.execve(words[0], words, ENVIRONMENT)
+def _behind(make: Callable[..., list[str]], socket: str) -> int:
+    """Run it behind pipes, for the caller's terminal stays the caller's; or, with ``socket``, a terminal of our making.
+
+    crun 1.8.1 itself passes no change of a terminal's size on.
+    """
+    from . import relay
+
+    ends = relay.Ends(bool(socket), True)
+    streams, console, size = ends.given
+    try:
+        if console:
+            console.bind(socket)
+            console.listen(1)
+        words = make(console=(socket, size) if console else None)
+        actions = [(os.POSIX_SPAWN_DUP2, end, number) for number, end in enumerate(streams)]
+        ended = os.pidfd_open(os.posix_spawn(words[0], words, ENVIRONMENT, file_actions=actions, setpgroup=0))
+        return ends.attend(ended, lambda number: signal.pidfd_send_signal(ended, number))
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(socket)

@@ -31,17 +31,14 @@ def run(options: Options) -> int:
     wanted = containers.request(params, options)
     become_reaper()
     first: list[int] = []  # its first process: pid, pidfd
-    ends = relay.Terminal() if terminal else relay.Pipes(interactive)
+    ends = relay.Ends(terminal, interactive)
     stdio = launch.Stdio(lambda pid: first.extend((pid, os.pidfd_open(pid))), *ends.given)
-    show.warn(lifecycle.ensure(runner, [wanted], stdio=stdio))
+    show.warn(lifecycle.ensure(runner, [wanted._replace(stdio=stdio)]))
     if not first:
         raise BaleineError(f"container {name}: it exists already", f"Remove it first: baleine container remove {name}")
     try:
-        relay.pass_signals(lambda number: send_signal(first[0], first[1], number))
         log = os.open(launch.log_of(name), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with ends.opened(interactive, first[1]) as (outputs, taken):
-            relay.carry(first[1], outputs, taken, log)
-        return relay.exit_code(first[1])
+        return ends.attend(first[1], lambda number: send_signal(first[0], first[1], number), log)
     finally:
         if keeps:  # cron has the next word
             lifecycle.correct(name)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Optional
 
 from baleine import cgroup, enter, log, manifest, network, units
 from baleine.errors import BaleineError
@@ -39,13 +39,13 @@ def logs(options: Options) -> int:
         position = max(position, last_lines(name, end, tail))
     alive = enter.is_alive(record) and options.on("follow")
     first = open_process(int(record["pid"]), int(record["start_ticks"])) if alive else None
+    text, ended = b"", False
     while True:
-        ended = first is None or wait_ended(first, 0)  # before the last look: what it wrote then is seen
+        if not text:
+            ended = first is None or wait_ended(first, PAUSE)  # before the last look: what it wrote then is seen
         position, text = log.read(name, position)
-        if (text and not write_all(1, text)) or (not text and (ended or first is None)):
+        if not write_all(1, text) or (ended and not text):
             return 0
-        if not text and first is not None:
-            wait_ended(first, PAUSE)
 
 
 def moment(text: str, topic: str) -> float:
@@ -82,47 +82,37 @@ def last_lines(name: str, end: int, count: int) -> int:
 
 def stats(options: Options) -> int:
     """Print what containers use."""
-    as_table, code, found = not show.wants_json(options), 0, {}
+    as_json, code, shown = show.wants_json(options), 0, []
+    before = {}
     for name in options.names or manifest.names("container"):
         try:
-            record = manifest.read("container", units.check_name(name, "container"))
-            if record is not None and enter.is_alive(record):
-                found[name] = record, time.monotonic(), cgroup.usage(name)
+            record = manifest.read("container", units.check_name(name, "container")) or {}
+            if enter.is_alive(record):
+                before[name] = record, time.monotonic(), cgroup.usage(name)
             elif options.names:
-                raise BaleineError(f"container {name}: it does not run") if record else show.missing("container", name)
+                raise BaleineError(f"container {name}: it does not run")
         except BaleineError as error:
             complain(error.message, error.hint)
             code = FAILED
-    if found:
-        time.sleep(INTERVAL)
-    shown = [used(name, *before) for name, before in found.items()]
-    if as_table:
-        print(show.table(HEAD, map(row, shown)), end="")
-    else:
-        print(show.as_json(shown), end="")
+    time.sleep(INTERVAL if before else 0)
+    for name, (record, at, old) in before.items():
+        now = cgroup.usage(name)
+        spent = max(0.0, now["cpu_seconds"] - old["cpu_seconds"]) / (time.monotonic() - at)
+        limit = manifest.from_json(record, "limits", {}).get("memory")
+        percent = round(100 * now["memory"] / limit, 1) if limit else None
+        also = {"cpu_percent": round(100 * spent, 1), "memory_limit": limit, "memory_percent": percent}
+        shown.append({"name": name, **now, **also, "interfaces": network.counters(int(record["pid"]))})
+    print(show.as_json(shown) if as_json else show.table(HEAD, map(row, shown)), end="")
     return code
 
 
-def used(name: str, record: manifest.Record, at: float, before: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a container uses, and what it used of a CPU since an earlier look."""
-    now = cgroup.usage(name)
-    spent = max(0.0, now["cpu_seconds"] - before["cpu_seconds"])
-    limit = manifest.from_json(record, "limits", {}).get("memory")
-    return {
-        "name": name,
-        "cpu_percent": round(100 * spent / (time.monotonic() - at), 1),
-        **now,
-        "memory_limit": limit,
-        "memory_percent": round(100 * now["memory"] / limit, 1) if limit else None,
-        "interfaces": network.counters(int(record["pid"])),
-    }
-
-
 def row(shown: Mapping[str, Any]) -> Sequence[str]:
-    """Return a container's line: received and sent, as read and written, are joined by a slash."""
-    size, limit = units.show_size, shown["memory_limit"]
-    memory = size(shown["memory"]) + (f"/{size(limit)} {shown['memory_percent']}%" if limit else "")
-    disk = f"{size(shown['read_bytes'])}/{size(shown['written_bytes'])}"
-    net = [f"{name}={size(way['received'])}/{size(way['sent'])}" for name, way in shown["interfaces"].items()]
+    """Return a container's line: read and written, as received and sent, are joined by a slash."""
+
+    def pair(left: int, right: Optional[int]) -> str:
+        return units.show_size(left) + (f"/{units.show_size(right)}" if right is not None else "")
+
+    memory = pair(shown["memory"], shown["memory_limit"])
+    net = " ".join(f"{name}={pair(way['received'], way['sent'])}" for name, way in shown["interfaces"].items())
     cpu, spent = f"{shown['cpu_percent']}%", f"{shown['cpu_seconds']:.1f}s"
-    return shown["name"], cpu, spent, memory, str(shown["pids"]), disk, " ".join(net)
+    return shown["name"], cpu, spent, memory, str(shown["pids"]), pair(shown["read_bytes"], shown["written_bytes"]), net
