@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from . import cgroup, enter, image, launch, limits, manifest, netlink, network, rootfs, units, volume
+from . import cgroup, enter, image, launch, limits, manifest, netlink, network, policy, rootfs, units, volume
 from .container import RUNS, Found, Wanted
 from .description import DIRECTORY, from_record, ip_of
 from .errors import BaleineError, known
@@ -184,8 +184,9 @@ def facts(run: Runner, name: str) -> dict[str, Any]:
             for item in found.interfaces
         ],
         "limits": dict(description.limits),
-        **{key: description.settings[key] for key in ("labels", "restart_policy", "depends_on", "schedule")},
-        "command": list(description.command),
+        **description.fixed(),
+        **description.settings,
+        **{key: units.number(record[key]) or record[key] for key in policy.OBSERVED if key in record},
         "first_id": units.number(record.get("first_id", "")),
         "runtime": record.get("runtime") or None,
         "copy": record.get("copy") or None,

@@ -207,7 +207,7 @@ def row(facts: show.Facts) -> Sequence[str]:
     return (
         facts["name"],
         facts["image"],
-        facts["state"],
+        facts["state"] + (f" ({facts['health']})" if "health" in facts else ""),
         str(facts["pid"] or ""),
         "" if seconds is None else units.show_duration(seconds),
         " ".join(_interface(item) for item in facts["interfaces"]),

@@ -66,8 +66,8 @@ def _behind(make: Callable[..., list[str]], socket: str) -> int:
             console.listen(1)
         words = make(console=(socket, size) if console else None)
         actions = [(os.POSIX_SPAWN_DUP2, end, number) for number, end in enumerate(streams)]
-        ended = os.pidfd_open(os.posix_spawn(words[0], words, ENVIRONMENT, file_actions=actions, setpgroup=0))
-        return ends.attend(ended, lambda number: signal.pidfd_send_signal(ended, number))
+        child = os.posix_spawn(words[0], words, ENVIRONMENT, file_actions=actions, setpgroup=0)
+        return ends.attend(child, signal.pidfd_send_signal)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(socket)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from baleine import container, launch, lifecycle, manifest
 from baleine.errors import BaleineError
@@ -30,15 +31,15 @@ def run(options: Options) -> int:
         params["env"].setdefault("TERM", os.environ["TERM"])
     wanted = containers.request(params, options)
     become_reaper()
-    first: list[int] = []  # its first process: pid, pidfd
+    first: list[int] = []  # its first process, when there is one
     ends = relay.Ends(terminal, interactive)
-    stdio = launch.Stdio(lambda pid: first.extend((pid, os.pidfd_open(pid))), *ends.given)
+    stdio = launch.Stdio(first.append, *ends.given)
     show.warn(lifecycle.ensure(runner, [wanted._replace(stdio=stdio)]))
     if not first:
         raise BaleineError(f"container {name}: it exists already", f"Remove it first: baleine container remove {name}")
     try:
         log = os.open(launch.log_of(name), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
-        return ends.attend(first[1], lambda number: send_signal(first[0], first[1], number), log)
+        return ends.attend(first[0], partial(send_signal, first[0]), log)
     finally:
         if keeps:  # cron has the next word
             lifecycle.correct(name)

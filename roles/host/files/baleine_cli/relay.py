@@ -36,15 +36,16 @@ class Ends:
         out, err = os.pipe(), os.pipe()
         self.outputs, self.given = {out[0]: 1, err[0]: 2}, ((given, out[1], err[1]), None, None)
 
-    def attend(self, ended: int, tell: Callable[[int], None], log: int = -1) -> int:
-        """Be the program's front until it has ended, and return its exit code as shells have it.
+    def attend(self, child: int, tell: Callable[[int, int], None], log: int = -1) -> int:
+        """Be the front of a child of ours until it has ended, and return its exit code as shells have it.
 
-        :param ended: a pidfd of our child; :param tell: passes a signal on; :param log: also gets what it writes.
+        :param tell: is given its pidfd and a signal to pass on; :param log: also gets what it writes.
         """
+        ended = os.pidfd_open(child)
 
         def handle(number: int, _frame: object) -> None:
             with contextlib.suppress(ProcessLookupError):
-                tell(number)
+                tell(ended, number)
 
         for number in PASSED:
             if signal.getsignal(number) is not signal.SIG_IGN:
@@ -53,9 +54,8 @@ class Ends:
             for end in self.given[0] if not self.given[1] else ():
                 os.close(end)
             carry(ended, self.outputs, self.taken, log)
-        found = os.waitid(os.P_PIDFD, ended, os.WEXITED)
-        code = found.si_status if found else 0
-        return code if found is None or found.si_code == os.CLD_EXITED else 128 + code
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return code if code >= 0 else 128 - code
 
     @contextlib.contextmanager
     def _terminal(self, ended: int) -> Iterator[None]:
