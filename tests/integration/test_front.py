@@ -244,6 +244,31 @@ def test_exec_pipes_input_and_has_a_clean_environment_and_the_same_limits(
         assert baleine("container", "exec", running, "--", *program, check=False).returncode == code
 
 
+def test_runc_does_the_same_where_crun_is_not(lab: LabHost, baleine: Any) -> None:
+    crun = lab.sh("command -v crun").stdout.strip()
+    lab.run(["mv", crun, f"{crun}.off"])
+    try:
+        assert baleine(*RUN, "--", "sh", "-c", "exit 7", check=False).returncode == 7
+        assert (
+            baleine("container", "run", "-c", "old", "-i", "-i", "tiny", "--", "cat", input="piped").stdout == "piped"
+        )
+        baleine("container", "start", "old")
+        baleine("container", "create", "-c", "web", "-i", "tiny", "-p", "sleep 1000")
+        for words in (["run", "--rm", "-it", "-i", "tiny"], ["exec", "-it", "web"]):
+            typist = Typist(
+                lab, ["container", *words, "--", "sh", "-c", "stty size; read x; stty size; exec sleep 100"]
+            )
+            typist.sees("33 101")
+            typist.resize(40, 120)
+            typist.types("word\r")
+            typist.sees("40 120")
+            typist.types("\x03")
+            assert typist.ends() == 130
+        baleine("container", "remove", "old", "web")
+    finally:
+        lab.run(["mv", f"{crun}.off", crun])
+
+
 def shown(baleine: Any, name: str) -> dict[str, Any]:
     """What inspect says of a container."""
     found: dict[str, Any] = json.loads(baleine("container", "inspect", name, "--format", "json").stdout)[0]
