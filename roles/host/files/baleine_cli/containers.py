@@ -19,6 +19,9 @@ from .runner import run
 
 #: The states of what has processes.
 ACTIVE = ("starting", "running", "paused")
+#: Options that are taken as they are, and those whose KEY=VALUE have a flag of another name.
+TEXTS = ("image", "directory", "hostname", "workdir", "user", "stop-signal", "share-network", "log-size")
+PAIRS = {"env": "env", "labels": "label", "extra_hosts": "add-host", "ulimits": "ulimit", "sysctls": "sysctl"}
 
 
 def networks(
@@ -56,27 +59,11 @@ def volume(text: str, topic: str) -> dict[str, Any]:
 
 
 def description(options: Options, name: Optional[str] = None) -> dict[str, Any]:
-    """Return the request that ``container create`` and ``container run`` make."""
+    """Return the request that ``container create`` and ``container run`` make; what is not given is left out.
+
+    :raises Usage: for a value that cannot be meant.
+    """
     bridges, addresses, gateways = (options.elements(key) for key in ("bridge", "address", "gateway"))
-    return {
-        "name": name or options.names[0],
-        "image": options.text("image"),
-        "state": "present" if options.on("no-start") else "started",
-        "command": options.program or options.text("program"),
-        "networks": networks(bridges, addresses, gateways, options.topic),
-        "directory": options.text("directory"),
-        "hostname": options.text("hostname"),
-        "env": options.pairs("env"),
-        "workdir": options.text("workdir"),
-        "user": options.text("user"),
-        "limits": limit_flags(options),
-        "volumes": [volume(text, options.topic) for text in options.many("volume")],
-        "init": not options.on("no-init"),
-        **_settings(options),
-    }
-
-
-def _settings(options: Options) -> dict[str, Any]:
     policy, _colon, retries = (options.text("restart") or "").partition(":")
     if retries and not units.number(retries):
         raise Usage(f"--restart {policy}:{retries}: the number of retries is none", options.topic)
@@ -84,22 +71,26 @@ def _settings(options: Options) -> dict[str, Any]:
     health = {"command": options.text("health-command"), "http": options.text("health-http")}
     times = {"start": options.text("start-at"), "stop": options.text("stop-at")}
     found = {
-        "labels": options.pairs("label"),
-        "restart_policy": policy or None,
+        **{key.replace("-", "_"): options.text(key) for key in TEXTS},
+        **{key: options.pairs(flag) for key, flag in PAIRS.items()},
+        "restart_policy": policy,
         "restart_retries": int(retries) if retries else None,
         "depends_on": [{"name": name, "condition": condition or "started"} for name, condition in depends],
         "schedule": times if any(times.values()) else None,
         "healthcheck": health if any(health.values()) else None,
-        "stop_signal": options.text("stop-signal"),
-        "extra_hosts": options.pairs("add-host"),
         "dns": {"servers": options.elements("dns")} if options.text("dns") else None,
-        "ulimits": options.pairs("ulimit"),
-        "sysctls": options.pairs("sysctl"),
         "secrets": [{"name": name, "source": source} for name, source in options.pairs("secret").items()],
-        "share_network": options.text("share-network"),
-        "log_size": options.text("log-size"),
     }
-    return {key: value for key, value in found.items() if value}
+    return {
+        "name": name or options.names[0],
+        "state": "present" if options.on("no-start") else "started",
+        "command": options.program or options.text("program"),
+        "networks": networks(bridges, addresses, gateways, options.topic),
+        "limits": limit_flags(options),
+        "volumes": [volume(text, options.topic) for text in options.many("volume")],
+        "init": not options.on("no-init"),
+        **{key: value for key, value in found.items() if value},
+    }
 
 
 def request(params: Mapping[str, Any], options: Options) -> container.Wanted:

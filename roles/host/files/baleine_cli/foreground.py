@@ -28,7 +28,7 @@ def run(options: Options) -> int:
     params = containers.description(options, name)
     params["restart_policy"] = params.get("restart_policy") or "no"
     if terminal and "TERM" in os.environ:
-        params["env"].setdefault("TERM", os.environ["TERM"])
+        params["env"] = {"TERM": os.environ["TERM"], **params.get("env", {})}
     wanted = containers.request(params, options)
     become_reaper()
     first: list[int] = []  # its first process, when there is one

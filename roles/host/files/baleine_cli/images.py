@@ -27,18 +27,9 @@ def packages(text: Optional[str], from_image: Optional[str]) -> list[str]:
 
 def make(options: Options, name: str, directory: Optional[str] = None) -> None:
     """Make an image as flags describe it."""
-    wanted = image.request(
-        {
-            "name": name,
-            "size": options.text("size"),
-            "directory": directory,
-            "proxy": options.text("proxy"),
-            "packages": packages(options.text("packages"), options.text("from-image")),
-            "suite": options.text("suite"),
-            "mirror": options.text("mirror"),
-            "from_image": options.text("from-image"),
-        }
-    )
+    texts = {key.replace("-", "_"): options.text(key) for key in ("size", "proxy", "suite", "mirror", "from-image")}
+    chosen = packages(options.text("packages"), options.text("from-image"))
+    wanted = image.request({"name": name, "directory": directory, "packages": chosen, **texts})
     show.warn(image_store.ensure(run, [wanted]))
 
 
