@@ -23,6 +23,8 @@ from tests.lab.run import wait_for
 
 BALEINE = "/usr/local/bin/baleine"
 RUN = ("container", "run", "--rm", "-i", "tiny")
+#: An exec by crun 1.8.1 gives the terminal its size a moment after the program began.
+SIZE = "until stty size 2>/dev/null; do sleep 0.1; done"
 pytestmark = pytest.mark.usefixtures("tiny", "baleine")
 
 
@@ -210,7 +212,7 @@ def running(lab: LabHost, baleine: Any) -> str:
 
 
 def test_exec_has_a_terminal_inside_with_size_keys_and_code(lab: LabHost, running: str) -> None:
-    script = "tty; stty size; read x; stty size; echo got $x; sleep 100"
+    script = f"tty; {SIZE}; read x; stty size; echo got $x; sleep 100"
     typist = Typist(lab, ["container", "exec", "-c", running, "-it", "--", "sh", "-c", script])
     typist.sees("/dev/pts/0")
     typist.sees("33 101")
@@ -255,9 +257,7 @@ def test_runc_does_the_same_where_crun_is_not(lab: LabHost, baleine: Any) -> Non
         baleine("container", "start", "old")
         baleine("container", "create", "-c", "web", "-i", "tiny", "-p", "sleep 1000")
         for words in (["run", "--rm", "-it", "-i", "tiny"], ["exec", "-it", "web"]):
-            typist = Typist(
-                lab, ["container", *words, "--", "sh", "-c", "stty size; read x; stty size; exec sleep 100"]
-            )
+            typist = Typist(lab, ["container", *words, "--", "sh", "-c", f"{SIZE}; read x; stty size; exec sleep 100"])
             typist.sees("33 101")
             typist.resize(40, 120)
             typist.types("word\r")

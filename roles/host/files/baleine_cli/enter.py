@@ -54,7 +54,7 @@ def execute(options: Options) -> int:
 def _behind(make: Callable[..., list[str]], socket: str) -> int:
     """Run it behind pipes, for the caller's terminal stays the caller's; or, with ``socket``, a terminal of our making.
 
-    crun 1.8.1 itself passes no change of a terminal's size on.
+    crun 1.8.1 itself passes no change of size on; the first size may come a moment after the program began.
     """
     from . import relay
 
