@@ -12,6 +12,8 @@ from .description import DIRECTORY, FIXED, Description, describe, network_as_dic
 from .errors import BaleineError, known
 from .plan import Action, Plan, show
 
+#: Bytes; the blocks of an ext4 disk are as large.
+PAGE = 4096
 #: Which of the states that a task may want mean that it shall run, and what they say of the time after a crash.
 #: The pass of cron wants ``revived`` or ``settled``, which says nothing of what a user wishes.
 RUNS = ("started", "paused", "revived")
@@ -26,6 +28,7 @@ class Wanted(NamedTuple):
     """A container as it is asked for. ``description`` is None where only its state is spoken of.
 
     :param stdio: what its program reads and writes when it starts; None is nothing, and its log.
+    :param size: of its disk, in bytes; None is whatever it is.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Wanted(NamedTuple):
     restart: bool = False
     recreate: str = "never"
     stdio: Optional[launch.Stdio] = None
+    size: Optional[int] = None
 
 
 class Found(NamedTuple):
@@ -51,6 +55,7 @@ class Found(NamedTuple):
     :param refusal: why this host cannot have the limits that are wanted.
     :param taken: interface names that other containers have recorded.
     :param no_volumes: named volumes that are still to be made; :param no_sources: paths to share that do not exist.
+    :param disk_size: bytes of its disk, or of the image that it will be a copy of.
     """
 
     record: Optional[manifest.Record] = None
@@ -72,6 +77,7 @@ class Found(NamedTuple):
     no_volumes: tuple[str, ...] = ()
     no_sources: tuple[str, ...] = ()
     refusal: Optional[BaleineError] = None
+    disk_size: Optional[int] = None
 
     @property
     def state(self) -> str:
@@ -103,7 +109,9 @@ def request(params: Mapping[str, Any]) -> Wanted:
             )
         return Wanted(name, state, None, restart)
     recreate = params.get("recreate") or "never"
-    return Wanted(name, state, describe(params, what), restart, recreate)
+    asked = units.parse_size(params["size"], units.MEBIBYTE, f"{what}: size") if params.get("size") else 0
+    size = -(-asked // PAGE) * PAGE or None
+    return Wanted(name, state, describe(params, what), restart, recreate, size=size)
 
 
 def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
@@ -124,16 +132,20 @@ def _decide(wanted: Wanted, found: Found, what: str, check: bool) -> Plan:
     if wanted.state == "absent":
         return _plan_absent(what, found)
     if wanted.description is None:
+        if wanted.state == "settled" and found.record is None:
+            return Plan(what)
         if found.record is None or found.state in ("creating", "removing"):
             raise BaleineError(f"{what}: there is none", "Name its image to create it")
         if wanted.state in RUNS and not found.disk and not found.alive:
             raise BaleineError(f"{what}: its disk is gone", "Name its image to start it anew, or remove it")
-        return _plan_state(wanted, found, what, [], [], [])
+        return _plan_state(wanted, found, what, _plan_size(wanted, found, what), [], [])
     if not wanted.description.directory:  # not spoken of: where it is, or the default
         kept = found.description.directory if found.description else f"{DIRECTORY}/{wanted.name}"
         wanted = wanted._replace(description=wanted.description._replace(directory=kept))
     description = known(wanted.description, what)
     warnings = _check_surroundings(wanted.name, what, description, found, check)
+    if wanted.size and not found.disk:
+        _plan_size(wanted, found._replace(alive=False), what)
     if found.record is None and (found.disk or found.leftovers):
         raise BaleineError(
             f"{what}: there is a disk or a run of it, but no manifest",
@@ -145,7 +157,8 @@ def _decide(wanted: Wanted, found: Found, what: str, check: bool) -> Plan:
         if wanted.state in RUNS:
             actions.append(Action("start", what, "started is wanted"))
         actions += [Action("pause", what, "paused is wanted")] if wanted.state == "paused" else []
-        return Plan(what, tuple(actions), {}, after_state(wanted), (), tuple(warnings))
+        after = {**after_state(wanted), **({"size": wanted.size} if wanted.size else {})}
+        return Plan(what, tuple(actions), {}, after, (), tuple(warnings))
     return _plan_changes(wanted, found, what, warnings)
 
 
@@ -195,13 +208,32 @@ def _plan_changes(wanted: Wanted, found: Found, what: str, warnings: list[str]) 
         actions.append(Action("create", what, "drift: its disk is gone", {"description": new}))
     elif must:
         reason = "; ".join(new_disk + differing) or "always is wanted"
-        data = {"description": new, "new_disk": bool(new_disk), "start": wanted.state in RUNS}
+        data = {
+            "description": new,
+            "new_disk": bool(new_disk),
+            "start": wanted.state in RUNS or (found.alive and wanted.state == "present"),
+        }
+        actions += [] if new_disk else _plan_size(wanted, found, what)
         actions.append(Action("recreate", what, reason, data))
     else:
         actions += _plan_limits(new, found, what, drift)
         actions += _plan_settings(new, old, what)
         actions += _plan_networks(wanted.name, new, found, what, drift)
+        actions += _plan_size(wanted, found, what)
     return _plan_state(wanted, found, what, actions, drift, warnings)
+
+
+def _plan_size(wanted: Wanted, found: Found, what: str) -> list[Action]:
+    """What it takes to give an existing disk the size that is wanted."""
+    size, now = wanted.size, found.disk_size
+    if not size or not now or size == now:
+        return []
+    change = f"size {units.show_size(now)} -> {units.show_size(size)}"
+    if size < now:
+        raise BaleineError(f"{what}: {change}: a disk can only grow", "Leave the size out, or give a larger one")
+    if found.alive and wanted.recreate == "never" and wanted.state != "stopped":
+        raise BaleineError(f"{what}: {change}: not while it runs", "Stop it first, or set recreate: on_change")
+    return [*([Action("stop", what, change)] if found.alive else []), Action("grow", what, change, {"size": size})]
 
 
 def _plan_limits(new: Description, found: Found, what: str, drift: list[str]) -> list[Action]:
@@ -257,10 +289,10 @@ def _plan_state(
     half = found.alive and record.get("state") in ("starting", "stopping")  # nobody is at work on it: the lock is ours
     if died:
         drift.append(f"{what}: its first process is gone")
-    starts = False
-    if wanted.state in RUNS and not recreated:
+    starts, stops = False, any(action.verb == "stop" for action in actions)
+    if (wanted.state in RUNS or (stops and wanted.state == "present")) and not recreated:
         starts = True
-        if not found.alive or any(action.verb == "stop" for action in actions):
+        if not found.alive or stops:
             actions.append(Action("start", what, "drift: its first process is gone" if died else "started is wanted"))
         elif half:
             reason = f"it was interrupted while {record['state']}"
@@ -272,7 +304,7 @@ def _plan_state(
             actions += (
                 [Action("unpause", what, "started is wanted")] if found.frozen and wanted.state != "paused" else []
             )
-    elif wanted.state == "stopped" and found.alive and not recreated:
+    elif wanted.state == "stopped" and found.alive and not recreated and not stops:
         actions.append(Action("stop", what, "stopped is wanted"))
     elif wanted.state == "settled" and half and not recreated:
         actions.append(Action("stop", what, f"it was interrupted while {record['state']}"))
@@ -283,7 +315,10 @@ def _plan_state(
     wished, wish = record.get("wanted_state"), WISHES.get(wanted.state, record.get("wanted_state"))
     if wished != wish and not actions:
         actions.append(Action("wish", what, f"wanted state {show(wished)} -> {wish}"))
-    return Plan(what, tuple(actions), before_state(found), after_state(wanted, found), tuple(drift), tuple(warnings))
+    before, after = before_state(found), after_state(wanted, found)
+    if wanted.size:
+        before["size"], after["size"] = found.disk_size, wanted.size
+    return Plan(what, tuple(actions), before, after, tuple(drift), tuple(warnings))
 
 
 def is_over(record: Mapping[str, str], alive: bool) -> bool:

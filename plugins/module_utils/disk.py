@@ -225,12 +225,13 @@ def check_ext4(run: Runner, path: str) -> None:
         )
 
 
-def repair(run: Runner, path: str) -> None:
+def repair(run: Runner, path: str, whole: bool = False) -> None:
     """Replay the journal of a disk and mend what a crash left (``e2fsck -p``).
 
+    :param whole: look through all of it, even if it says that it is clean, as resize2fs(8) asks for.
     :raises BaleineError: when a person is needed (e2fsck(8), exit code 4 and above).
     """
-    result = run([need_program("e2fsck", f"disk {path}"), "-p", path])
+    result = run([need_program("e2fsck", f"disk {path}"), "-fp" if whole else "-p", path])
     if result.code >= 4:
         raise BaleineError(
             f"disk {path}: e2fsck cannot repair it by itself: {result.said}", f"Run e2fsck {path} by hand"
@@ -240,7 +241,7 @@ def repair(run: Runner, path: str) -> None:
 def grow(run: Runner, path: str, size: int) -> None:
     """Give a disk that is attached nowhere the larger size ``size`` (bytes)."""
     os.truncate(path, size)
-    repair(run, path)
+    repair(run, path, whole=True)
     check(run([need_program("resize2fs", f"disk {path}"), path]), f"disk {path}: growing it to {size} bytes")
 
 

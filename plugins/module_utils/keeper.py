@@ -59,6 +59,7 @@ class Keeper:
                 "wish": lambda action: self.save(wanted_state=WISHES[self.wanted.state]),
                 "remove": lambda action: self.remove(),
                 "recreate": self.recreate,
+                "grow": self.grow,
                 "make_volume": lambda action: volume.make(action.data["name"]),
                 "set_limits": self.set_limits,
                 "set_policy": self.set_policy,
@@ -112,11 +113,30 @@ class Keeper:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         copied = disk.copy(image.path_of(source, record), temporary)
+        if self.wanted.size and self.wanted.size > os.path.getsize(temporary):
+            disk.grow(self.run, temporary, self.wanted.size)
         fault("copied")
         os.rename(temporary, target)
         fault("renamed")
         manifest.sync_directory(DISKS)
         self.record.update(image_digest=image.true_digest(source, record), copy=copied.method)
+
+    def grow(self, action: Action) -> None:
+        """Make its disk larger: a copy of it, so that whatever happens one of them is whole."""
+        temporary = f"{DISKS}/.{self.name}.part"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        launch.need_free(disk_of(self.name), self.what)
+        try:
+            disk.copy(disk_of(self.name), temporary)
+            disk.grow(self.run, temporary, action.data["size"])
+            fault("grown")
+            os.rename(temporary, disk_of(self.name))
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+        manifest.sync_directory(DISKS)
 
     def start(self) -> None:
         """Start on the container's own disk."""
@@ -240,7 +260,7 @@ class Keeper:
             if copied:
                 self.exchange_disks()
             self.claim(new, state="stopped", **copied)
-            if action.data["start"] or (was_running and self.wanted.state == "present"):
+            if action.data["start"]:
                 self.start()
             if copied:
                 self.save(aside="")

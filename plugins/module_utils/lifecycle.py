@@ -10,7 +10,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Optional
 
-from . import cgroup, commit, container, enter, launch, manifest, policy, runtime
+from . import cgroup, commit, container, enter, launch, manifest, policy, rename, runtime
 from .container import Found, Wanted
 from .description import ip_of
 from .errors import BaleineError, Busy
@@ -88,7 +88,8 @@ def note(name: str, seen: manifest.Record, changes: Mapping[str, str]) -> manife
 
 
 def _recover(name: str) -> None:
-    """Go back to before what was interrupted: a recreate between its two disks, a commit."""
+    """Finish a renaming; go back to before what else was interrupted: a recreate between its two disks, a commit."""
+    rename.finish(name)
     commit.undo(name)
     record = manifest.read("container", name) or {}
     if record.get("state") == "recreating":

@@ -52,18 +52,19 @@ def find(run: Runner, wanted: Wanted, full: bool = True) -> Found:
     record = manifest.read("container", wanted.name)
     description, interfaces = from_record(wanted.name, record) if record else (None, ())
     alive = record is not None and enter.is_alive(record)
-    image = wanted.description.image if wanted.description else (record or {}).get("nom_image", "")
+    source = wanted.description.image if wanted.description else (record or {}).get("nom_image", "")
+    files = [disk_of(wanted.name), *([image.path_of(source, image.current(source) or {})] if source and full else [])]
+    sizes = [os.path.getsize(path) for path in files if os.path.exists(path)]
     runtime_name = (record or {}).get("runtime", "")
     shown: dict[str, Any] = {}
     if full:
         shown = surroundings(wanted.name)
-        shown["image_digest"] = _image_digest(image)
+        shown["image_digest"] = _image_digest(source)
         meant = wanted.description or description
         if meant and not alive and (wanted.state in RUNS or wanted.description):
             shown["no_volumes"] = volume.missing(meant.named_volumes())
-            sources = [item.source for item in meant.volumes if "/" in item.source]
-            sources += [secret.source for secret in meant.secrets]
-            shown["no_sources"] = tuple(path for path in sources if not os.path.exists(path))
+            paths = [item.source for item in (*meant.volumes, *meant.secrets) if "/" in item.source]  # type: ignore[attr-defined]
+            shown["no_sources"] = tuple(path for path in paths if not os.path.exists(path))
         if wanted.description:
             shown["refusal"] = limits.refuse(wanted.description.limits, f"container {wanted.name}")
         if alive and record is not None and wanted.description:  # who speaks of its state only compares nothing else
@@ -85,6 +86,7 @@ def find(run: Runner, wanted: Wanted, full: bool = True) -> Found:
         alive=alive,
         frozen=alive and cgroup.frozen(wanted.name),
         disk=os.path.exists(disk_of(wanted.name)),
+        disk_size=sizes[0] if sizes else None,
         old_disks=_old_disks(wanted.name),
         leftovers=() if alive else tuple(launch.leftovers(wanted.name, runtime_name)),
         **shown,

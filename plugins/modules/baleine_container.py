@@ -198,6 +198,12 @@ options:
         has ended. The default is V(true).
       - With V(false) the program itself is PID 1, and its exit code is not known.
     type: bool
+  size:
+    description:
+      - The size of its disk, such as V(20G); a bare number is MiB. The default is whatever it is, at first the image's.
+      - A disk can only grow, and not while it is mounted. A running container is restarted for it where O(recreate)
+        allows that.
+    type: str
   labels:
     description:
       - Words of your own about it, which lists can be filtered by.
@@ -563,6 +569,7 @@ NETWORK = {
 
 
 SETTINGS = {
+    "size": {"type": "str"},
     "labels": {"type": "dict"},
     "restart_policy": {"type": "str", "choices": ["no", "always", "unless-stopped", "on-failure"]},
     "restart_retries": {"type": "int"},

@@ -54,6 +54,7 @@ SCENARIOS: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
     "share": (None, {"volumes": [{"source": "data", "target": "/data"}]}, ["before make_volume", "after make_volume"]),
     "commit": ({}, {"commit": True}, COMMITS),
     "commit a stopped one": ({"state": "present"}, {"commit": True}, ["saved committing", "copied still", "put"]),
+    "grow": ({"state": "present"}, {"state": "present", "size": "96M"}, ["before grow", "grown", "after grow"]),
     "settle": ("killed", {"state": "stopped"}, ["before settle", "cleared", "after settle"]),
     "wish": ("ended", {"state": "stopped"}, ["before wish", "after wish"]),
 }  # fmt: skip

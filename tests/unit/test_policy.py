@@ -179,3 +179,48 @@ def test_a_new_container_can_be_paused_at_once():
     around: dict[str, Any] = {"bridges": {}, "image_digest": "d"}
     decided = container.plan(wanted(state="paused"), container.Found(**around))
     assert verbs(decided) == ["create", "start", "pause"] and decided.after["state"] == "paused"
+
+
+# ---- the size of a disk
+
+MIB = 1 << 20
+STOPPED = {"alive": False, "record": {"state": "stopped", "wanted_state": "stopped"}}
+
+
+@pytest.mark.parametrize(
+    ("given", "changes", "expected"),
+    [
+        ({"size": 64}, {"disk_size": 64 * MIB}, []),
+        ({"size": "64MiB"}, {"disk_size": 64 * MIB}, []),
+        ({}, {"disk_size": 64 * MIB}, []),
+        ({"size": "128M", "state": "stopped"}, {"disk_size": 64 * MIB, **STOPPED}, ["grow"]),
+        ({"size": "128M", "state": "present"}, {"disk_size": 64 * MIB, **STOPPED}, ["grow"]),
+        ({"size": "128M"}, {"disk_size": 64 * MIB, **STOPPED}, ["grow", "start"]),
+        ({"size": "128M", "state": "stopped"}, {"disk_size": 64 * MIB}, ["stop", "grow"]),
+        ({"size": "128M", "recreate": "on_change"}, {"disk_size": 64 * MIB}, ["stop", "grow", "start"]),
+        (
+            {"size": "128M", "recreate": "on_change", "state": "present"},
+            {"disk_size": 64 * MIB},
+            ["stop", "grow", "start"],
+        ),
+        (
+            {"size": "128M", "recreate": "on_change", "user": "app"},
+            {"disk_size": 64 * MIB},
+            ["stop", "grow", "recreate"],
+        ),
+    ],
+)
+def test_a_disk_grows_where_it_is_not_mounted(given, changes, expected):
+    decided = container.plan(wanted(**given), found(**changes))
+    assert verbs(decided) == expected
+    if "size" in given and expected:
+        assert (decided.before["size"], decided.after["size"]) == (64 * MIB, 128 * MIB)
+
+
+def test_a_disk_neither_shrinks_nor_grows_under_a_running_program():
+    with pytest.raises(BaleineError, match="size 64M -> 32M: a disk can only grow"):
+        container.plan(wanted(size="32M"), found(disk_size=64 * MIB))
+    with pytest.raises(BaleineError, match="not while it runs"):
+        container.plan(wanted(size="128M"), found(disk_size=64 * MIB))
+    with pytest.raises(BaleineError, match="a disk can only grow"):
+        container.plan(wanted(size="32M"), container.Found(image_digest="d", disk_size=64 * MIB))

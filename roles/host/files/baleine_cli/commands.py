@@ -247,7 +247,9 @@ DESCRIBED = (
              "le programme est lui-même le PID 1 : ni signaux transmis, ni code de sortie gardé"),
         Flag("", "--create-image", "", "make the image first where there is none; the next flags are for that",
              "faire d'abord l'image si elle n'existe pas ; les options suivantes sont pour elle"),
-        SIZE, Flag("", "--proxy", PROXY.value, PROXY.en, PROXY.fr), *MADE,
+        Flag("-s", "--size", "SIZE", "the size of its disk, and of the image if that is made; a bare number is MiB",
+             "la taille de son disque, et de l'image si elle est faite ; un nombre seul est en Mio"),
+        Flag("", "--proxy", PROXY.value, PROXY.en, PROXY.fr), *MADE,
 )  # fmt: skip
 CONTAINERS = (
     Command("container", "create", "containers:create", (
@@ -356,6 +358,18 @@ CONTAINERS = (
     ), "", "Destroy the containers that do not run and are not wanted to, and print their names.",
     "Détruire les conteneurs qui ne tournent pas et n'ont pas à tourner, et afficher leurs noms.",
     examples=("baleine container prune --filter label=test",)),
+    Command("container", "rename", "containers:rename_", (
+        CONTAINER, Flag("-n", "--new-name", "NAME", "its new name", "son nouveau nom"),
+    ), "one", "Give a container that does not run another name. Its links and MAC addresses stay; older disks that "
+    "were put aside keep the old name.",
+    "Donner un autre nom à un conteneur arrêté. Ses liens et adresses MAC restent ; les anciens disques mis de côté "
+    "gardent l'ancien nom.", required=("new-name",), examples=("baleine container rename -c web1 -n web-old",)),
+    Command("container", "grow", "containers:grow", (
+        CONTAINER, Flag("-s", "--size", "SIZE", "the new size; a bare number is MiB",
+                        "la nouvelle taille ; un nombre seul est en Mio"),
+    ), "one", "Make the disk of a container that does not run larger.",
+    "Agrandir le disque d'un conteneur arrêté.", required=("size",),
+    examples=("baleine container grow -c web1 -s 20G",)),
     Command("container", "inspect", "containers:inspect", (CONTAINER, FORMAT), "many",
     "Show everything that is known of containers.", "Montrer tout ce que l'on sait des conteneurs.", guarded=False),
 )  # fmt: skip

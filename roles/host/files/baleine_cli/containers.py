@@ -8,7 +8,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from baleine import commit, container, lifecycle, limits, manifest, policy, survey, units
+from baleine import commit, container, lifecycle, limits, manifest, policy, rename, survey, units
 from baleine.errors import BaleineError
 from baleine.plan import Outcome
 
@@ -20,7 +20,7 @@ from .runner import run
 #: The states of what has processes.
 ACTIVE = ("starting", "running", "paused")
 #: Options that are taken as they are, and those whose KEY=VALUE have a flag of another name.
-TEXTS = ("image", "directory", "hostname", "workdir", "user", "stop-signal", "share-network", "log-size")
+TEXTS = ("image", "size", "directory", "hostname", "workdir", "user", "stop-signal", "share-network", "log-size")
 PAIRS = {"env": "env", "labels": "label", "extra_hosts": "add-host", "ulimits": "ulimit", "sysctls": "sysctl"}
 
 
@@ -101,7 +101,7 @@ def request(params: Mapping[str, Any], options: Options) -> container.Wanted:
     name, image = params["name"], str(params["image"])
     wanted = container.request(params)
     show.check_new("container", name, f"Remove it first: baleine container remove -c {name}")
-    made = [key for key in ("size", "proxy", *(flag.key for flag in MADE)) if key in options.values]
+    made = [key for key in ("proxy", *(flag.key for flag in MADE)) if key in options.values]
     if made and not options.on("create-image"):
         raise Usage(f"--{made[0]} goes with --create-image", options.topic)
     if options.on("create-image") and (manifest.read("image", image) or {}).get("state", "creating") == "creating":
@@ -269,6 +269,19 @@ def commit_(options: Options) -> int:
     """Make an image of a container."""
     show.warn([commit.commit(run, options.names[0], options.text("image") or "", options.on("force"))])
     return 0
+
+
+def rename_(options: Options) -> int:
+    """Give a container another name."""
+    rename.rename(run, units.check_name(options.names[0], "container"), options.text("new-name") or "")
+    return 0
+
+
+def grow(options: Options) -> int:
+    """Make a container's disk larger."""
+    size = units.parse_size(options.text("size") or "", units.MEBIBYTE)
+    change = [container.Wanted(options.names[0], "present", size=-(-size // container.PAGE) * container.PAGE)]
+    return show.each(options, "container", lambda name: lifecycle.ensure(run, change))
 
 
 def inspect(options: Options) -> int:
