@@ -109,8 +109,7 @@ def request(params: Mapping[str, Any]) -> Wanted:
             )
         return Wanted(name, state, None, restart)
     recreate = params.get("recreate") or "never"
-    asked = units.parse_size(params["size"], units.MEBIBYTE, f"{what}: size") if params.get("size") else 0
-    size = -(-asked // PAGE) * PAGE or None
+    size = -(-units.parse_size(params.get("size") or 0, units.MEBIBYTE, f"{what}: size") // PAGE) * PAGE or None
     return Wanted(name, state, describe(params, what), restart, recreate, size=size)
 
 

@@ -4,199 +4,34 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-KINDS = ("image", "bridge", "volume", "container")
-
-
-class Flag(NamedTuple):
-    """A flag: its names, its value's (empty for a switch), what it does in English and French.
-
-    :param bare: the long name without dashes of the switch that its short name is where no value follows.
-    """
-
-    short: str
-    long: str
-    value: str
-    en: str
-    fr: str
-    many: bool = False
-    bare: str = ""
-
-    @property
-    def key(self) -> str:
-        """Return what the flag is called in :class:`parse.Options`."""
-        return self.long[2:]
-
-
-class Command(NamedTuple):
-    """A command.
-
-    :param handler: ``module:function`` of this package.
-    :param names: how many resources it takes: none (empty), ``one`` or ``many``; ``maybe`` one, or ``any`` number.
-    :param required: long names without which it cannot run.
-    :param program: it takes a program after ``--``.
-    :param failed: the exit code when Baleine fails.
-    :param guarded: a signal that ends it shall unwind what is half made.
-    """
-
-    kind: str
-    verb: str
-    handler: str
-    flags: tuple[Flag, ...]
-    names: str
-    en: str
-    fr: str
-    required: tuple[str, ...] = ()
-    program: bool = False
-    failed: int = 1
-    guarded: bool = True
-    root: bool = True
-    examples: tuple[str, ...] = ()
-
-
-FORMAT = Flag("", "--format", "FORMAT", "table (the default) or json", "table (par défaut) ou json")
-QUIET = Flag("-q", "--quiet", "", "print the names only", "n'afficher que les noms")
-FORCE = Flag("-f", "--force", "", "one that does not exist is no error", "l'absence n'est pas une erreur")
-IMAGE = Flag("-i", "--name", "NAME", "the image, NAME or NAME:TAG", "l'image, NOM ou NOM:ÉTIQUETTE", True)
-BRIDGE = Flag("-b", "--bridge", "NAME", "the bridge", "le pont", True)
-VOLUME = Flag("-v", "--name", "NAME", "the volume", "le volume", True)
-DRY_RUN = Flag("-n", "--dry-run", "", "only print the names", "seulement afficher les noms")
-CONTAINER = Flag("-c", "--name", "NAME", "the container", "le conteneur", True)
-ENV = Flag("-e", "--env", "KEY=VALUE", "a variable of its environment; may be repeated",
-           "une variable de son environnement ; peut être répété", True)  # fmt: skip
-USER = Flag("-u", "--user", "USER[:GROUP]", "who it runs as, by the container's own /etc/passwd",
-            "l'utilisateur, selon le /etc/passwd du conteneur")  # fmt: skip
-WORKDIR = Flag(
-    "-w", "--workdir", "DIRECTORY", "its working directory inside", "son répertoire de travail, à l'intérieur"
+from .commands_common import (
+    BRIDGES,
+    CONTAINER,
+    ENV,
+    FILTER,
+    FORCE,
+    FORMAT,
+    HELP,
+    IMAGES,
+    INTERACTIVE,
+    KINDS,
+    LIMITS,
+    MADE,
+    PROXY,
+    QUIET,
+    SUPERVISE,
+    TIME,
+    TTY,
+    USER,
+    VOLUMES,
+    WORKDIR,
+    Command,
+    Flag,
+    name_flag,
 )
-LIMITS = (
-    Flag("", "--memory", "SIZE", "the most memory it gets, swap included: 512M",
-         "le plus de mémoire qu'il reçoit, échange compris : 512M"),
-    Flag("", "--cpus", "NUMBER", "the most CPU time it gets, in CPUs: 0.5",
-         "le plus de temps processeur qu'il reçoit, en processeurs : 0.5"),
-    Flag("", "--cpu-weight", "NUMBER", "its share where CPU time is short, 1 to 10000 (default 100)",
-         "sa part quand le temps processeur manque, de 1 à 10000 (100 par défaut)"),
-    Flag("", "--cpuset", "CPUS", "the CPUs it may run on: 0-2,7", "les processeurs où il peut tourner : 0-2,7"),
-    Flag("", "--cpuset-mems", "NODES", "the memory nodes it may use: 0",
-         "les nœuds de mémoire qu'il peut utiliser : 0"),
-    Flag("", "--pids", "NUMBER", "the most processes it may have", "le plus de processus qu'il peut avoir"),
-    Flag("", "--io-read-rate", "SIZE", "the most bytes a second read from its disk: 10M",
-         "le plus d'octets par seconde lus sur son disque : 10M"),
-    Flag("", "--io-write-rate", "SIZE", "the most bytes a second written to its disk: 10M",
-         "le plus d'octets par seconde écrits sur son disque : 10M"),
-    Flag("", "--io-read-ops", "NUMBER", "the most reads a second", "le plus de lectures par seconde"),
-    Flag("", "--io-write-ops", "NUMBER", "the most writes a second", "le plus d'écritures par seconde"),
-    Flag("", "--device", "PATH[:ACCESS]", "a device of the host that it may use, access r, w, m (default rw); may be "
-         "repeated", "un périphérique de l'hôte qu'il peut utiliser, accès r, w, m (rw par défaut) ; peut être répété",
-         True),
-)  # fmt: skip
-TIME = Flag("-t", "--time", "SECONDS", "how long its program gets to end after SIGTERM (default 10)",
-            "le temps laissé au programme pour finir après SIGTERM (10 par défaut)")  # fmt: skip
-SIZE = Flag("-s", "--size", "SIZE", "its size; a bare number is MiB, otherwise 512M, 10G… (default 10G)",
-            "sa taille ; un nombre seul est en Mio, sinon 512M, 10G… (10G par défaut)")  # fmt: skip
-PROXY = Flag("-p", "--proxy", "URL", "the HTTP proxy that packages are fetched through",
-             "le mandataire HTTP par lequel les paquets sont pris")  # fmt: skip
-#: How an image is made.
-MADE = (
-    Flag("", "--packages", "PACKAGE[,…]", "what is installed (default apache2,vim,nano); none: a bare tree",
-         "ce qui est installé (apache2,vim,nano par défaut) ; none : un système nu"),
-    Flag("", "--suite", "SUITE", "the Debian release (default bookworm)",
-         "la version de Debian (bookworm par défaut)"),
-    Flag("", "--mirror", "URL", "where packages are fetched from", "d'où viennent les paquets"),
-    Flag("", "--from-image", "NAME", "start from this image instead of nothing; packages are added to it",
-         "partir de cette image plutôt que de rien ; les paquets s'y ajoutent"),
-)  # fmt: skip
-FILTER = Flag("", "--filter", "KEY=VALUE", "only those of this label (label=KEY or label=KEY=VALUE), state or image; "
-              "may be repeated", "seulement ceux de cette étiquette (label=CLÉ ou label=CLÉ=VALEUR), de cet état ou de "
-              "cette image (state, image) ; peut être répété", True)  # fmt: skip
-INTERACTIVE = Flag("", "--interactive", "", "pass standard input on (also -i, where no NAME follows it)",
-                   "transmettre l'entrée standard (aussi -i, sans NOM derrière)")  # fmt: skip
-TTY = Flag("-t", "--tty", "", "give it a terminal", "lui donner un terminal")
 
+__all__ = ["COMMANDS", "HELP", "KINDS", "MADE", "Command", "Flag", "name_flag"]
 
-def name_flag(kind: str) -> Flag:
-    """Return the flag by which a kind's resources are named, beside the plain argument."""
-    return {"volume": VOLUME, "image": IMAGE, "bridge": BRIDGE, "container": CONTAINER}[kind]
-
-
-HELP = Command(
-    "", "help", "manual:show", (), "many",
-    "Show this manual, or the part of it that is about COMMAND. It is in French where the locale is.",
-    "Afficher ce manuel, ou sa partie sur COMMANDE. Il est en français si la langue du système l'est.",
-    guarded=False, root=False, examples=("baleine help container create",),
-)  # fmt: skip
-
-SUPERVISE = Command(
-    "", "supervise", "supervise:supervise_", (), "",
-    "One pass of supervision, as cron makes it every minute and at boot: what a crash left is finished or undone, what "
-    "should run is started by its restart policy, checks are asked, logs are bounded. One line for each thing done.",
-    "Une passe de supervision, que cron fait chaque minute et au démarrage : finir ou défaire ce qu'un arrêt brutal a "
-    "laissé, démarrer ce qui doit tourner selon sa politique, interroger les contrôles, borner les journaux. Une ligne "
-    "par chose faite.",
-)  # fmt: skip
-
-IMAGES = (
-    Command("image", "create", "images:create", (
-        IMAGE,
-        SIZE,
-        Flag("-r", "--directory", "DIRECTORY", "where its file is kept (default /var/lib/baleine/images)",
-             "où son fichier est gardé (/var/lib/baleine/images par défaut)"),
-        PROXY, *MADE,
-    ), "one",
-    "Make an image: one file with one ext4 filesystem that holds a Debian. An image that exists already is an error.",
-    "Faire une image : un fichier contenant un seul système de fichiers ext4 avec une Debian. Une image qui existe "
-    "déjà est une erreur.",
-    examples=("baleine image create -i apache2 -s 10240", "baleine image create -i bare -s 2G --packages none")),
-    Command("image", "list", "images:list_", (QUIET, FORMAT), "",
-    "List the images: name, size, what it takes on the disk, path.",
-    "Lister les images : nom, taille, place prise sur le disque, chemin.", guarded=False),
-    Command("image", "remove", "images:remove", (IMAGE, FORCE), "many",
-    "Remove images. One that a container uses is kept, and the error names these containers.",
-    "Supprimer des images. Celle qu'un conteneur utilise est gardée, et l'erreur nomme ces conteneurs.",
-    examples=("baleine image remove -i apache2", "baleine image remove apache2")),
-    Command("image", "mount", "images:mount", (IMAGE,), "one",
-    "Mount a copy of an image to edit it by hand, and print where. The image changes with umount; containers are made "
-    "from the old one until then.",
-    "Monter une copie d'une image pour la modifier à la main, et dire où. L'image change avec umount ; jusque-là les "
-    "conteneurs sont faits de l'ancienne."),
-    Command("image", "umount", "images:umount", (IMAGE,), "one",
-    "End the editing: check the copy and put it in the image's place.",
-    "Finir la modification : vérifier la copie et la mettre à la place de l'image."),
-    Command("image", "inspect", "images:inspect", (IMAGE, FORMAT), "many",
-    "Show everything that is known of images.", "Montrer tout ce que l'on sait des images.", guarded=False),
-)  # fmt: skip
-
-BRIDGES = (
-    Command("bridge", "create", "bridges:create", (
-        BRIDGE,
-        Flag("-a", "--address", "ADDRESS/PREFIX[,…]", "the host's addresses on it",
-             "les adresses de l'hôte sur ce pont"),
-        Flag("", "--mtu", "BYTES", "the MTU (default 1500)", "le MTU (1500 par défaut)"),
-        Flag("", "--stp", "", "look for loops with the spanning tree protocol",
-             "chercher les boucles avec le protocole STP"),
-        Flag("", "--mac", "MAC", "its MAC address (default: made from its name and this machine)",
-             "son adresse MAC (par défaut tirée de son nom et de cette machine)"),
-    ), "one", "Make a bridge and set it up. A bridge that exists already is an error.",
-    "Faire un pont et l'activer. Un pont qui existe déjà est une erreur.",
-    examples=("baleine bridge create -b private -a 192.168.42.1/24",)),
-    Command("bridge", "list", "bridges:list_", (QUIET, FORMAT), "",
-    "List the bridges: name, state, addresses, STP, how many containers are connected.",
-    "Lister les ponts : nom, état, adresses, STP, nombre de conteneurs connectés.", guarded=False),
-    Command("bridge", "remove", "bridges:remove", (BRIDGE, FORCE), "many",
-    "Remove bridges. One that containers are connected to is kept, and the error names them.",
-    "Supprimer des ponts. Celui auquel des conteneurs sont connectés est gardé, et l'erreur les nomme.",
-    examples=("baleine bridge remove -b private", "baleine bridge remove private")),
-    Command("bridge", "up", "bridges:up", (BRIDGE,), "many", "Set bridges up, as they were created.",
-    "Activer des ponts, tels qu'ils ont été créés.", examples=("baleine bridge -b private up",)),
-    Command("bridge", "down", "bridges:down", (BRIDGE,), "many",
-    "Set bridges down: their containers stay, cut off.", "Désactiver des ponts : leurs conteneurs restent, isolés.",
-    examples=("baleine bridge -b private down",)),
-    Command("bridge", "inspect", "bridges:inspect", (BRIDGE, FORMAT), "many",
-    "Show everything that is known of bridges.", "Montrer tout ce que l'on sait des ponts.", guarded=False),
-)  # fmt: skip
-
-#: What a container is, but for its image, name and program.
 DESCRIBED = (
         Flag("-b", "--bridge", "BRIDGE[,…]", "the bridges it is connected to: eth0, eth1, … in this order",
              "les ponts auxquels il est connecté : eth0, eth1, … dans cet ordre"),
@@ -372,38 +207,6 @@ CONTAINERS = (
     examples=("baleine container grow -c web1 -s 20G",)),
     Command("container", "inspect", "containers:inspect", (CONTAINER, FORMAT), "many",
     "Show everything that is known of containers.", "Montrer tout ce que l'on sait des conteneurs.", guarded=False),
-)  # fmt: skip
-
-VOLUMES = (
-    Command("volume", "create", "volumes:create", (VOLUME,), "one",
-    "Make an empty volume: a directory that outlives containers, and that several can share. A container that names "
-    "one makes it too.",
-    "Faire un volume vide : un répertoire qui survit aux conteneurs et que plusieurs peuvent partager. Un conteneur "
-    "qui en nomme un le fait aussi.", examples=("baleine volume create -v data",)),
-    Command("volume", "list", "volumes:list_", (QUIET, FORMAT), "",
-    "List the volumes: name, path, containers.", "Lister les volumes : nom, chemin, conteneurs.", guarded=False),
-    Command("volume", "remove", "volumes:remove", (VOLUME, FORCE), "many",
-    "Destroy volumes with their files. One that a container names is kept, and the error names these containers.",
-    "Détruire des volumes et leurs fichiers. Celui qu'un conteneur nomme est gardé, et l'erreur nomme ces conteneurs."),
-    Command("volume", "inspect", "volumes:inspect", (VOLUME, FORMAT), "many",
-    "Show everything that is known of volumes.", "Montrer tout ce que l'on sait des volumes.", guarded=False),
-    Command("volume", "backup", "volumes:backup", (
-        VOLUME,
-        Flag("", "--target", "FILE", "a new tar file; .gz, .xz or .zst compresses it",
-             "un nouveau fichier tar ; .gz, .xz ou .zst le compresse"),
-    ), "one", "Write the files of a volume to a tar file. Containers that write meanwhile are not stopped.",
-    "Écrire les fichiers d'un volume dans un fichier tar. Les conteneurs qui écrivent pendant ce temps ne sont pas "
-    "arrêtés.", required=("target",), examples=("baleine volume backup -v data --target /srv/data.tar.gz",)),
-    Command("volume", "restore", "volumes:restore", (
-        VOLUME, Flag("", "--source", "FILE", "the tar file", "le fichier tar"),
-        Flag("-f", "--force", "", "also into one that holds files; they are lost",
-             "aussi dans un volume qui a des fichiers ; ils sont perdus"),
-    ), "one", "Fill a new or empty volume from a tar file: all of it, or the volume stays as it was.",
-    "Remplir un volume neuf ou vide depuis un fichier tar : entièrement, ou le volume reste comme il était.",
-    required=("source",)),
-    Command("volume", "prune", "volumes:prune", (DRY_RUN,), "",
-    "Destroy the volumes that no container names, and print their names.",
-    "Détruire les volumes qu'aucun conteneur ne nomme, et afficher leurs noms."),
 )  # fmt: skip
 
 COMMANDS = (HELP, SUPERVISE, *IMAGES, *BRIDGES, *VOLUMES, *CONTAINERS)
