@@ -25,6 +25,7 @@ BALEINE = "/usr/local/bin/baleine"
 RUN = ("container", "run", "--rm", "-i", "tiny")
 #: An exec by crun 1.8.1 gives the terminal its size a moment after the program began.
 SIZE = "until stty size 2>/dev/null; do sleep 0.1; done"
+LATER = "until stty size | grep '40 120'; do sleep 0.1; done"
 pytestmark = pytest.mark.usefixtures("tiny", "baleine")
 
 
@@ -154,7 +155,7 @@ def test_run_that_is_killed_leaves_a_container_that_goes_on_without_it(lab: LabH
 
 
 def test_a_terminal_of_its_own_with_the_callers_size_and_keys(lab: LabHost, baleine: Any) -> None:
-    script = "tty; stty size; read x; stty size; echo got $x; exec sleep 100"
+    script = f"tty; stty size; read x; {LATER}; echo got $x; exec sleep 100"
     typist = Typist(lab, ["container", "run", "--rm", "-it", "-i", "tiny", "--", "sh", "-c", script])
     typist.sees("/dev/pts/0")
     typist.sees("33 101")
@@ -212,7 +213,7 @@ def running(lab: LabHost, baleine: Any) -> str:
 
 
 def test_exec_has_a_terminal_inside_with_size_keys_and_code(lab: LabHost, running: str) -> None:
-    script = f"tty; {SIZE}; read x; stty size; echo got $x; sleep 100"
+    script = f"tty; {SIZE}; read x; {LATER}; echo got $x; sleep 100"
     typist = Typist(lab, ["container", "exec", "-c", running, "-it", "--", "sh", "-c", script])
     typist.sees("/dev/pts/0")
     typist.sees("33 101")
@@ -257,7 +258,7 @@ def test_runc_does_the_same_where_crun_is_not(lab: LabHost, baleine: Any) -> Non
         baleine("container", "start", "old")
         baleine("container", "create", "-c", "web", "-i", "tiny", "-p", "sleep 1000")
         for words in (["run", "--rm", "-it", "-i", "tiny"], ["exec", "-it", "web"]):
-            typist = Typist(lab, ["container", *words, "--", "sh", "-c", f"{SIZE}; read x; stty size; exec sleep 100"])
+            typist = Typist(lab, ["container", *words, "--", "sh", "-c", f"{SIZE}; read x; {LATER}; exec sleep 100"])
             typist.sees("33 101")
             typist.resize(40, 120)
             typist.types("word\r")
