@@ -151,28 +151,17 @@ class Keeper:
         begin["restarts"] = str(restarts + 1) if self.wanted.state == "revived" else ""
         begin["health"] = "starting" if description.settings["healthcheck"] else ""
         self.save(**begin, runtime=runtime_name)
+        volumes = tuple(item._replace(source=volume.place(item.source)) for item in description.volumes)
         wanted = launch.Launch(
-            name=self.name,
-            disk=disk_of(self.name),
-            mount_point=description.directory,
-            first_id=int(self.record["first_id"]),
-            runtime=runtime_name,
-            command=description.command,
-            hostname=description.hostname,
-            env=description.env,
-            workdir=description.workdir,
-            user=description.user,
-            init=description.init,
-            limits=description.limits,
-            volumes=tuple(item._replace(source=volume.place(item.source)) for item in description.volumes),
-            interfaces=self.interfaces,
-            mtus=self.found.mtus or surroundings(self.name)["mtus"],
-            dns=description.dns,
-            ulimits=description.ulimits,
-            sysctls=description.sysctls,
-            hosts=neighbours.hosts(self.name, self.record, neighbours.running()),
-            secrets=description.secrets,
-            stdio=self.wanted.stdio,
+            self.name,
+            disk_of(self.name),
+            int(self.record["first_id"]),
+            runtime_name,
+            description._replace(volumes=volumes),
+            self.interfaces,
+            self.found.mtus or surroundings(self.name)["mtus"],
+            neighbours.hosts(self.name, self.record, neighbours.running()),
+            self.wanted.stdio,
         )
         try:
             with contextlib.suppress(BaleineError):  # a log's trouble is for the pass to tell

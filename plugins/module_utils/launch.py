@@ -9,9 +9,10 @@ import json
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from . import cgroup, devices, disk, enter, log, netlink, network, oci, pid1, rootfs, runtime, stage
+from .description import Description
 from .errors import BaleineError
 from .process import (
     ENVIRONMENT,
@@ -57,28 +58,20 @@ class Stdio(NamedTuple):
 
 
 class Launch(NamedTuple):
-    """Everything that a start needs, decided before anything is touched."""
+    """Everything that a start needs, decided before anything is touched.
+
+    :param disk: its path; :param described: what it is, its volumes as paths of the host.
+    :param mtus: of the bridges; :param hosts: its /etc/hosts.
+    """
 
     name: str
     disk: str
-    mount_point: str
     first_id: int
     runtime: str
-    command: tuple[str, ...]
-    hostname: str
-    env: Mapping[str, str] = {}
-    workdir: str = ""
-    user: str = ""
-    init: bool = True
-    limits: Mapping[str, Any] = {}
-    volumes: tuple[stage.Volume, ...] = ()
+    described: Description
     interfaces: tuple[network.Interface, ...] = ()
     mtus: Mapping[str, int] = {}
-    dns: Mapping[str, Sequence[str]] = {}
-    ulimits: Mapping[str, str] = {}
-    sysctls: Mapping[str, str] = {}
     hosts: str = ""
-    secrets: tuple[stage.Secret, ...] = ()
     stdio: Optional[Stdio] = None
 
 
@@ -113,7 +106,7 @@ def start(run: Runner, launch: Launch, begun: Callable[[int, int], None]) -> Non
         with open(f"{bundle_of(launch.name)}/pid") as stream:
             pid = int(stream.read())
         begun(pid, start_ticks(pid) or 0)
-        cgroup.set_limits(launch.name, pid, launch.limits)
+        cgroup.set_limits(launch.name, pid, launch.described.limits)
         network.connect(run, what, pid, launch.interfaces, launch.mtus)
         result = runtime.start(run, launch.runtime, launch.name)
         if result.code != 0:
@@ -149,8 +142,8 @@ def _prepare_bundle(launch: Launch) -> None:
     os.makedirs(log.LOGS, mode=0o700, exist_ok=True)
     _write(f"{folder}/init", pid1.SCRIPT, 0o755)
     _write(f"{folder}/hosts", launch.hosts, 0o644)
-    if launch.dns:
-        _write(f"{folder}/resolv.conf", resolver(launch.dns), 0o644)
+    if launch.described.dns:
+        _write(f"{folder}/resolv.conf", resolver(launch.described.dns), 0o644)
     if launch.stdio and launch.stdio.console:
         launch.stdio.console.bind(f"{folder}/console")
         launch.stdio.console.listen(1)
@@ -177,43 +170,45 @@ def _become_runtime(launch: Launch) -> None:
     """In a forked child: mount the disk where only we see it, then become ``crun create``."""
     folder, what = bundle_of(launch.name), f"container {launch.name}"
     rootfs.unshare(rootfs.CLONE_NEWNS)
-    os.makedirs(os.path.dirname(launch.mount_point), mode=0o711, exist_ok=True)
-    disk.mount(launch.disk, launch.mount_point, launch.first_id)
-    rootfs.check_real_directories(launch.mount_point, REAL_DIRECTORIES, what)
-    identity = enter.find_identity(launch.mount_point, launch.user, what)
+    os.makedirs(os.path.dirname(launch.described.directory), mode=0o711, exist_ok=True)
+    disk.mount(launch.disk, launch.described.directory, launch.first_id)
+    rootfs.check_real_directories(launch.described.directory, REAL_DIRECTORIES, what)
+    identity = enter.find_identity(launch.described.directory, launch.described.user, what)
     state = f"{folder}/state"
     owner, group = launch.first_id + identity.uid, launch.first_id + identity.gid
     pid1.prepare_state(state, owner, group)
     os.chown(state, owner, group)
     binds = [oci.Bind(f"{folder}/hosts", "/etc/hosts", False, ("nosuid", "nodev"))]
-    if launch.dns:
+    if launch.described.dns:
         binds.append(oci.Bind(f"{folder}/resolv.conf", "/etc/resolv.conf", False, ("nosuid", "nodev")))
-    if launch.secrets:
-        binds.append(stage.secrets(launch.secrets, f"{folder}/secrets", launch.first_id, identity, what))
-    command = (_find_program(launch, what), *launch.command[1:])
-    if launch.init:
+    if launch.described.secrets:
+        binds.append(stage.secrets(launch.described.secrets, f"{folder}/secrets", launch.first_id, identity, what))
+    command = (_find_program(launch, what), *launch.described.command[1:])
+    if launch.described.init:
         binds += oci.init_binds(need_program("busybox", f"{what}: its PID 1"), folder)
         command = tuple(pid1.arguments(command))
-    if launch.limits.get("devices"):
-        binds += devices.stage(launch.limits["devices"], f"{folder}/devices", launch.first_id)
+    if launch.described.limits.get("devices"):
+        binds += devices.stage(launch.described.limits["devices"], f"{folder}/devices", launch.first_id)
     binds += [
         stage.bind(volume, f"{folder}/volumes/{index}", launch.first_id, what)
-        for index, volume in enumerate(launch.volumes)
+        for index, volume in enumerate(launch.described.volumes)
     ]
     console = launch.stdio is not None and launch.stdio.console is not None
-    process = oci.process(command, identity, launch.env, launch.workdir, console, launch.ulimits)
+    process = oci.process(
+        command, identity, launch.described.env, launch.described.workdir, console, launch.described.ulimits
+    )
     if launch.stdio and console:
         process["consoleSize"] = launch.stdio.size
     specification = oci.specification(
-        launch.mount_point,
-        launch.hostname,
+        launch.described.directory,
+        launch.described.hostname,
         process,
-        launch.limits.get("devices") or (),
+        launch.described.limits.get("devices") or (),
         launch.first_id,
         cgroup.path_of(launch.name),
         tuple(binds),
         os.path.isdir("/proc/sys/net/ipv6"),
-        launch.sysctls,
+        launch.described.sysctls,
     )
     _write(f"{folder}/config.json", json.dumps(specification), 0o600)
     fault("specified")
@@ -242,16 +237,16 @@ def _find_program(launch: Launch, what: str) -> str:
     """
 
     def open_path(path: str) -> int:
-        for volume in sorted(launch.volumes, key=lambda volume: len(volume.target), reverse=True):
+        for volume in sorted(launch.described.volumes, key=lambda volume: len(volume.target), reverse=True):
             below = os.path.relpath(path, volume.target)
             if below == "." and not os.path.isdir(volume.source):
                 return os.open(volume.source, os.O_PATH | os.O_CLOEXEC)
             if not below.startswith(".."):
                 return rootfs.open_inside(volume.source, below, os.O_PATH)
-        return rootfs.open_inside(launch.mount_point, path, os.O_PATH)
+        return rootfs.open_inside(launch.described.directory, path, os.O_PATH)
 
-    program = launch.command[0]
-    code, path = enter.locate(open_path, program, {**oci.ENVIRONMENT, **launch.env}, launch.workdir)
+    program = launch.described.command[0]
+    code, path = enter.locate(open_path, program, {**oci.ENVIRONMENT, **launch.described.env}, launch.described.workdir)
     if code:
         word = "its tree has no program" if code == enter.NOT_FOUND else "its tree has no executable program"
         raise BaleineError(f"{what}: {word} {program}", "Name one that the image holds, with its path", code)
