@@ -18,6 +18,7 @@ from .process import (
     ENVIRONMENT,
     Runner,
     boot_id,
+    empty,
     fault,
     find_program,
     handles_signal,
@@ -213,9 +214,8 @@ def _become_runtime(launch: Launch) -> None:
     _write(f"{folder}/config.json", json.dumps(specification), 0o600)
     fault("specified")
     output = os.open(log_of(launch.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-    nothing = os.open("/dev/null", os.O_RDWR)
-    streams = (nothing, output, output) if launch.stdio is None else (nothing,) * 3 if console else launch.stdio.streams
-    for descriptor in {output, *streams} - {nothing}:  # so that /dev/stdout can be opened
+    streams = launch.stdio.streams if launch.stdio and not console else (empty(), output, output)
+    for descriptor in {output, *streams}:  # so that /dev/stdout can be opened
         os.fchown(descriptor, launch.first_id + identity.uid, launch.first_id + identity.gid)
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)

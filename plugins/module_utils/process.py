@@ -154,6 +154,16 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def empty() -> int:
+    """Return a descriptor that has nothing to read: a pipe, for crun gives what a container reads from to its root.
+
+    With /dev/null itself, that root could change the mode of the host's own.
+    """
+    descriptor, other = os.pipe()
+    os.close(other)
+    return descriptor
+
+
 def become_reaper() -> None:
     """Let descendants whose parent ends become our children: what they end with is then ours to know (prctl(2))."""
     import ctypes

@@ -115,6 +115,18 @@ def test_input_is_piped_through_whole_however_large(baleine: Any) -> None:
     assert done.stdout == text
 
 
+def test_standard_streams_can_be_opened_by_name_and_the_hosts_devices_keep_their_owner(
+    lab: LabHost, baleine: Any
+) -> None:
+    script = "cat /dev/stdin >/dev/stdout; echo err >/dev/stderr"
+    done = baleine("container", "run", "--rm", "-i", "-i", "tiny", "-u", "app", "--", "sh", "-c", script, input="text")
+    assert (done.stdout, done.stderr) == ("text", "err\n")
+    lab.sh("chown 0:0 /dev/null")  # the machine's own, which an older Baleine gave away
+    assert baleine(*RUN, "--", "true").returncode == 0
+    baleine("container", "create", "-c", "own", "-i", "tiny", "-p", "sleep 1000")
+    assert lab.sh("stat -c '%u %g %a' /dev/null").stdout == "0 0 666\n"
+
+
 def test_a_reader_that_has_enough_ends_the_program(lab: LabHost, baleine: Any) -> None:
     assert lab.sh(f"{BALEINE} {' '.join(RUN)} -- yes | head -n 1", timeout=20).stdout == "y\n"
     assert baleine("container", "list", "-aq").stdout == ""
@@ -201,7 +213,7 @@ def test_the_image_can_be_made_in_the_same_command(lab: LabHost, baleine: Any) -
         assert baleine("container", "run", "--rm", "-i", "own:2", *words, "--", "cat", "/www/index.html").stdout
     assert "own:2" in baleine("image", "list", "-q").stdout.split()
     baleine("image", "remove", "own:2")
-    refused = baleine("container", "create", "-i", "tiny", "-c", "x", "-p", "true", "-s", "1G", check=False)
+    refused = baleine("container", "create", "-i", "tiny", "-c", "x", "-p", "true", "--suite", "sid", check=False)
     assert refused.returncode == 2 and "--create-image" in refused.stderr
 
 

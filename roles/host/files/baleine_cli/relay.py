@@ -11,6 +11,8 @@ import signal
 from collections.abc import Iterator
 from typing import Any, Callable, Optional
 
+from baleine.process import empty
+
 CHUNK = 1 << 16
 PASSED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 Given = tuple[tuple[int, int, int], Any, Optional[dict[str, int]]]
@@ -19,7 +21,7 @@ Given = tuple[tuple[int, int, int], Any, Optional[dict[str, int]]]
 class Ends:
     """A program's input and outputs: pipes, or a terminal of its own that the runtime makes inside.
 
-    :param interactive: our standard input goes to it; otherwise it has /dev/null.
+    :param interactive: our standard input goes to it; otherwise it has nothing to read.
     :ivar given: what the program is given: three descriptors, the socket and the size of its terminal, as launch.Stdio.
     """
 
@@ -32,7 +34,7 @@ class Ends:
             self.console = socket.socket(socket.AF_UNIX)
             self.given: Given = ((0, 0, 0), self.console, {"height": rows, "width": columns})
             return
-        given, self.taken = os.pipe() if interactive else (os.open(os.devnull, os.O_RDONLY), -1)
+        given, self.taken = os.pipe() if interactive else (empty(), -1)
         out, err = os.pipe(), os.pipe()
         self.outputs, self.given = {out[0]: 1, err[0]: 2}, ((given, out[1], err[1]), None, None)
 

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The same commands on cgroup v2: run, exec, pause, stats, kill."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.lab.guest import Guest
+from tests.lab.run import wait_for
+
+
+@pytest.mark.parametrize(("program", "code"), [("exit 7", 7), ("kill -9 $$", 137), ("cat", 0)])
+def test_run_ends_with_the_programs_code_on_v2(guest: Guest, program: str, code: int) -> None:
+    words = ("container", "run", "--rm", "-i", "-i", "tiny", "--", "sh", "-c", program)
+    done = guest.baleine(*words, check=False, input="piped\n")
+    assert (done.returncode, done.stdout) == (code, "" if code else "piped\n")
+
+
+def test_pause_stats_and_kill_on_v2(guest: Guest) -> None:
+    script = "dd if=/dev/zero of=/big bs=64k count=64 conv=fsync 2>/dev/null; while :; do :; done"
+    guest.baleine("container", "create", "-c", "busy", "-i", "tiny", "--memory", "64M", "-p", f"sh -c '{script}'")
+
+    def numbers() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(guest.baleine("container", "stats", "busy", "--format", "json").stdout)[0]
+        return found
+
+    assert wait_for(lambda: numbers()["cpu_percent"] > 20 and numbers()["written_bytes"] >= 64 << 16, 60)
+    first = numbers()
+    assert first["pids"] == 2 and first["writes"] > 0 and first["memory_limit"] == 64 << 20
+    assert 0 < first["memory_percent"] < 60
+    assert numbers()["cpu_seconds"] > first["cpu_seconds"]
+    guest.baleine("container", "pause", "busy")
+    assert " paused " in guest.baleine("container", "list").stdout
+    assert numbers()["cpu_percent"] == 0
+    guest.baleine("container", "kill", "busy")
+    assert "busy" in guest.baleine("container", "prune").stdout.split()
