@@ -311,7 +311,7 @@ def mount(path: str, target: str, first_id: Optional[int] = None, read_only: boo
     """
     os.makedirs(target, mode=0o700, exist_ok=True)
     device, loop = attach(path, read_only)
-    flags = rootfs.MS_NODEV | (rootfs.MS_RDONLY if read_only else 0)
+    flags = rootfs.MS_NODEV | (rootfs.MS_RDONLY if read_only else 0) | (rootfs.MS_NOSUID if first_id is None else 0)
     try:
         rootfs.mount(device, target, "ext4", flags, "errors=remount-ro" + ("" if read_only else ",discard"))
     except OSError as error:

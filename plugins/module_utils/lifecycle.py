@@ -40,7 +40,7 @@ def ensure(
     with manifest.lock(_locks(wanted_all), wait=seen is None):
         _need_same(wanted_all[0].name, seen)
         for wanted in wanted_all:
-            _recover(wanted.name)
+            recover(wanted.name)
         plans = _plan_all(run, wanted_all, check)
         outcomes = []
         for wanted, found, decided in plans:
@@ -87,7 +87,7 @@ def note(name: str, seen: manifest.Record, changes: Mapping[str, str]) -> manife
     return record
 
 
-def _recover(name: str) -> None:
+def recover(name: str) -> None:
     """Finish a renaming; go back to before what else was interrupted: a recreate between its two disks, a commit."""
     rename.finish(name)
     commit.undo(name)

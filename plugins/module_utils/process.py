@@ -98,7 +98,12 @@ def fault(step: str) -> None:
 
 
 def in_child(function: Callable[[], Any], attempt: str) -> Any:
-    """Run a function in a forked child and return what it returns (as JSON can carry it).
+    """Run a function in a forked child and return what it returns; see :func:`begin_child`."""
+    return begin_child(function, attempt)()
+
+
+def begin_child(function: Callable[[], Any], attempt: str) -> Callable[[], Any]:
+    """Begin to run a function in a forked child; what comes back waits, and returns what it does (as JSON carries it).
 
     The child dies with its parent (``PR_SET_PDEATHSIG``, prctl(2)), so that a killed module leaves nothing running.
     A function that ends in ``execve`` gives None when the program ends with 0.
@@ -112,6 +117,10 @@ def in_child(function: Callable[[], Any], attempt: str) -> Any:
         os.close(read_end)
         _child(function, attempt, write_end, parent)
     os.close(write_end)
+    return lambda: _answer(child, read_end, attempt)
+
+
+def _answer(child: int, read_end: int, attempt: str) -> Any:
     with os.fdopen(read_end, "rb") as pipe:
         payload = pipe.read()
     status = os.waitpid(child, 0)[1]

@@ -45,6 +45,7 @@ SYS_MOVE_MOUNT = 429
 SYS_OPENAT2 = 437
 SYS_MOUNT_SETATTR = 442
 
+PR_CAPBSET_DROP, CAP_MKNOD = 24, 27
 IDS_PER_CONTAINER = 65536
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -123,6 +124,19 @@ def enter_mounts(pid: int) -> None:
     """Join the mount namespace of a process (setns(2))."""
     descriptor = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     _checked(_libc.setns(descriptor, CLONE_NEWNS), "setns")
+
+
+def become_root_of(users: int) -> None:
+    """Join a user namespace as its root (setns(2))."""
+    _checked(_libc.setns(users, CLONE_NEWUSER), "setns")
+    os.setgroups([])
+    os.setgid(0)
+    os.setuid(0)
+
+
+def forgo_devices() -> None:
+    """Let no program that follows make a device node (capabilities(7), PR_CAPBSET_DROP)."""
+    _libc.prctl(PR_CAPBSET_DROP, CAP_MKNOD)
 
 
 def act_as(owner: int) -> None:

@@ -179,6 +179,8 @@ class _Pass:
         """Say what a start has to wait for; nothing where it has not."""
         if name in self.circles:
             return f"its dependencies form a circle: {self.circles[name]}"
+        if self.found[name].mounted:
+            return f"its disk is mounted at {self.found[name].mounted}"
         for other, condition in known(self.found[name].description, name).needs().items():
             there = self.found.get(other)
             record = (there.record if there else None) or {}

@@ -89,3 +89,159 @@ def test_a_filesystem_that_was_left_frozen_is_thawed_by_the_next_pass(lab: LabHo
     assert f"{name}: settled" in baleine("supervise").stdout
     inside(lab, name, "echo x > /written; sync")
     assert record(lab, "container", name)["state"] == "running" and "commit" not in record(lab, "container", name)
+
+
+def digest(lab: LabHost, path: str) -> str:
+    return lab.run(["sha256sum", path]).stdout.split()[0]
+
+
+@pytest.mark.parametrize("state", ["started", "stopped"])
+def test_fifty_megabytes_go_in_and_come_out_as_they_were(lab: LabHost, baleine: Any, name: str, state: str) -> None:
+    lab.module("baleine_image", name="large", from_image="tiny", size="256M")
+    container(lab, name, image="large", state="present" if state == "stopped" else "started")
+    lab.sh("head -c 50000000 /dev/urandom > /srv/out/in; chmod 640 /srv/out/in; chown 1000:33 /srv/out/in")
+    baleine("container", "copy", "/srv/out/in", f"{name}:/root/big")
+    baleine("container", "copy", f"{name}:/root/big", "/srv/out/back")
+    assert digest(lab, "/srv/out/in") == digest(lab, "/srv/out/back")
+    assert lab.sh("stat -c '%u %g %a' /srv/out/back").stdout.split() == ["1000", "33", "640"]
+    if state == "started":
+        assert inside(lab, name, "stat -c '%u %g %a' /root/big; ls -A /root").split() == ["1000", "33", "640", "big"]
+    lab.module("baleine_container", name=name, state="absent")
+    lab.module("baleine_image", name="large", state="absent")
+
+
+@pytest.mark.parametrize("state", ["started", "stopped"])
+def test_directories_go_where_cp_would_put_them(lab: LabHost, baleine: Any, name: str, state: str) -> None:
+    container(lab, name, state="present" if state == "stopped" else "started")
+    lab.sh("mkdir -p /srv/out/d/sub; echo a > /srv/out/d/a; ln -s a /srv/out/d/link; echo b > /srv/out/d/sub/b; "
+           "chmod 700 /srv/out/d/sub; chown 33 /srv/out/d/sub; ln /srv/out/d/a /srv/out/d/hard")  # fmt: skip
+    baleine("container", "copy", "/srv/out/d", f"{name}:/new")  # there is no /new: it becomes it
+    baleine("container", "copy", "/srv/out/d", f"{name}:/root")  # there is: into it
+    baleine("container", "copy", "/srv/out/d/.", f"{name}:/home")  # what is in it
+    baleine("container", "copy", "/srv/out/d/a", f"{name}:/home/a")  # over a file
+    for path in ("new", "root/d", "home"):
+        baleine("container", "copy", f"{name}:/{path}", "/srv/out/x")
+        assert lab.sh("cd /srv/out/x; cat a sub/b; readlink link; stat -c '%u %a' sub; stat -c %h hard").stdout.split() == [
+            "a", "b", "a", "33", "700", "2" if path != "home" else lab.sh("stat -c %h /srv/out/x/hard").stdout.strip()
+        ]  # fmt: skip
+        lab.sh("rm -r /srv/out/x")
+    stream = lab.sh(f"{BALEINE} container copy {name}:/new - | tar t").stdout.split()
+    assert "new/sub/b" in stream
+    lab.sh(f"tar cC /srv/out d | {BALEINE} container copy - {name}:/srv")
+    lab.sh(f"cd /srv/out; {BALEINE} container copy d/a {name}:/srv/d/relative")
+    baleine("container", "copy", f"{name}:/srv/d", "/srv/out/y")
+    assert "relative" in lab.sh("ls /srv/out/y").stdout.split()
+
+
+def test_what_is_not_there_or_does_not_fit_is_refused_and_leaves_nothing(lab: LabHost, baleine: Any, name: str) -> None:
+    container(lab, name)
+    assert "No such file" in refused(baleine, "container", "copy", f"{name}:/nothing", "/srv/out/x")
+    assert "No such file" in refused(baleine, "container", "copy", "/nothing", f"{name}:/root")
+    assert "No such file" in refused(baleine, "container", "copy", "/etc/passwd", f"{name}:/no/such/folder/x")
+    assert "one of both" in refused(baleine, "container", "copy", "/etc/passwd", "/srv/out/x")
+    lab.sh("head -c 70000000 /dev/zero > /srv/out/in")
+    said = refused(baleine, "container", "copy", "/srv/out/in", f"{name}:/root/x")
+    assert "No space left" in said, said
+    assert inside(lab, name, "ls -A /root /; df -m / | tail -1 | awk '{print ($4 > 30)}'").split()[-1] == "1"
+    assert "part" not in inside(lab, name, "ls -A /root /") and lab.sh("ls -A /srv/out").stdout.split() == ["in"]
+
+
+@pytest.mark.parametrize("state", ["started", "stopped"])
+def test_a_hostile_link_leads_nowhere(lab: LabHost, baleine: Any, name: str, state: str) -> None:
+    container(lab, name)
+    inside(
+        lab, name,
+        "ln -s / /data; ln -s /proc/1/root /root/up; ln -s ../../../../../../../srv /root/out; ln -s /etc/shadow /s;"
+        "echo x > /root/suid; chmod 4755 /root/suid",
+    )  # fmt: skip
+    lab.module("baleine_container", name=name, state="stopped")
+    baleine("container", "mount", name)
+    lab.sh(f"mknod /mnt/baleine/{name}/root/node b 7 0")
+    baleine("container", "umount", name)
+    lab.module("baleine_container", name=name, state=state)
+    lab.sh("rm -f /evil; echo mine > /srv/out/evil; ls -A / /srv > /tmp/names")
+    for path in ("/data/evil", "/root/out/evil", "/root/up/evil"):
+        baleine("container", "copy", "/srv/out/evil", f"{name}:{path}", check=False)
+    assert lab.sh("ls -A / /srv").stdout == lab.read("/tmp/names")
+    assert not lab.path("/evil").exists()
+    baleine("container", "copy", f"{name}:/s", "/srv/out/s")  # the link itself
+    assert lab.sh("readlink /srv/out/s").stdout.strip() == "/etc/shadow"
+    assert "root" not in refused(baleine, "container", "copy", f"{name}:/data/etc/shadow", "/srv/out/shadow")
+    baleine("container", "copy", f"{name}:/root/suid", "/srv/out/suid")
+    assert lab.sh("stat -c %a /srv/out/suid").stdout.strip() == "755"
+    refused(baleine, "container", "copy", f"{name}:/root/node", "/srv/out/node")
+    assert "node" not in lab.sh("ls -A /srv/out").stdout
+
+
+def test_a_link_that_is_swapped_while_files_are_copied_leads_nowhere(lab: LabHost, baleine: Any, name: str) -> None:
+    swap = "mkdir -p /d /e; while :; do mv /d /f; ln -s /srv /d; rm /d; mv /f /d; done 2>/dev/null"
+    container(lab, name, command=["sh", "-c", swap])
+    lab.sh("mkdir /srv/out/tree; for i in $(seq 200); do echo $i > /srv/out/tree/$i; done; ls -A /srv > /tmp/names")  # fmt: skip
+    for _round in range(8):
+        baleine("container", "copy", "/srv/out/tree", f"{name}:/d", check=False)
+        baleine("container", "copy", f"{name}:/d", "/srv/out/back", check=False)
+    assert lab.sh("ls -A /srv").stdout == lab.read("/tmp/names")
+    assert set(lab.sh("ls -A /srv/out").stdout.split()) <= {"tree", "back"}
+
+
+def test_a_stopped_disk_is_mounted_for_work_by_hand_and_nothing_else_happens_to_it(
+    lab: LabHost, baleine: Any, name: str
+) -> None:
+    container(lab, name)
+    assert "it runs" in refused(baleine, "container", "mount", "-c", name)
+    lab.module("baleine_container", name=name, state="stopped")
+    assert baleine("container", "mount", "-c", name).stdout == f"/mnt/baleine/{name}\n"
+    lab.sh(f"echo by-hand > /mnt/baleine/{name}/by-hand; mount | grep /mnt/baleine/{name} | grep -q nosuid,nodev")
+    for words in (
+        ("start", name), ("commit", name, "-i", "kept"), ("copy", f"{name}:/by-hand", "/srv/out/x"), ("remove", name),
+        ("diff", name),
+    ):  # fmt: skip
+        said = refused(baleine, "container", *words)
+        assert f"its disk is mounted at /mnt/baleine/{name}" in said and "container umount" in said, words
+    assert "is mounted" in refused(baleine, "container", "mount", "-c", name)
+    baleine("container", "umount", name)
+    assert "not mounted" in refused(baleine, "container", "umount", name)
+    baleine("container", "start", name)
+    assert inside(lab, name, "cat /by-hand") == "by-hand\n"
+
+
+def test_a_reboot_while_a_disk_is_mounted_harms_nothing(lab: LabHost, baleine: Any, name: str) -> None:
+    container(lab, name, state="present")
+    baleine("container", "mount", name)
+    lab.sh(
+        f"echo written > /mnt/baleine/{name}/written; sync; cp --sparse=always /var/lib/baleine/containers/{name} /srv/out/x"
+    )
+    baleine("container", "umount", name)
+    lab.sh(f"mv /srv/out/x /var/lib/baleine/containers/{name}")  # as a power cut leaves it: its journal is not empty
+    baleine("container", "mount", name)
+    assert lab.read(f"/mnt/baleine/{name}/written") == "written\n"
+    baleine("container", "umount", name)
+    assert lab.run(["e2fsck", "-fn", f"/var/lib/baleine/containers/{name}"]).returncode == 0
+
+
+@pytest.mark.parametrize("state", ["started", "stopped"])
+def test_the_diff_is_what_was_added_changed_and_deleted(lab: LabHost, baleine: Any, name: str, state: str) -> None:
+    container(lab, name, volumes=[{"source": "/srv/out", "target": "/mnt"}])
+    inside(lab, name, "echo x > /added; mkdir /home/new; rm /etc/os-release; echo y >> /etc/passwd; chmod 750 /www; "
+           "echo z > /mnt/not-its-own; ln -s x '/home/new/li\nne'; chown 1000 /srv")  # fmt: skip
+    if state == "stopped":
+        lab.module("baleine_container", name=name, state="stopped")
+    lines = baleine("container", "diff", name).stdout.splitlines()
+    assert set(lines) >= {
+        "A /added", "A /home/new", "A /home/new/li\\nne", "D /etc/os-release", "C /etc/passwd", "C /www", "C /srv",
+    }  # fmt: skip
+    assert not [line for line in lines if "not-its-own" in line or "/proc" in line or "/dev" in line]
+    assert len(lines) <= 9, lines
+    shown = json.loads(baleine("container", "diff", name, "--format", "json").stdout)
+    assert {"change": "A", "path": "/home/new/li\nne"} in shown
+
+
+def test_a_diff_against_an_image_that_was_rebuilt_is_refused(lab: LabHost, baleine: Any, name: str) -> None:
+    files = [{"path": "/one", "content": "1"}]
+    lab.module("baleine_image", name="mine", from_image="tiny", files=files)
+    container(lab, name, image="mine")
+    assert baleine("container", "diff", name).stdout == ""
+    lab.module("baleine_image", name="mine", from_image="tiny", files=[{"path": "/two", "content": "2"}])
+    assert "not what its disk was copied from" in refused(baleine, "container", "diff", name)
+    lab.module("baleine_container", name=name, state="absent")
+    lab.module("baleine_image", name="mine", state="absent")

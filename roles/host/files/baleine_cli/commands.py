@@ -130,6 +130,26 @@ CONTAINERS = (
     "Change limits of a container in place. One that is not named stays, none takes it away.",
     "Changer des limites d'un conteneur sur place. Celle qui n'est pas nommée reste, none l'enlève.",
     examples=("baleine container update -c web1 --memory 512M --cpus none",)),
+    Command("container", "copy", "files:copy", (), "pair",
+    "Copy a file or a directory into a container or out of it, running or not: one of SOURCE and TARGET is NAME:PATH, "
+    "the other a path of the host, or - for a tar stream. Into a directory that is there; SOURCE/. means what is in it. "
+    "Owners, modes and links are kept, but what comes out is no device and has no set-user-ID bit, and goes through no "
+    "link that is its target.",
+    "Copier un fichier ou un répertoire vers un conteneur ou depuis lui, qu'il tourne ou non : SOURCE ou CIBLE est "
+    "NOM:CHEMIN, l'autre un chemin de l'hôte, ou - pour un flux tar. Dans un répertoire qui existe ; SOURCE/. désigne "
+    "son contenu. Propriétaires, modes et liens sont gardés, mais ce qui sort n'est ni périphérique ni set-user-ID, et "
+    "ne suit aucun lien que serait sa cible.",
+    examples=("baleine container copy page.html web1:/var/www/html", "baleine container copy web1:/etc/apache2 /srv")),
+    Command("container", "diff", "files:diff", (CONTAINER, FORMAT), "one",
+    "List what differs between a container's disk and the image it was copied from: A for added, C for changed, D for "
+    "deleted.",
+    "Lister ce qui diffère entre le disque d'un conteneur et l'image dont il est la copie : A pour ajouté, C pour "
+    "modifié, D pour supprimé."),
+    Command("container", "mount", "files:mount", (CONTAINER,), "one",
+    "Mount the disk of a container that does not run, and print where. It cannot start before umount.",
+    "Monter le disque d'un conteneur arrêté, et dire où. Il ne peut démarrer avant umount."),
+    Command("container", "umount", "files:umount", (CONTAINER,), "one", "Unmount the disk of a container.",
+    "Démonter le disque d'un conteneur."),
     Command("container", "commit", "containers:commit_", (
         CONTAINER,
         Flag("-i", "--image", "NAME", "the image to make, NAME or NAME:TAG", "l'image à faire, NOM ou NOM:ÉTIQUETTE"),

@@ -33,7 +33,8 @@ class Command(NamedTuple):
     """A command.
 
     :param handler: ``module:function`` of this package.
-    :param names: how many resources it takes: none (empty), ``one`` or ``many``; ``maybe`` one, or ``any`` number.
+    :param names: how many resources it takes: none (empty), ``one`` or ``many``; ``maybe`` one, or ``any`` number;
+        ``pair``: two other words.
     :param required: long names without which it cannot run.
     :param program: it takes a program after ``--``.
     :param failed: the exit code when Baleine fails.

@@ -81,4 +81,6 @@ def _end_cleanly() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, end)
+    with contextlib.suppress(OSError):
+        os.environ["PWD"] = os.getcwd()  # from where relative paths are meant
     os.chdir("/")  # the caller's directory may be gone, and no child of ours shall hold it

@@ -86,6 +86,8 @@ def synopsis(command: Command, french: bool) -> str:
     words = ["baleine", command.kind, command.verb] if command.kind else ["baleine", command.verb]
     if command.verb == "help":
         words.append(translate("[COMMAND]", french))
+    elif command.names == "pair":
+        words.append(translate("SOURCE TARGET", french))
     elif command.names:
         own = next(flag for flag in command.flags if flag.key == ("bridge" if command.kind == "bridge" else "name"))
         words.append(f"{own.short} {translate(own.value, french)}" + ("…" if command.names == "many" else ""))

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, Optional
 
@@ -57,6 +58,10 @@ class Options:
         """Return the elements of a comma separated value; empty ones stay."""
         value = self.text(key)
         return [] if value is None else [element.strip() for element in value.split(",")]
+
+    def path(self, text: str) -> str:
+        """Return a path as the caller meant it, who was in a directory of his own."""
+        return os.path.join(os.environ.get("PWD", "/"), text)
 
     def pairs(self, key: str) -> dict[str, str]:
         """Return repeated ``KEY=VALUE`` values.
@@ -174,7 +179,10 @@ def _take(command: Command, words: Sequence[str]) -> Options:
 
 def _check(command: Command, options: Options) -> None:
     """Refuse what is missing or too much; resources named by flag and as arguments become one list."""
-    if command.names:
+    if command.names == "pair":
+        if len(options.names) != 2:
+            raise Usage(f"{options.topic}: it takes SOURCE and TARGET", options.topic)
+    elif command.names:
         flag = name_flag(command.kind)
         options.names = list(dict.fromkeys([*options.values.pop(flag.key, []), *options.names]))
         if command.program and len(options.names) > 1:

@@ -42,6 +42,11 @@ def as_json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
+def printable(text: str) -> str:
+    """Return a name that somebody else chose, as a terminal may show it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
 def collect(kind: str, facts: Callable[[str], Facts]) -> tuple[list[Facts], int]:
     """Return the facts of all resources of a kind, and the exit code: one that is broken does not stop the rest."""
     found, code = [], 0

@@ -50,13 +50,13 @@ def inspect(options: Options) -> int:
 
 def backup(options: Options) -> int:
     """Write a volume's files to a tar file."""
-    volume.backup(run, options.names[0], options.text("target") or "")
+    volume.backup(run, options.names[0], options.path(options.text("target") or ""))
     return 0
 
 
 def restore(options: Options) -> int:
     """Fill a volume from a tar file."""
-    volume.restore(run, options.names[0], options.text("source") or "", options.on("force"))
+    volume.restore(run, options.names[0], options.path(options.text("source") or ""), options.on("force"))
     return 0
 
 
