@@ -20,8 +20,6 @@ RUNS = ("started", "paused", "revived")
 WISHES = {"started": "started", "paused": "started", "stopped": "stopped"}
 #: Recorded states that are not true any more once the first process is gone.
 LIVES = ("running", "paused", "starting", "stopping")
-#: What cannot be done while somebody works on the disk by hand.
-NEEDS_DISK = ("start", "create", "recreate", "remove")
 #: What a task may say about a container without naming its image.
 STATE_ONLY = {"name", "state", "restart", "wait"}
 
@@ -55,7 +53,6 @@ class Found(NamedTuple):
     :param bridges: the addresses of every recorded bridge; :param mtus: their MTU.
     :param used: per bridge, who has which address.
     :param refusal: why this host cannot have the limits that are wanted.
-    :param mounted: where its disk is mounted on the host, by hand.
     :param taken: interface names that other containers have recorded.
     :param no_volumes: named volumes that are still to be made; :param no_sources: paths to share that do not exist.
     :param disk_size: bytes of its disk, or of the image that it will be a copy of.
@@ -81,7 +78,6 @@ class Found(NamedTuple):
     no_sources: tuple[str, ...] = ()
     refusal: Optional[BaleineError] = None
     disk_size: Optional[int] = None
-    mounted: str = ""
 
     @property
     def state(self) -> str:
@@ -125,9 +121,6 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
     """
     what = f"container {wanted.name}"
     decided = _decide(wanted, found, what, check)
-    if found.mounted and any(action.verb in NEEDS_DISK for action in decided.actions):
-        hint = f"End that first: baleine container umount -c {wanted.name}"
-        raise BaleineError(f"{what}: its disk is mounted at {found.mounted}", hint)
     if not any(action.verb in ("start", "recreate") for action in decided.actions):
         return decided
     made = [Action("make_volume", what, f"there is no volume {name}", {"name": name}) for name in found.no_volumes]

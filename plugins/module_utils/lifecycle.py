@@ -17,7 +17,10 @@ from .errors import BaleineError, Busy
 from .keeper import Keeper, put_back
 from .plan import Outcome, Plan
 from .process import Runner, open_process, send_signal
-from .survey import facts, find
+from .survey import disk_of, facts, find, mounted_at, need_closed
+
+#: What cannot be done while somebody works on a disk by hand.
+NEEDS_DISK = ("start", "create", "recreate", "grow", "remove")
 
 
 def ensure(
@@ -106,6 +109,8 @@ def _plan_all(run: Runner, wanted_all: Sequence[Wanted], check: bool) -> list[tu
         used = {bridge: {**found.used.get(bridge, {}), **claimed.get(bridge, {})} for bridge in found.bridges}
         found = found._replace(used=used)
         decided = container.plan(wanted, found, check)
+        if mounted_at(wanted.name) and any(action.verb in NEEDS_DISK for action in decided.actions):
+            need_closed(disk_of(wanted.name), wanted.name, f"container {wanted.name}")
         if check and decided.changed and wanted.state in container.RUNS and runtime.installed() is None:
             text = f"container {wanted.name}: this host has no runtime; taken to come from an earlier task"
             decided = decided._replace(warnings=(*decided.warnings, text))

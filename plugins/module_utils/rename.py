@@ -12,7 +12,7 @@ from . import container, enter, launch, log, manifest, units
 from .description import DIRECTORY, from_record
 from .errors import BaleineError
 from .process import Runner
-from .survey import DISKS, disk_of
+from .survey import DISKS, disk_of, need_closed
 
 
 def rename(run: Runner, old: str, new: str) -> None:
@@ -29,6 +29,7 @@ def rename(run: Runner, old: str, new: str) -> None:
             raise BaleineError(f"{what}: there is none", "See 'baleine container list -a'")
         if enter.is_alive(record) or record.get("state", "stopped") not in ("stopped", *container.LIVES):
             raise BaleineError(f"{what}: it runs, or something is left undone", f"baleine container stop -c {old}")
+        need_closed(disk_of(old), old, what)
         record = {**record, **(launch.ended(old, record) if container.is_over(record, False) else {})}
         launch.clear(run, old, record.get("runtime", ""), manifest.split(record.get("interface", "")))
         if manifest.read("container", new) is not None or os.path.lexists(disk_of(new)):

@@ -13,7 +13,7 @@ from . import bridge, container, lifecycle, log, manifest, netlink, policy, rest
 from .container import Found, Wanted
 from .errors import BaleineError, Busy, known
 from .process import Runner, boot_id
-from .survey import find
+from .survey import find, mounted_at
 
 #: Recorded states in which nobody was in the middle of something.
 SETTLED = ("running", "paused", "stopped")
@@ -179,8 +179,8 @@ class _Pass:
         """Say what a start has to wait for; nothing where it has not."""
         if name in self.circles:
             return f"its dependencies form a circle: {self.circles[name]}"
-        if self.found[name].mounted:
-            return f"its disk is mounted at {self.found[name].mounted}"
+        if not self.found[name].alive and mounted_at(name):
+            return f"its disk is mounted at {mounted_at(name)}"
         for other, condition in known(self.found[name].description, name).needs().items():
             there = self.found.get(other)
             record = (there.record if there else None) or {}

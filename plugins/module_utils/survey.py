@@ -88,7 +88,6 @@ def find(run: Runner, wanted: Wanted, full: bool = True) -> Found:
         disk=os.path.exists(disk_of(wanted.name)),
         disk_size=sizes[0] if sizes else None,
         old_disks=_old_disks(wanted.name),
-        mounted="" if alive else mounted_at(wanted.name),
         leftovers=() if alive else tuple(launch.leftovers(wanted.name, runtime_name)),
         **shown,
     )

@@ -194,7 +194,7 @@ def test_a_stopped_disk_is_mounted_for_work_by_hand_and_nothing_else_happens_to_
     lab.sh(f"echo by-hand > /mnt/baleine/{name}/by-hand; mount | grep /mnt/baleine/{name} | grep -q nosuid,nodev")
     for words in (
         ("start", name), ("commit", name, "-i", "kept"), ("copy", f"{name}:/by-hand", "/srv/out/x"), ("remove", name),
-        ("diff", name),
+        ("diff", name), ("rename", name, "--new-name", "other"), ("grow", name, "-s", "1G"),
     ):  # fmt: skip
         said = refused(baleine, "container", *words)
         assert f"its disk is mounted at /mnt/baleine/{name}" in said and "container umount" in said, words

@@ -132,9 +132,9 @@ CONTAINERS = (
     examples=("baleine container update -c web1 --memory 512M --cpus none",)),
     Command("container", "copy", "files:copy", (), "pair",
     "Copy a file or a directory into a container or out of it, running or not: one of SOURCE and TARGET is NAME:PATH, "
-    "the other a path of the host, or - for a tar stream. Into a directory that is there; SOURCE/. means what is in it. "
-    "Owners, modes and links are kept, but what comes out is no device and has no set-user-ID bit, and goes through no "
-    "link that is its target.",
+    "the other a path of the host, or - for a tar stream. Into a directory that is there; SOURCE/. means what is in "
+    "it. Owners, modes and links are kept, but what comes out is no device, has no set-user-ID bit, and is not written "
+    "through a link.",
     "Copier un fichier ou un répertoire vers un conteneur ou depuis lui, qu'il tourne ou non : SOURCE ou CIBLE est "
     "NOM:CHEMIN, l'autre un chemin de l'hôte, ou - pour un flux tar. Dans un répertoire qui existe ; SOURCE/. désigne "
     "son contenu. Propriétaires, modes et liens sont gardés, mais ce qui sort n'est ni périphérique ni set-user-ID, et "
