@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Optional, TypeVar
 
 T = TypeVar("T")
@@ -37,3 +39,16 @@ def known(value: Optional[T], what: str) -> T:
     if value is None:
         raise BaleineError(f"{what} is not known here", "This is a bug of Baleine: please report it")
     return value
+
+
+@contextlib.contextmanager
+def explained(attempt: str, hint: str = "") -> Iterator[None]:
+    """Say for a person what was attempted when the system refuses something inside.
+
+    :param hint: the next step.
+    :raises BaleineError: for an OSError, with the system's word for it.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise BaleineError(f"{attempt}: {error.strerror}", hint) from None

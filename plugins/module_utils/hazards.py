@@ -26,19 +26,20 @@ def hazards(run: Runner) -> list[dict[str, str]]:
     return [*forwarding(run), *_routing(), *_space(), *_cgroups()]
 
 
+def _hazard(there: object, what: str, why: str, hint: str) -> list[dict[str, str]]:
+    return [{"what": what, "why": why, "hint": hint}] if there else []
+
+
 def forwarding(run: Runner) -> list[dict[str, str]]:
     """Return the rule that drops what containers on one bridge send each other, if there is one."""
     rule = dropping_rule(run) if _read(BRIDGE_FILTER) == "1" else None
-    if rule is None:
-        return []
-    return [
-        {
-            "what": f"{rule} while bridge-nf-call-iptables is 1",
-            "why": "br_netfilter gives frames between containers of one bridge to the FORWARD chain, which drops them",
-            "hint": "Set net.bridge.bridge-nf-call-iptables=0, or let the bridges' traffic pass in that firewall's own "
-            "configuration; Baleine changes no rule",
-        }
-    ]
+    return _hazard(
+        rule,
+        f"{rule} while bridge-nf-call-iptables is 1",
+        "br_netfilter gives frames between containers of one bridge to the FORWARD chain, which drops them",
+        "Set net.bridge.bridge-nf-call-iptables=0, or let the bridges' traffic pass in that firewall's own "
+        "configuration; Baleine changes no rule",
+    )
 
 
 def dropping_rule(run: Runner) -> Optional[str]:
@@ -68,15 +69,12 @@ def _chains(text: str) -> list[dict[str, Any]]:
 
 
 def _routing() -> list[dict[str, str]]:
-    if _read(FORWARDING) != "1":
-        return []
-    return [
-        {
-            "what": "net.ipv4.ip_forward is 1",
-            "why": "this host routes between its bridges: a container that names it as gateway reaches the others",
-            "hint": "Set it to 0 unless something else (Docker, a VPN) needs it; give private containers no gateway",
-        }
-    ]
+    return _hazard(
+        _read(FORWARDING) == "1",
+        "net.ipv4.ip_forward is 1",
+        "this host routes between its bridges: a container that names it as gateway reaches the others",
+        "Set it to 0 unless something else (Docker, a VPN) needs it; give private containers no gateway",
+    )
 
 
 def errors() -> list[str]:
@@ -97,28 +95,22 @@ def _space() -> list[dict[str, str]]:
     folder = manifest.LIBRARY if os.path.isdir(manifest.LIBRARY) else "/var"
     space = os.statvfs(folder)
     free = space.f_bavail * space.f_frsize
-    if free >= LOW_SPACE:
-        return []
-    return [
-        {
-            "what": f"{free >> 20} MiB are free below {folder}",
-            "why": "disks are sparse: a container that writes would meet a full host",
-            "hint": "Make room there",
-        }
-    ]
+    return _hazard(
+        free < LOW_SPACE,
+        f"{free >> 20} MiB are free below {folder}",
+        "disks are sparse: a container that writes would meet a full host",
+        "Make room there",
+    )
 
 
 def _cgroups() -> list[dict[str, str]]:
     left = ", ".join(cgroup.unified_controllers()) if cgroup.layout() == "hybrid" else ""
-    if not left:
-        return []
-    return [
-        {
-            "what": f"the cgroup layout is hybrid ({left} on v2)",
-            "why": "crun refuses it: runc is used, which takes a few hundredths of a second longer per start",
-            "hint": "Mount that controller on v1, or boot with cgroup v2 alone",
-        }
-    ]
+    return _hazard(
+        left,
+        f"the cgroup layout is hybrid ({left} on v2)",
+        "crun refuses it: runc is used, which takes a few hundredths of a second longer per start",
+        "Mount that controller on v1, or boot with cgroup v2 alone",
+    )
 
 
 def _read(path: str) -> str:

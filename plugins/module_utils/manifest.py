@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional
 
-from .errors import BaleineError, Busy
+from .errors import BaleineError, Busy, explained
 from .units import check_name, number
 
 LIBRARY = "/var/lib/baleine"
@@ -103,23 +103,17 @@ def write(kind: str, name: str, record: Mapping[str, str]) -> None:
     :raises BaleineError: when the filesystem refuses.
     """
     leading = LEADING[kind]
-    keys = [*leading, *(key for key in record if key not in leading)]
-    content = {"format": str(FORMAT), **record}
-    if "format" not in keys:
-        keys.insert(len(leading), "format")
-    for key in keys:
-        if any(character in content.get(key, "") for character in "\n\r\0"):
+    content = {**dict.fromkeys(leading, ""), **({} if "format" in record else {"format": str(FORMAT)}), **record}
+    for key, value in content.items():
+        if any(character in value for character in "\n\r\0"):
             raise BaleineError(f"{kind} {name}: the value of {key} has a line end, which a manifest cannot hold")
-    text = "".join(f"{key}: {content.get(key, '')}".rstrip() + "\n" for key in keys)
+    text = "".join(f"{key}: {value}".rstrip() + "\n" for key, value in content.items())
     path = path_of(kind, name)
     try:
-        replace(path, text.encode())
+        with explained(f"manifest {path}", "Make room on, or write access to, its filesystem"):
+            replace(path, text.encode())
     except UnicodeEncodeError:
         raise BaleineError(f"{kind} {name}: a value is no text that UTF-8 can hold", "Give it in UTF-8") from None
-    except OSError as error:
-        raise BaleineError(
-            f"manifest {path}: {error.strerror}", "Make room on, or write access to, its filesystem"
-        ) from None
 
 
 def replace(path: str, content: bytes, mode: int = 0o600) -> None:
@@ -143,11 +137,24 @@ def replace(path: str, content: bytes, mode: int = 0o600) -> None:
 
 def sync_directory(folder: str) -> None:
     """Make renames and removals in a directory durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with opened(folder, os.O_RDONLY | os.O_DIRECTORY) as descriptor:
         os.fsync(descriptor)
+
+
+@contextlib.contextmanager
+def opened(path: str, flags: int) -> Iterator[int]:
+    """Hold a descriptor of a file (open(2)), as no other program inherits it."""
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def discard(path: str) -> None:
+    """Remove a file; none is no error."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def remove(kind: str, name: str) -> None:
@@ -201,18 +208,14 @@ def lock(wanted: Sequence[tuple[str, str, bool]], wait: bool = True) -> Iterator
     :param wanted: kind, name, and whether others may hold it at the same time (shared).
     :raises Busy: when ``wait`` is False and somebody else holds one.
     """
-    held: list[tuple[int, str]] = []
-    try:
-        strongest: dict[tuple[int, str], bool] = {}
-        for kind, name, shared in wanted:
-            key = (KINDS.index(kind), check_name(name, kind, aside=True))
-            strongest[key] = shared and strongest.get(key, True)
+    strongest: dict[tuple[int, str], bool] = {}
+    for kind, name, shared in wanted:
+        key = (KINDS.index(kind), check_name(name, kind, aside=True))
+        strongest[key] = shared and strongest.get(key, True)
+    with contextlib.ExitStack() as held:
         for (order, name), shared in sorted(strongest.items()):
-            held.append(_take(f"{LOCKS}/{KINDS[order]}.{name}", f"{KINDS[order]} {name}", shared, wait))
+            held.callback(_release, *_take(f"{LOCKS}/{KINDS[order]}.{name}", f"{KINDS[order]} {name}", shared, wait))
         yield
-    finally:
-        for descriptor, path in reversed(held):
-            _release(descriptor, path)
 
 
 @contextlib.contextmanager
@@ -222,11 +225,9 @@ def registry(name: str = "registry", wait: bool = True) -> Iterator[None]:
     :param name: another lock of which there is one.
     :raises Busy: when ``wait`` is False and somebody else holds it.
     """
-    descriptor, path = _take(f"{LOCKS}/.{name}", f"the {name}", False, wait)
-    try:
+    with contextlib.ExitStack() as held:
+        held.callback(_release, *_take(f"{LOCKS}/.{name}", f"the {name}", False, wait))
         yield
-    finally:
-        _release(descriptor, path)
 
 
 def _release(descriptor: int, path: str) -> None:

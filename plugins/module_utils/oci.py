@@ -8,49 +8,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 from . import pid1
+from .process import PATH
 from .rootfs import IDS_PER_CONTAINER, device_rule
 
 #: Podman's default set (containers.conf(5), default_capabilities).
 CAPABILITIES = (
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYS_CHROOT",
-)
+    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_SETFCAP",
+    "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
+)  # fmt: skip
+#: capabilities(7); a program that is not root's has the first alone, and nobody the last two
+CAPABILITY_SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 MASKED = (
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-    "/sys/fs/selinux",
-)
+    "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
+    "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware", "/sys/fs/selinux",
+)  # fmt: skip
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 #: Forwarding stays off inside, whatever the host's default is: a container on two bridges is no router.
-SYSCTLS = {
-    "net.ipv4.ip_forward": "0",
-    "net.ipv6.conf.all.forwarding": "0",
-    "net.ipv6.conf.default.forwarding": "0",
-}
-ENVIRONMENT = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "container": "baleine",
-}
-
-
+NO_ROUTER = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "net.ipv6.conf.default.forwarding")
+ENVIRONMENT = {"PATH": PATH, "container": "baleine"}
 #: What may be given of setrlimit(2).
 ULIMITS = (
     "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
@@ -94,20 +69,14 @@ def process(
     """
     limits = [(f"RLIMIT_{name.upper()}", *map(int, text.split(":"))) for name, text in (ulimits or {}).items()]
     environment = {**ENVIRONMENT, "HOME": identity.home, **({"TERM": "xterm"} if terminal else {}), **env}
-    capabilities = list(CAPABILITIES) if identity.uid == 0 else []
+    used = CAPABILITY_SETS[:3] if identity.uid == 0 else CAPABILITY_SETS[:1]
     return {
         "terminal": terminal,
         "user": {"uid": identity.uid, "gid": identity.gid, "additionalGids": list(identity.groups)},
         "args": list(command),
         "env": [f"{key}={value}" for key, value in environment.items()],
         "cwd": workdir or "/",
-        "capabilities": {
-            "bounding": list(CAPABILITIES),
-            "effective": capabilities,
-            "permitted": capabilities,
-            "inheritable": [],
-            "ambient": [],
-        },
+        "capabilities": {key: list(CAPABILITIES) if key in used else [] for key in CAPABILITY_SETS},
         **({"rlimits": [{"type": kind, "soft": soft, "hard": hard} for kind, soft, hard in limits]} if limits else {}),
     }
 
@@ -158,10 +127,7 @@ def specification(
             "gidMappings": mapping,
             "cgroupsPath": cgroup,
             "resources": device_rules(devices),
-            "sysctl": {
-                **{key: value for key, value in SYSCTLS.items() if ipv6 or ".ipv6." not in key},
-                **(sysctls or {}),
-            },
+            "sysctl": {**{key: "0" for key in NO_ROUTER if ipv6 or ".ipv6." not in key}, **(sysctls or {})},
             "maskedPaths": list(MASKED),
             "readonlyPaths": list(READ_ONLY),
         },

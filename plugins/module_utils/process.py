@@ -20,16 +20,9 @@ ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/root"}
 COMMAND = os.getpid()
 #: The Debian package that brings a command, for hints.
 PACKAGES = {
-    "mmdebstrap": "mmdebstrap",
-    "mke2fs": "e2fsprogs",
-    "e2fsck": "e2fsprogs",
-    "resize2fs": "e2fsprogs",
-    "crun": "crun",
-    "runc": "runc",
-    "ip": "iproute2",
-    "nsenter": "util-linux",
-    "busybox": "busybox-static",
-}
+    "mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs", "e2fsck": "e2fsprogs", "resize2fs": "e2fsprogs",
+    "crun": "crun", "runc": "runc", "ip": "iproute2", "nsenter": "util-linux", "busybox": "busybox-static",
+}  # fmt: skip
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
