@@ -125,6 +125,9 @@ def test_standard_streams_can_be_opened_by_name_and_the_hosts_devices_keep_their
     assert baleine(*RUN, "--", "true").returncode == 0
     baleine("container", "create", "-c", "own", "-i", "tiny", "-p", "sleep 1000")
     assert lab.sh("stat -c '%u %g %a' /dev/null").stdout == "0 0 666\n"
+    for path in ("/dev/null", "/proc/1/fd/0"):
+        baleine("container", "exec", "own", "--", "chmod", "600", path, check=False)
+    assert lab.sh("stat -c '%u %g %a' /dev/null").stdout == "0 0 666\n"
 
 
 def test_a_reader_that_has_enough_ends_the_program(lab: LabHost, baleine: Any) -> None:

@@ -182,10 +182,9 @@ def prune(options: Options) -> int:
 
     def change(name: str) -> Sequence[Outcome]:
         seen = manifest.read("container", name) or {}
-        if options.on("dry-run") or seen.get("wanted_state", "stopped") != "stopped":  # somebody was quicker
-            done = []
-        else:
-            done = lifecycle.ensure(run, [container.Wanted(name, "absent")], seen=seen)
+        if seen.get("wanted_state", "stopped") != "stopped":  # somebody was quicker
+            return ()
+        done = [] if options.on("dry-run") else lifecycle.ensure(run, [container.Wanted(name, "absent")], seen=seen)
         print(name, flush=True)
         return done
 
