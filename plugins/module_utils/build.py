@@ -17,6 +17,7 @@ from typing import Any, Callable, NamedTuple, Optional
 
 from . import disk, rootfs
 from .errors import BaleineError
+from .manifest import discard
 from .process import Result, Runner, check, find_program, in_child, need_program, wait_until
 
 #: Where a tree is mounted while it is built; only the build's own processes see it.
@@ -61,14 +62,10 @@ class Recipe(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """What is recorded and compared: everything that shapes the image."""
+        shaping = {key: value for key, value in self._asdict().items() if key != "proxy"}
         return {
-            "size": self.size,
-            "suite": self.suite,
-            "packages": list(self.packages),
-            "mirror": self.mirror,
-            "from_image": self.from_image,
+            **{key: list(value) if isinstance(value, tuple) else value for key, value in shaping.items()},
             "files": [{"path": f.path, "digest": f.digest, "mode": f"{f.mode:04o}"} for f in self.files],
-            "commands": list(self.commands),
         }
 
 
@@ -254,5 +251,4 @@ def _write_files(tree: str, files: tuple[File, ...], keep: bool = False) -> list
 def _remove_files(tree: str, paths: list[str]) -> None:
     os.chroot(tree)
     for path in paths:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+        discard(path)

@@ -14,22 +14,19 @@ from collections.abc import Iterator
 from typing import NamedTuple, Optional
 
 from . import rootfs
-from .errors import BaleineError
+from .errors import BaleineError, explained
+from .manifest import opened
 from .process import Runner, check, fault, find_program, need_program
 
 BLOCK = 4096
 MEBIBYTE = 1 << 20
 #: Below this mke2fs makes no journal worth having.
 SMALLEST = 16 * MEBIBYTE
-FICLONE = 0x40049409
 #: linux/fs.h
-FIFREEZE = 0xC0045877
-FITHAW = 0xC0045878
-LOOP_CTL_GET_FREE = 0x4C82
-LOOP_CONFIGURE = 0x4C0A
-LOOP_GET_STATUS64 = 0x4C05
-LO_FLAGS_READ_ONLY = 1
-LO_FLAGS_AUTOCLEAR = 4
+FICLONE, FIFREEZE, FITHAW = 0x40049409, 0xC0045877, 0xC0045878
+#: linux/loop.h
+LOOP_CTL_GET_FREE, LOOP_CONFIGURE, LOOP_GET_STATUS64 = 0x4C82, 0x4C0A, 0x4C05
+LO_FLAGS_READ_ONLY, LO_FLAGS_AUTOCLEAR = 1, 4
 #: struct loop_info64 of linux/loop.h
 LOOP_INFO = struct.Struct("5Q4I64s64s32s2Q")
 EXT4_MAGIC = 0xEF53
@@ -82,10 +79,8 @@ def copy(source: str, target: str) -> Copied:
             return _copy_into(old.fileno(), new.fileno(), target)
         except OSError as error:
             os.unlink(target)
-            raise BaleineError(
-                f"copying the disk {source}: {error.strerror}",
-                f"Make room on the filesystem of {os.path.dirname(target)}" if error.errno == errno.ENOSPC else "",
-            ) from None
+            hint = f"Make room on the filesystem of {os.path.dirname(target)}" if error.errno == errno.ENOSPC else ""
+            raise BaleineError(f"copying the disk {source}: {error.strerror}", hint) from None
 
 
 def _copy_into(old: int, new: int, target: str) -> Copied:
@@ -119,7 +114,7 @@ def kept_still(tree: str) -> Iterator[None]:
 
     A guard of its own session thaws it when we end, however that is.
     """
-    root = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    root = os.open(tree, os.O_RDONLY | os.O_DIRECTORY)
     ours, its = os.pipe()[::-1]
     guard = os.fork()
     if guard == 0:
@@ -143,12 +138,8 @@ def kept_still(tree: str) -> Iterator[None]:
 
 def thaw(tree: str) -> None:
     """Let a filesystem go on that was left frozen; one that is not is no error."""
-    with contextlib.suppress(OSError):
-        root = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.ioctl(root, FITHAW, 0)
-        finally:
-            os.close(root)
+    with contextlib.suppress(OSError), opened(tree, os.O_RDONLY | os.O_DIRECTORY) as root:
+        fcntl.ioctl(root, FITHAW, 0)
 
 
 def extents(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
@@ -256,18 +247,11 @@ def holders(path: str) -> list[str]:
     found = []
     for name in os.listdir("/sys/block"):
         if name.startswith("loop") and os.path.exists(f"/sys/block/{name}/loop/backing_file"):
-            try:
-                descriptor = os.open(f"/dev/{name}", os.O_RDONLY | os.O_CLOEXEC)
-            except OSError:
-                continue
-            try:
+            # it may be cleared in the meantime
+            with contextlib.suppress(OSError), opened(f"/dev/{name}", os.O_RDONLY) as descriptor:
                 info = fcntl.ioctl(descriptor, LOOP_GET_STATUS64, bytes(LOOP_INFO.size))
                 if LOOP_INFO.unpack(info)[:2] == wanted:
                     found.append(f"/dev/{name}")
-            except OSError:
-                pass  # cleared in the meantime
-            finally:
-                os.close(descriptor)
     return sorted(found)
 
 
@@ -277,17 +261,14 @@ def attach(path: str, read_only: bool = False) -> tuple[str, int]:
     :returns: the device and a descriptor to close once it is mounted.
     :raises BaleineError: when no loop device can be had.
     """
-    file = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
     flags = LO_FLAGS_AUTOCLEAR | (LO_FLAGS_READ_ONLY if read_only else 0)
     info = LOOP_INFO.pack(0, 0, 0, 0, 0, 0, 0, 0, flags, os.fsencode(path)[:63], b"", b"", 0, 0)
-    config = struct.pack("II", file, 0) + info + bytes(64)
-    try:
+    attempt = f"attaching the disk {path}"
+    with opened(path, os.O_RDONLY if read_only else os.O_RDWR) as file, explained(f"{attempt} to a loop device"):
+        config = struct.pack("II", file, 0) + info + bytes(64)
         for _attempt in range(64):
-            control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
-            try:
+            with opened("/dev/loop-control", os.O_RDWR) as control:
                 device = f"/dev/loop{fcntl.ioctl(control, LOOP_CTL_GET_FREE)}"
-            finally:
-                os.close(control)
             loop = os.open(device, os.O_RDWR | os.O_CLOEXEC)
             try:
                 fcntl.ioctl(loop, LOOP_CONFIGURE, config)
@@ -296,11 +277,7 @@ def attach(path: str, read_only: bool = False) -> tuple[str, int]:
                 os.close(loop)
                 if error.errno != errno.EBUSY:  # somebody else took it between the two calls
                     raise
-    except OSError as error:
-        raise BaleineError(f"attaching the disk {path} to a loop device: {error.strerror}") from None
-    finally:
-        os.close(file)
-    raise BaleineError(f"attaching the disk {path}: no free loop device in 64 attempts")
+    raise BaleineError(f"{attempt}: no free loop device in 64 attempts")
 
 
 def mount(path: str, target: str, first_id: Optional[int] = None, read_only: bool = False) -> None:
@@ -313,11 +290,8 @@ def mount(path: str, target: str, first_id: Optional[int] = None, read_only: boo
     device, loop = attach(path, read_only)
     flags = rootfs.MS_NODEV | (rootfs.MS_RDONLY if read_only else 0) | (rootfs.MS_NOSUID if first_id is None else 0)
     try:
-        rootfs.mount(device, target, "ext4", flags, "errors=remount-ro" + ("" if read_only else ",discard"))
-    except OSError as error:
-        raise BaleineError(
-            f"mounting the disk {path}: {error.strerror}", "Look at the kernel's messages (dmesg) and run e2fsck on it"
-        ) from None
+        with explained(f"mounting the disk {path}", "Look at the kernel's messages (dmesg) and run e2fsck on it"):
+            rootfs.mount(device, target, "ext4", flags, "errors=remount-ro" + ("" if read_only else ",discard"))
     finally:
         os.close(loop)
     if first_id is not None:

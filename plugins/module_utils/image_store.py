@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Optional
 
 from . import build, disk, manifest, rootfs, units
-from .errors import BaleineError, known
+from .errors import BaleineError, explained, known
 from .image import DIRECTORY, Wanted, current, edit_path, facts, find, part_path, path_of, plan
 from .plan import Action, Outcome, Plan, apply
 from .process import Runner, find_program
@@ -32,13 +32,8 @@ def ensure(run: Runner, wanted_all: Sequence[Wanted], check: bool = False) -> li
         plans = [(wanted, plan(wanted, find(run, wanted))) for wanted in wanted_all]
         outcomes = []
         for wanted, decided in plans:
-            apply(
-                decided,
-                {
-                    "build": functools.partial(_build, run, wanted, decided),
-                    "remove": functools.partial(remove, wanted.name),
-                },
-            )
+            built, removed = (functools.partial(_build, run, wanted, decided), functools.partial(remove, wanted.name))
+            apply(decided, {"build": built, "remove": removed})
             outcomes.append(Outcome(decided, facts(wanted.name)))
     return outcomes
 
@@ -53,11 +48,8 @@ def _warned(wanted: Wanted, decided: Plan) -> Plan:
 
 def _build(run: Runner, wanted: Wanted, decided: Plan, _action: Action) -> None:
     what, directory = f"image {wanted.name}", str(decided.after["directory"])
-    recipe = known(wanted.recipe, f"{what}: its recipe")
-    old = current(wanted.name)
-    source = None
-    if recipe.from_image:
-        source = path_of(recipe.from_image, current(recipe.from_image) or {})
+    recipe, old = known(wanted.recipe, f"{what}: its recipe"), current(wanted.name)
+    source = path_of(recipe.from_image, current(recipe.from_image) or {}) if recipe.from_image else None
     os.makedirs(directory, mode=0o700, exist_ok=True)
     target = f"{directory}/{wanted.name}"
     if old is None and os.path.exists(target) and manifest.read("image", wanted.name) is None:
@@ -66,20 +58,17 @@ def _build(run: Runner, wanted: Wanted, decided: Plan, _action: Action) -> None:
         begun = {"nom_image": wanted.name, "taille": "", "chemin": directory, "state": "creating"}
         manifest.write("image", wanted.name, begun)
     part = part_path(wanted.name, directory)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(part)
+    manifest.discard(part)
     try:
         build.build(run, recipe, part, source, what)
         put(wanted.name, old, part, target, {"recipe": manifest.to_json({**decided.after})})
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(part)
+        manifest.discard(part)
         if old is None:
             manifest.remove("image", wanted.name)
         raise
     if old is not None and path_of(wanted.name, old) != target:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path_of(wanted.name, old))
+        manifest.discard(path_of(wanted.name, old))
 
 
 def put(name: str, old: Optional[manifest.Record], part: str, target: str, keys: Mapping[str, str]) -> None:
@@ -110,8 +99,7 @@ def remove(name: str, _action: Optional[Action] = None) -> None:
     record = manifest.read("image", name) or {}
     part, edit = part_path(name, record.get("chemin") or DIRECTORY), edit_path(name, record)
     for path in (path_of(name, record), part, f"{edit}.part"):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+        manifest.discard(path)
     build.leave(part)
     manifest.remove("image", name)
 
@@ -132,8 +120,7 @@ def mount(run: Runner, name: str) -> str:
         copy = edit_path(name, record)
         if not os.path.exists(copy):  # else the edit goes on that a reboot interrupted
             part = copy + ".part"
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(part)
+            manifest.discard(part)
             disk.copy(path_of(name, record), part)
             os.rename(part, copy)
         else:
@@ -154,12 +141,8 @@ def umount(run: Runner, name: str) -> None:
         if record is None or not os.path.exists(copy):
             raise BaleineError(f"{what}: it is not being edited", "Begin with 'baleine image mount'")
         if rootfs.is_mounted(tree):
-            try:
+            with explained(f"{what}: {tree}", "A program or a shell still works in it: end it"):
                 rootfs.unmount(tree)
-            except OSError as error:
-                raise BaleineError(
-                    f"{what}: {tree}: {error.strerror}", "A program or a shell still works in it: end it"
-                ) from None
         for folder in (tree, EDITED):
             with contextlib.suppress(OSError):
                 os.rmdir(folder)

@@ -11,41 +11,22 @@ import stat
 import struct
 from typing import Optional
 
-from .errors import BaleineError
+from .errors import explained
+from .manifest import opened
 
-CLONE_NEWNS = 0x00020000
-CLONE_NEWPID = 0x20000000
-CLONE_NEWUSER = 0x10000000
-CLONE_NEWIPC = 0x08000000
-MS_RDONLY = 1
-MS_NOSUID = 2
-MS_NODEV = 4
-MS_NOEXEC = 8
-MS_NOATIME = 0x400
-MS_BIND = 0x1000
-MS_REMOUNT = 0x20
-MS_REC = 0x4000
-MS_PRIVATE = 1 << 18
-MNT_DETACH = 2
-AT_FDCWD = -100
-RENAME_EXCHANGE = 2
-AT_EMPTY_PATH = 0x1000
-OPEN_TREE_CLONE = 1
-OPEN_TREE_CLOEXEC = os.O_CLOEXEC
-MOVE_MOUNT_F_EMPTY_PATH = 4
-MOVE_MOUNT_T_EMPTY_PATH = 0x40
-UMOUNT_NOFOLLOW = 8
+CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID = 0x00020000, 0x08000000, 0x10000000, 0x20000000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_NOATIME = 1, 2, 4, 8, 0x20, 0x400
+MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 1 << 18
+MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
+AT_FDCWD, AT_EMPTY_PATH, RENAME_EXCHANGE = -100, 0x1000, 2
+OPEN_TREE_CLONE, OPEN_TREE_CLOEXEC = 1, os.O_CLOEXEC
+MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH = 4, 0x40
 MOUNT_ATTR_IDMAP = 0x00100000
-RESOLVE_NO_MAGICLINKS = 0x02
-RESOLVE_NO_SYMLINKS = 0x04
-RESOLVE_IN_ROOT = 0x10
+RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_IN_ROOT = 0x02, 0x04, 0x10
 #: One number on every architecture: the tables were unified before these calls came.
-SYS_OPEN_TREE = 428
-SYS_MOVE_MOUNT = 429
-SYS_OPENAT2 = 437
-SYS_MOUNT_SETATTR = 442
-
+SYS_OPEN_TREE, SYS_MOVE_MOUNT, SYS_OPENAT2, SYS_MOUNT_SETATTR = 428, 429, 437, 442
 PR_CAPBSET_DROP, CAP_MKNOD = 24, 27
+
 IDS_PER_CONTAINER = 65536
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -186,23 +167,15 @@ def map_owners(target: str, first_id: int) -> None:
     """
     tree = clone_tree(target)
     namespace = user_namespace(first_id)
+    attempt = f"private user namespace: the kernel {os.uname().release} cannot map the owners of {target}"
+    attributes = struct.pack("QQQQ", MOUNT_ATTR_IDMAP, 0, 0, namespace)
+    size = ctypes.c_size_t(len(attributes))
     try:
-        attributes = struct.pack("QQQQ", MOUNT_ATTR_IDMAP, 0, 0, namespace)
-        _checked(
-            _libc.syscall(SYS_MOUNT_SETATTR, tree, b"", AT_EMPTY_PATH, attributes, ctypes.c_size_t(len(attributes))),
-            target,
-        )
-        unmount(target, MNT_DETACH)
-        _checked(
-            _libc.syscall(SYS_MOVE_MOUNT, tree, b"", AT_FDCWD, target.encode(), MOVE_MOUNT_F_EMPTY_PATH),
-            target,
-        )
-    except OSError as error:
-        raise BaleineError(
-            f"private user namespace: the kernel {os.uname().release} cannot map the owners of {target}: "
-            f"{error.strerror}",
-            "Linux 5.12 or newer is needed",
-        ) from None
+        with explained(attempt, "Linux 5.12 or newer is needed"):
+            _checked(_libc.syscall(SYS_MOUNT_SETATTR, tree, b"", AT_EMPTY_PATH, attributes, size), target)
+            unmount(target, MNT_DETACH)
+            place = (AT_FDCWD, target.encode(), MOVE_MOUNT_F_EMPTY_PATH)
+            _checked(_libc.syscall(SYS_MOVE_MOUNT, tree, b"", *place), target)
     finally:
         os.close(namespace)
         os.close(tree)
@@ -214,15 +187,11 @@ def open_inside(root: str, path: str, flags: int = os.O_RDONLY, mode: int = 0, l
     :param links: follow symbolic links, as if ``root`` were ``/``; otherwise any link is an error.
     :raises OSError: as open(2); ``ELOOP`` for a link that is not allowed.
     """
-    base = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | (0 if links else RESOLVE_NO_SYMLINKS)
     how = struct.pack("QQQ", flags | os.O_CLOEXEC, mode, resolve)
-    try:
-        return _checked(
-            _libc.syscall(SYS_OPENAT2, base, path.lstrip("/").encode(), how, ctypes.c_size_t(len(how))), path
-        )
-    finally:
-        os.close(base)
+    size = ctypes.c_size_t(len(how))
+    with opened(root, os.O_PATH | os.O_DIRECTORY) as base:
+        return _checked(_libc.syscall(SYS_OPENAT2, base, path.lstrip("/").encode(), how, size), path)
 
 
 def read_inside(root: str, path: str, limit: int = 1 << 20) -> Optional[str]:
@@ -251,11 +220,6 @@ def check_real_directories(root: str, names: tuple[str, ...], what: str) -> None
     :raises BaleineError: naming the tree and the directory.
     """
     for name in names:
-        try:
-            descriptor = open_inside(root, name, os.O_PATH | os.O_DIRECTORY, links=False)
-        except OSError as error:
-            raise BaleineError(
-                f"{what}: /{name} of the tree is not a real directory: {error.strerror}",
-                f"Make /{name} a directory in the image",
-            ) from None
-        os.close(descriptor)
+        attempt = f"{what}: /{name} of the tree is not a real directory"
+        with explained(attempt, f"Make /{name} a directory in the image"):
+            os.close(open_inside(root, name, os.O_PATH | os.O_DIRECTORY, links=False))
