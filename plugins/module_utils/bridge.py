@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from . import guard, handover, manifest, netlink, network, units
 from .errors import BaleineError
@@ -16,6 +16,10 @@ DEFAULT_MTU = 1500
 IPV6_MTU = 1280
 #: A port forwards at once unless loops are looked for (802.1D wants 15 s then).
 STP = {True: ("forward_delay 1500", "stp_state 1"), False: ("stp_state 0", "forward_delay 0")}
+
+
+#: Adds one step to a plan: verb, reason, drift, and ``value`` as data.
+Step = Callable[..., None]
 
 
 class Wanted(NamedTuple):
@@ -60,7 +64,6 @@ def request(params: Mapping[str, Any]) -> Wanted:
     """
     name = units.check_name(str(params["name"]), "bridge")
     what = f"bridge {name}"
-    mac = params.get("mac")
     ports = tuple(dict.fromkeys(params.get("ports") or ()))
     for port in ports:
         if not port or len(port) > units.LINK_NAME_LENGTH or "/" in port or port.split() != [port] or port == name:
@@ -69,16 +72,9 @@ def request(params: Mapping[str, Any]) -> Wanted:
     addresses = tuple(dict.fromkeys(units.parse_address(text, what) for text in params.get("addresses") or ()))
     if mtu < IPV6_MTU and state != "absent" and any(":" in address for address in addresses):
         raise BaleineError(f"{what}: IPv6 needs an MTU of {IPV6_MTU} bytes (RFC 8200), {mtu} is too small", "Raise mtu")
-    return Wanted(
-        name=name,
-        state=state,
-        addresses=addresses,
-        mtu=mtu,
-        stp=bool(params.get("stp")),
-        mac=units.parse_mac(mac, what) if mac else None,
-        ports=ports,
-        move_addresses=bool(params.get("move_addresses")),
-    )
+    stp, move_addresses = bool(params.get("stp")), bool(params.get("move_addresses"))
+    mac = units.parse_mac(params["mac"], what) if params.get("mac") else None
+    return Wanted(name, state, addresses, mtu, stp, mac, ports, move_addresses)
 
 
 def find(run: Runner, name: str) -> Found:
@@ -145,41 +141,42 @@ def plan(wanted: Wanted, found: Found) -> Plan:
     if wanted.move_addresses and found.link is not None:  # what runs out by itself is nobody's wish
         passing = handover.dynamic(found.link)
         is_now["addresses"] = [address for address in is_now["addresses"] if address not in passing]
-    actions: list[Action] = []
-    drift: list[str] = []
+    actions, drift = list[Action](), list[str]()
+
+    def step(verb: str, reason: str, gone: str = "", **data: Any) -> None:
+        """Add a step; ``gone``: what the kernel no longer shows of what was recorded."""
+        drift.extend([f"{what}: {gone}"] if gone else [])
+        actions.append(Action(verb, what, reason, data))
+
     if found.link is None:
-        lost = found.record is not None and found.record.get("state") != "creating"
-        reason = "drift: the link is gone" if lost else "there is none"
-        drift += [f"{what}: the link is gone"] if lost else []
-        actions.append(Action("create", what, reason, {"mac": goal["mac"], "mtu": goal["mtu"]}))
+        lost = "the link is gone" if found.record is not None and found.record.get("state") != "creating" else ""
+        step("create", f"drift: {lost}" if lost else "there is none", lost, mac=goal["mac"], mtu=goal["mtu"])
         is_now = {**is_now, "mac": goal["mac"], "mtu": goal["mtu"], "stp": False, "state": "down"}
     is_there = list(is_now.get("addresses", []))
     surplus = [text for text in is_there if text not in goal["addresses"] and not move.moving(text)]
     for address in reversed(surplus):  # the first of a network goes last: with it the kernel takes the others away
-        actions.append(Action("remove_address", what, f"{address} is not wanted", {"value": address}))
+        step("remove_address", f"{address} is not wanted", value=address)
     carried = network.carried_away(is_there, surplus)
     for key in ("mac", "mtu", "stp", "state"):
         if is_now.get(key) != goal[key]:
-            drifted = found.link is not None and recorded.get(key) == goal[key]
-            reason = f"{'drift: ' if drifted else ''}{key} {show(is_now.get(key))} -> {show(goal[key])}"
-            drift += [f"{what}: {key} was {show(is_now.get(key))}"] if drifted else []
-            actions.append(Action(f"set_{key}", what, reason if found.link else key, {"value": goal[key]}))
+            was, drifted = show(is_now.get(key)), found.link is not None and recorded.get(key) == goal[key]
+            reason = f"{'drift: ' if drifted else ''}{key} {was} -> {show(goal[key])}" if found.link else key
+            step(f"set_{key}", reason, f"{key} was {was}" if drifted else "", value=goal[key])
     actions += move.actions(what)
+    was_there = _expected(recorded.get("addresses", []), recorded.get("state")) if found.link else []
     for address in _expected(goal["addresses"], wanted.state):
         if address in carried:
-            actions.append(Action("add_address", what, f"{address} is taken along by the kernel", {"value": address}))
+            step("add_address", f"{address} is taken along by the kernel", value=address)
         elif address not in is_there and not move.moving(address):
-            was_there = _expected(recorded.get("addresses", []), recorded.get("state"))
-            drifted = found.link is not None and address in was_there
-            drift += [f"{what}: the address {address} is gone"] if drifted else []
+            drifted = address in was_there
             reason = f"drift: {address} is gone" if drifted else f"{address} is missing"
-            actions.append(Action("add_address", what, reason, {"value": move.words(address)}))
-    actions += _plan_ports(wanted, found, what, recorded, drift, move)
+            step("add_address", reason, f"the address {address} is gone" if drifted else "", value=move.words(address))
+    _plan_ports(wanted, found, what, recorded, step, move)
     for route in move.missing_routes(wanted.name, found.routes) if wanted.state == "up" else ():
-        drift += [f"{what}: the route {route} is gone"] if recorded.get("state") == "up" else []
-        actions.append(Action("add_route", what, f"the route {route} is missing", {"value": route}))
+        gone = f"the route {route} is gone" if recorded.get("state") == "up" else ""
+        step("add_route", f"the route {route} is missing", gone, value=route)
     if recorded != goal:
-        actions.append(Action("record", what, "the manifest says otherwise" if recorded else "new"))
+        step("record", "the manifest says otherwise" if recorded else "new")
         if found.record is None:
             actions.insert(0, Action("record_creating", what, "what is begun is recorded first", move.begun(goal)))
     ports = [port for port in found.ports if port not in found.members]
@@ -204,63 +201,51 @@ def _plan_move(wanted: Wanted, found: Found, what: str, recorded: Mapping[str, A
 
 
 def _plan_ports(
-    wanted: Wanted, found: Found, what: str, recorded: Mapping[str, Any], drift: list[str], move: handover.Handover
-) -> list[Action]:
-    actions = []
+    wanted: Wanted, found: Found, what: str, recorded: Mapping[str, Any], step: Step, move: handover.Handover
+) -> None:
+    had = recorded.get("ports", [])
     for port in found.ports:
-        if port in recorded.get("ports", []) and port not in (*wanted.ports, *move.back):
-            actions.append(Action("remove_port", what, f"{port} is not wanted", {"value": port}))
+        if port in had and port not in (*wanted.ports, *move.back):
+            step("remove_port", f"{port} is not wanted", value=port)
     for port in wanted.ports:
         if port not in found.ports and port not in move.over:
             handover.check_port(what, port, found.links, found.routes)
-            if port in recorded.get("ports", []) and found.link is not None:
-                drift.append(f"{what}: the port {port} is gone")
-            actions.append(Action("add_port", what, f"{port} is missing", {"value": port}))
+            gone = f"the port {port} is gone" if port in had and found.link is not None else ""
+            step("add_port", f"{port} is missing", gone, value=port)
     for link, container in found.members.items():
         if link not in found.ports:
-            drift.append(f"{what}: container {container} was cut off")
-            reason = f"drift: container {container} was cut off"
-            actions.append(Action("add_port", what, reason, {"value": link}))
-    return actions
+            cut_off = f"container {container} was cut off"
+            step("add_port", f"drift: {cut_off}", cut_off, value=link)
 
 
 def _plan_absent(wanted: Wanted, found: Found, what: str, move: handover.Handover) -> Plan:
     if found.record is None:
         return Plan(what)
     if found.users:
+        users = ", ".join(found.users)
         raise BaleineError(
-            f"{what}: it cannot be removed, containers are connected to it: {', '.join(found.users)}",
-            "Remove these containers first",
+            f"{what}: it cannot be removed, containers are connected to it: {users}", "Remove these containers first"
         )
-    actions = move.actions(what)
-    actions += [] if found.link is None else [Action("remove_link", what, "absent is wanted")]
-    actions.append(Action("forget", what, "absent is wanted"))
+    steps = ["forget"] if found.link is None else ["remove_link", "forget"]
+    actions = [*move.actions(what), *(Action(verb, what, "absent is wanted") for verb in steps)]
     return Plan(what, tuple(actions), _as_found(found) if found.link else _as_recorded(found), {})
 
 
 def _goal(wanted: Wanted, found: Found, move: handover.Handover) -> dict[str, Any]:
-    return {
-        "state": wanted.state,
-        "addresses": list(dict.fromkeys([*wanted.addresses, *move.addresses()])),
-        "mtu": wanted.mtu,
-        "stp": wanted.stp,
-        "mac": wanted.mac or units.make_mac(found.machine, f"bridge {wanted.name}", 0),
-        "ports": list(wanted.ports),
-        **({"moved": dict(move.moved)} if move.moved else {}),
-    }
+    mac = wanted.mac or units.make_mac(found.machine, f"bridge {wanted.name}", 0)
+    addresses = list(dict.fromkeys([*wanted.addresses, *move.addresses()]))
+    goal = {"state": wanted.state, "addresses": addresses, "mtu": wanted.mtu, "stp": wanted.stp, "mac": mac}
+    return {**goal, "ports": list(wanted.ports), **({"moved": dict(move.moved)} if move.moved else {})}
 
 
 def _as_found(found: Found) -> dict[str, Any]:
-    if found.link is None or netlink.kind(dict(found.link)) != "bridge":
+    link = dict(found.link or {})
+    if netlink.kind(link) != "bridge":
         return {}
-    details = found.link.get("linkinfo", {}).get("info_data", {})
-    return {
-        "state": "up" if "UP" in found.link.get("flags", ()) else "down",
-        "addresses": netlink.global_addresses(dict(found.link)),
-        "mtu": found.link.get("mtu"),
-        "stp": bool(details.get("stp_state")),
-        "mac": found.link.get("address"),
-    }
+    state = "up" if "UP" in link.get("flags", ()) else "down"
+    stp = bool(link["linkinfo"].get("info_data", {}).get("stp_state"))
+    addresses = netlink.global_addresses(link)
+    return {"state": state, "addresses": addresses, "mtu": link.get("mtu"), "stp": stp, "mac": link.get("address")}
 
 
 def _as_recorded(found: Found) -> dict[str, Any]:
@@ -271,15 +256,10 @@ def _as_recorded(found: Found) -> dict[str, Any]:
     if record.get("state") == "handover":  # how that ended, only the kernel knows
         moved = {port: share for port, share in moved.items() if port in found.ports}
         ports = [port for port in dict.fromkeys([*ports, *moved]) if port in found.ports]
-    return {
-        "state": record.get("state"),
-        "addresses": manifest.split(record.get("address", "")),
-        "mtu": units.number(record["mtu"]),
-        "stp": record.get("stp") == "yes",
-        "mac": record.get("mac"),
-        "ports": ports,
-        **({"moved": moved} if moved else {}),
-    }
+    plain = {key: record.get(key) for key in ("state", "mac")}
+    stp, mtu = record.get("stp") == "yes", units.number(record["mtu"])
+    addresses, rest = manifest.split(record.get("address", "")), {"moved": moved} if moved else {}
+    return {**plain, "addresses": addresses, "mtu": mtu, "stp": stp, "ports": ports, **rest}
 
 
 def _record(name: str, goal: Mapping[str, Any]) -> manifest.Record:

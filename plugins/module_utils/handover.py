@@ -21,6 +21,7 @@ FOREVER = 0xFFFFFFFF
 
 Share = dict[str, list[dict[str, Any]]]
 Link = Mapping[str, Any]
+NOTHING: Share = {"addresses": [], "routes": []}
 
 
 class Handover(NamedTuple):
@@ -74,11 +75,8 @@ class Handover(NamedTuple):
 
     def routes_after(self, routes: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Return the routes as they are once everything has moved, as far as their networks go."""
-        returned = [
-            {"dst": str(ipaddress.ip_interface(item["value"]).network), "dev": port}
-            for port, share in self.back.items()
-            for item in share["addresses"]
-        ]
+        values = [(port, item["value"]) for port, share in self.back.items() for item in share["addresses"]]
+        returned = [{"dst": str(ipaddress.ip_interface(value).network), "dev": port} for port, value in values]
         return [route for route in routes if route.get("dev") not in self.over] + returned
 
     def missing_routes(self, bridge: str, routes: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -89,16 +87,9 @@ class Handover(NamedTuple):
 
 
 def decide(
-    what: str,
-    bridge: str,
-    ports: Sequence[str],
-    recorded: Mapping[str, Share],
-    now: Sequence[str],
-    links: Mapping[str, Link],
-    routes: Sequence[Mapping[str, Any]],
-    asked: bool,
-    silent: bool = False,
-) -> Handover:
+    what: str, bridge: str, ports: Sequence[str], recorded: Mapping[str, Share], now: Sequence[str],
+    links: Mapping[str, Link], routes: Sequence[Mapping[str, Any]], asked: bool, silent: bool = False,
+) -> Handover:  # fmt: skip
     """Return what has to move between a bridge and its ports. Pure.
 
     :param ports: the interfaces that shall be ports.
@@ -109,9 +100,7 @@ def decide(
     :raises BaleineError: for a share that cannot move, or that nobody accounts for.
     """
     here = _shown(bridge, links, routes)
-    over: dict[str, Share] = {}
-    back: dict[str, Share] = {}
-    moved: dict[str, Share] = {}
+    over, back, moved = dict[str, Share](), dict[str, Share](), dict[str, Share]()
     for port in ports:
         kept = recorded.get(port)
         if kept is not None and not asked:
@@ -119,7 +108,8 @@ def decide(
                 f"{what}: it holds the addresses of its port {port} ({_show(kept)}), which only move_addresses allows",
                 f"Set move_addresses, or take {port} out of ports: they move back to it then",
             )
-        fresh = share_of(what, port, links[port], routes) if asked and _free(port, now, links) else _nothing()
+        free = port not in now and port in links and not links[port].get("master")
+        fresh = share_of(what, port, links[port], routes) if asked and free else NOTHING
         if fresh["addresses"] or fresh["routes"]:
             if silent:
                 raise BaleineError(
@@ -129,7 +119,7 @@ def decide(
                 )
             over[port] = fresh
             fresh = _settled({port: fresh})[port]
-            moved[port] = {key: _joined(fresh[key], (kept or _nothing())[key], here[key]) for key in fresh}
+            moved[port] = {key: _joined(fresh[key], (kept or NOTHING)[key], here[key]) for key in fresh}
         elif kept is not None:
             moved[port] = kept
     for port, share in recorded.items():
@@ -149,10 +139,6 @@ def decide(
     return Handover(over, back, moved, tuple(forward), tuple(backward))
 
 
-def _free(port: str, now: Sequence[str], links: Mapping[str, Link]) -> bool:
-    return port not in now and port in links and not links[port].get("master")
-
-
 def check_port(what: str, port: str, links: Mapping[str, Link], routes: Iterable[Mapping[str, Any]]) -> None:
     """Refuse an interface that cannot be a port as it is.
 
@@ -170,10 +156,8 @@ def check_port(what: str, port: str, links: Mapping[str, Link], routes: Iterable
             "Set move_addresses, or give them to the bridge in the host's own network configuration first",
         )
     if any(route.get("dst") == "default" and route.get("dev") == port for route in routes):
-        raise BaleineError(
-            f"{what}: the default route of this host leaves by {port}",
-            "Set move_addresses, or take another interface",
-        )
+        hint = "Set move_addresses, or take another interface"
+        raise BaleineError(f"{what}: the default route of this host leaves by {port}", hint)
 
 
 def share_of(what: str, port: str, link: Link, routes: Iterable[Mapping[str, Any]]) -> Share:
@@ -208,14 +192,10 @@ def dynamic(link: Optional[Link]) -> list[str]:
     return [item["value"] for item in (_address("", entry) for entry in _entries(link or {})) if item.get("dynamic")]
 
 
-def _nothing() -> Share:
-    return {"addresses": [], "routes": []}
-
-
 def _shown(bridge: str, links: Mapping[str, Link], routes: Iterable[Mapping[str, Any]]) -> Share:
     """What the kernel shows of a bridge, all of it, in the form of a share that is recorded."""
     if bridge not in links:
-        return _nothing()
+        return NOTHING
     addresses = [_address(bridge, entry) for entry in _entries(links[bridge])]
     return {"addresses": addresses, "routes": [{"words": _route_words(r)} for r in routes if r.get("dev") == bridge]}
 
@@ -310,21 +290,18 @@ def _transfer(port: str, bridge: str, joins: bool, share: Share, there: Optional
     :param there: what there is where the share leaves; None is all of it.
     """
     source, target = (port, bridge) if joins else (bridge, port)
-    addresses, routes = share["addresses"], share["routes"]
-    gone = {key: {item["words"] for item in items} for key, items in there.items()} if there is not None else None
     lines = [f"link set dev {port} {f'master {bridge}' if joins else 'nomaster'} up"]
-    for item in reversed(routes):
-        if gone is None or item["words"] in gone["routes"]:
-            lines.append(f"route del {item['words']} dev {source}")
-    for item in reversed(addresses):  # a first address takes the others of its network along (ip-sysctl, promote)
-        if gone is None or item["words"] in gone["addresses"]:
-            lines.append(f"address del {item['words']} dev {source}")
-    for item in addresses:
-        label = [f"label {item['label']}"] if "label" in item and not joins else []
-        lifetime = [item["lifetime"]] if "lifetime" in item else []
-        nodad = ["nodad"] if ":" in item["value"] else []
-        lines.append(" ".join([f"address replace {item['words']} dev {target}", *label, *lifetime, *nodad]))
-    for item in routes:
+    for kind, key in (("route", "routes"), ("address", "addresses")):
+        left = {item["words"] for item in (there or share)[key]}
+        # the last first: a first address takes the others of its network along (ip-sysctl, promote)
+        words = [item["words"] for item in reversed(share[key]) if item["words"] in left]
+        lines += [f"{kind} del {text} dev {source}" for text in words]
+    for item in share["addresses"]:
+        label = f" label {item['label']}" if "label" in item and not joins else ""
+        lifetime = f" {item['lifetime']}" if "lifetime" in item else ""
+        nodad = " nodad" if ":" in item["value"] else ""
+        lines.append(f"address replace {item['words']} dev {target}{label}{lifetime}{nodad}")
+    for item in share["routes"]:
         expires = f" expires {item['expires']}" if "expires" in item else ""
         lines.append(f"route append {item['words']} dev {target}{expires}")
     return lines
