@@ -80,16 +80,17 @@ def confirm(name: str, token: str) -> None:
 
     :raises BaleineError: when it was taken back, or another move waits.
     """
-    taken_back = BaleineError(
-        f"bridge {name}: no move of addresses waits for this confirmation: it was taken back after {SECONDS} s",
-        "Look how the host is reached through the bridge, then run the task again",
-    )
-    if waiting(name) != token:
-        raise taken_back
     try:
-        os.unlink(_paths(name)[0])
+        waits = waiting(name) == token
+        if waits:
+            os.unlink(_paths(name)[0])
     except FileNotFoundError:
-        raise taken_back from None
+        waits = False
+    if not waits:
+        raise BaleineError(
+            f"bridge {name}: no move of addresses waits for this confirmation: it was taken back after {SECONDS} s",
+            "Look how the host is reached through the bridge, then run the task again",
+        )
 
 
 def _paths(name: str) -> tuple[str, str]:
@@ -127,10 +128,9 @@ def _become_guard(words: list[str], backward: Sequence[str], write_end: int) -> 
             null = os.open(os.devnull, os.O_RDWR)
             for number in (0, 1, 2):
                 os.dup2(null, number)
-            for number in [int(entry) for entry in os.listdir("/proc/self/fd")]:
-                if number > 2 and number != write_end:
-                    with contextlib.suppress(OSError):  # the one that listed them
-                        os.close(number)
+            for number in {int(entry) for entry in os.listdir("/proc/self/fd")} - {0, 1, 2, write_end}:
+                with contextlib.suppress(OSError):  # the one that listed them
+                    os.close(number)
             lines = [f"# {words[6]} {os.getpid()} {start_ticks(os.getpid())}", *backward]
             manifest.replace(words[4], "".join(f"{line}\n" for line in lines).encode())
             os.execve("/bin/sh", words, ENVIRONMENT)

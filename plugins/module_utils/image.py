@@ -79,10 +79,8 @@ def request(params: Mapping[str, Any]) -> Wanted:
         size = units.parse_size(given, bare=units.MEBIBYTE, what=f"{what}: size")
     size = (size + disk.BLOCK - 1) // disk.BLOCK * disk.BLOCK
     if given not in (None, "") and size < disk.SMALLEST:
-        raise BaleineError(
-            f"{what}: a size of {size} bytes is too small for a tree",
-            f"Give it {disk.SMALLEST >> 20}M at the very least",
-        )
+        hint = f"Give it {disk.SMALLEST >> 20}M at the very least"
+        raise BaleineError(f"{what}: a size of {size} bytes is too small for a tree", hint)
     directory = os.path.normpath(params["directory"]) if params.get("directory") else ""
     if directory and not directory.startswith("/"):
         raise BaleineError(f"{what}: directory {directory!r} is no absolute path")
@@ -114,13 +112,11 @@ def find(run: Runner, wanted: Wanted) -> Found:
     record = current(wanted.name)
     path = path_of(wanted.name, record or {})
     there = record is not None and os.path.exists(path)
-    source_digest, source_size = None, 0
-    if wanted.recipe and wanted.recipe.from_image:
-        source = current(wanted.recipe.from_image)
-        if source is not None and os.path.exists(path_of(wanted.recipe.from_image, source)):
-            source_path = path_of(wanted.recipe.from_image, source)
-            source_digest = true_digest(wanted.recipe.from_image, source) or disk.digest(source_path)
-            source_size = os.path.getsize(source_path)
+    source_digest, source_size, source = None, 0, wanted.recipe.from_image if wanted.recipe else ""
+    source_record = current(source) if source else None
+    if source_record is not None and os.path.exists(path_of(source, source_record)):
+        source_digest = true_digest(source, source_record) or disk.digest(path_of(source, source_record))
+        source_size = os.path.getsize(path_of(source, source_record))
     return Found(
         record=record,
         file=there,
@@ -155,9 +151,9 @@ def _is_edited(path: str, record: Mapping[str, str]) -> bool:
     """Say whether somebody wrote to an image's file; the digest is only taken when its cheap fingerprint differs."""
     if "digest" not in record:
         return False  # one of the 2019 scripts: whatever it is, it is that image
-    if disk.fingerprint(path) == record.get("fingerprint"):
-        return record.get("edited") == "yes"
-    return disk.digest(path) != record["digest"] or record.get("edited") == "yes"
+    return record.get("edited") == "yes" or (
+        disk.fingerprint(path) != record.get("fingerprint") and disk.digest(path) != record["digest"]
+    )
 
 
 def true_digest(name: str, record: Mapping[str, str]) -> str:
@@ -200,12 +196,11 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
             "Leave the size out, or give a larger one",
         )
     goal = _goal(wanted, found)
-    if found.record is None:
-        return Plan(what, (Action("build", what, "there is none"),), {}, goal, (), tuple(warnings))
-    before = _recorded(found.record)
-    if not found.file:
-        reason = "drift: its file is gone"
-        return Plan(what, (Action("build", what, reason),), {}, goal, (f"{what}: its file is gone",), tuple(warnings))
+    before = _recorded(found.record or {})
+    if found.record is None or not found.file:
+        drift = () if found.record is None else (f"{what}: its file is gone",)
+        reason = "drift: its file is gone" if drift else "there is none"
+        return Plan(what, (Action("build", what, reason),), {}, goal, drift, tuple(warnings))
     unknown = ("source", "size") if found.source_digest is None else ()  # the image to start from is yet to come
     differing = [key for key in differences(goal, before) if goal[key] or key not in unknown]
     if not before:
@@ -214,12 +209,11 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
     reasons = [f"{key} {_brief(before.get(key))} -> {_brief(goal.get(key))}" for key in differing]
     if wanted.rebuild == "always":
         return _rebuild(what, found, before, goal, reasons or ["always is wanted"], warnings)
-    if not reasons:
-        if found.edited:
+    if not reasons or wanted.rebuild == "never":
+        if reasons:
+            warnings.append(f"{what}: kept (rebuild: never), but the request differs: {'; '.join(reasons)}")
+        elif found.edited:
             warnings.append(f"{what}: it was edited by hand since it was made; it is kept as it is")
-        return Plan(what, (), before, before, (), tuple(warnings))
-    if wanted.rebuild == "never":
-        warnings.append(f"{what}: kept (rebuild: never), but the request differs: {'; '.join(reasons)}")
         return Plan(what, (), before, before, (), tuple(warnings))
     if found.edited:
         raise BaleineError(
@@ -232,11 +226,15 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
 def _rebuild(
     what: str, found: Found, before: dict[str, Any], goal: dict[str, Any], reasons: list[str], warnings: list[str]
 ) -> Plan:
-    if found.open:
-        raise BaleineError(f"{what}: it is being edited by hand", "End that with 'baleine image umount' first")
+    _check_closed(what, found)
     if found.users:
         warnings.append(f"{what}: containers of its older content are not changed: {', '.join(found.users)}")
     return Plan(what, (Action("build", what, "; ".join(reasons)),), before, goal, (), tuple(warnings))
+
+
+def _check_closed(what: str, found: Found) -> None:
+    if found.open:
+        raise BaleineError(f"{what}: it is being edited by hand", "End that with 'baleine image umount' first")
 
 
 def _plan_absent(what: str, found: Found) -> Plan:
@@ -245,12 +243,9 @@ def _plan_absent(what: str, found: Found) -> Plan:
     if found.record is None:
         return Plan(what)
     if found.users:
-        raise BaleineError(
-            f"{what}: it cannot be removed, containers use it: {', '.join(found.users)}",
-            "Remove these containers first",
-        )
-    if found.open:
-        raise BaleineError(f"{what}: it is being edited by hand", "End that with 'baleine image umount' first")
+        met = f"it cannot be removed, containers use it: {', '.join(found.users)}"
+        raise BaleineError(f"{what}: {met}", "Remove these containers first")
+    _check_closed(what, found)
     before = _recorded(found.record) or {"state": "present"}
     return Plan(what, (Action("remove", what, "absent is wanted"),), before, {})
 
@@ -258,11 +253,9 @@ def _plan_absent(what: str, found: Found) -> Plan:
 def _goal(wanted: Wanted, found: Found) -> dict[str, Any]:
     """What the recipe comes to: the size is the source's where none is asked for."""
     recipe = known(wanted.recipe, f"image {wanted.name}: its recipe")
-    goal = recipe.as_dict()
-    goal["size"] = goal["size"] or found.source_size
-    goal["source"] = found.source_digest if recipe.from_image else ""
-    goal["directory"] = wanted.directory or (found.record or {}).get("chemin") or DIRECTORY
-    return goal
+    directory = wanted.directory or (found.record or {}).get("chemin") or DIRECTORY
+    source = found.source_digest if recipe.from_image else ""
+    return {**recipe.as_dict(), "size": recipe.size or found.source_size, "source": source, "directory": directory}
 
 
 def _recorded(record: Mapping[str, str]) -> dict[str, Any]:

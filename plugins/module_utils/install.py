@@ -36,9 +36,7 @@ def find() -> dict[str, str]:
     """Return the text of every installed file, by path."""
     found = {}
     paths = [os.path.join(folder, name) for folder, _folders, names in os.walk(LIBRARY) for name in names]
-    for path in [*paths, LAUNCHER]:
-        if path.endswith(".pyc"):
-            continue
+    for path in [*(path for path in paths if not path.endswith(".pyc")), LAUNCHER]:
         with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as stream:
             found[path] = stream.read()
     return found
@@ -62,11 +60,9 @@ def plan(goal: Mapping[str, str], found: Mapping[str, str]) -> Plan:
     """Compare and decide. Pure."""
     surplus = sorted(path for path in found if path not in goal)
     missing = sorted(path for path, text in goal.items() if found.get(path) != text)
-    actions = [
-        Action("write", WHAT, f"{path} {'differs' if path in found else 'is missing'}", {"path": path})
-        for path in missing
-    ]
-    actions += [Action("delete", WHAT, f"{path} is not wanted", {"path": path}) for path in surplus]
+    steps = [("write", path, "differs" if path in found else "is missing") for path in missing]
+    steps += [("delete", path, "is not wanted") for path in surplus]
+    actions = [Action(verb, WHAT, f"{path} {why}", {"path": path}) for verb, path, why in steps]
     return Plan(WHAT, tuple(actions), {"files": sorted(found)}, {"files": sorted(goal)})
 
 
@@ -78,7 +74,7 @@ def ensure(files: Optional[Mapping[str, str]], check: bool = False) -> list[Outc
     goal = wanted(files)
     decided = plan(goal, find())
     if not check:
-        apply(decided, {"write": lambda action: _write(action, goal), "delete": lambda action: _delete(action)})
+        apply(decided, {"write": lambda action: _write(action, goal), "delete": _delete})
         if not goal:
             shutil.rmtree(LIBRARY, ignore_errors=True)
     return [Outcome(decided, {"launcher": LAUNCHER, "library": LIBRARY} if goal else {})]
@@ -86,9 +82,10 @@ def ensure(files: Optional[Mapping[str, str]], check: bool = False) -> list[Outc
 
 def _write(action: Action, goal: Mapping[str, str]) -> None:
     path = action.data["path"]
+    mode = 0o755 if path == LAUNCHER else 0o644
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    manifest.replace(path, goal[path].encode(), 0o755 if path == LAUNCHER else 0o644)
-    os.chmod(path, 0o755 if path == LAUNCHER else 0o644)  # whatever the umask
+    manifest.replace(path, goal[path].encode(), mode)
+    os.chmod(path, mode)  # whatever the umask
 
 
 def _delete(action: Action) -> None:

@@ -54,15 +54,10 @@ def parse_network(request: Mapping[str, Any], what: str) -> Network:
         (units.parse_destination(route["destination"], where), units.parse_gateway(route["gateway"], where))
         for route in request.get("routes") or ()
     )
-    gateway, mac = request.get("gateway"), request.get("mac")
-    network = Network(
-        bridge=name,
-        addresses=tuple(dict.fromkeys(units.parse_address(text, where) for text in request.get("addresses") or ())),
-        gateway=units.parse_gateway(gateway, where) if gateway else None,
-        routes=routes,
-        mac=units.parse_mac(mac, where) if mac else None,
-        mtu=units.parse_mtu(request.get("mtu"), where),
-    )
+    addresses = tuple(dict.fromkeys(units.parse_address(text, where) for text in request.get("addresses") or ()))
+    gateway = units.parse_gateway(request["gateway"], where) if request.get("gateway") else None
+    mac, mtu = request.get("mac"), units.parse_mtu(request.get("mtu"), where)
+    network = Network(name, addresses, gateway, routes, units.parse_mac(mac, where) if mac else None, mtu)
     ways = [*([("default", network.gateway)] if network.gateway else []), *routes]
     if len({(to, ":" in via) for to, via in ways}) < len(ways):
         shown = ", ".join(to for to, _via in ways)
@@ -70,10 +65,8 @@ def parse_network(request: Mapping[str, Any], what: str) -> Network:
     reachable = [ipaddress.ip_interface(address).network for address in network.addresses]
     for _to, via in ways:
         if not any(ipaddress.ip_address(via) in subnet for subnet in reachable):
-            raise BaleineError(
-                f"{where}: the gateway {via} is in no network of this interface",
-                "Give the interface an address beside it",
-            )
+            hint = "Give the interface an address beside it"
+            raise BaleineError(f"{where}: the gateway {via} is in no network of this interface", hint)
     return network
 
 
@@ -96,20 +89,11 @@ def check_overlap(what: str, addresses: Sequence[str], routes: Sequence[Mapping[
         wanted = ipaddress.ip_interface(address).network
         for route in routes:
             destination = str(route.get("dst", "default"))
-            if destination == "default" or route.get("dev") == own:
-                continue
-            try:
-                routed = ipaddress.ip_network(destination)
-            except ValueError:
-                continue
-            if routed.version != wanted.version or routed.prefixlen == 0 or routed.is_link_local:
-                continue
-            if routed.overlaps(wanted):
+            routed: Any = None if route.get("dev") == own else _network_of(destination)
+            if _meet(wanted, routed) and routed.prefixlen and not routed.is_link_local:
                 met = f"{destination} dev {route.get('dev', '?')}"
-                raise BaleineError(
-                    f"{what}: the network {wanted} meets the route {met} of this host",
-                    "Choose a range that this host does not route yet",
-                )
+                hint = "Choose a range that this host does not route yet"
+                raise BaleineError(f"{what}: the network {wanted} meets the route {met} of this host", hint)
 
 
 def check_others(what: str, addresses: Sequence[str], others: Mapping[str, Sequence[str]]) -> None:
@@ -120,14 +104,22 @@ def check_others(what: str, addresses: Sequence[str], others: Mapping[str, Seque
     """
     for mine in [ipaddress.ip_interface(address).network for address in addresses]:
         for other, text in [(other, text) for other, texts in others.items() for text in texts]:
-            try:
-                theirs = ipaddress.ip_interface(text).network
-            except ValueError:
-                continue  # torn: that bridge's trouble
-            if theirs.version == mine.version and theirs.overlaps(mine):
-                raise BaleineError(
-                    f"{what}: the network {mine} meets {theirs} of the bridge {other}", "Choose another range"
-                )
+            theirs = _network_of(text)  # none, where it is torn: that bridge's trouble
+            if _meet(mine, theirs):
+                met = f"the network {mine} meets {theirs} of the bridge {other}"
+                raise BaleineError(f"{what}: {met}", "Choose another range")
+
+
+def _network_of(text: str) -> Any:
+    """The network of an address or a destination, None for anything else (``default``)."""
+    try:
+        return ipaddress.ip_interface(text).network
+    except ValueError:
+        return None
+
+
+def _meet(one: Any, other: Any) -> bool:
+    return other is not None and one.version == other.version and bool(one.overlaps(other))
 
 
 def check_member(what: str, network: Network, bridge_addresses: Sequence[str], used: Mapping[str, str]) -> None:
@@ -147,12 +139,9 @@ def check_member(what: str, network: Network, bridge_addresses: Sequence[str], u
                 f"({', '.join(sorted(str(subnet) for subnet in same_family))})",
                 "Take an address inside it",
             )
-        holder = used.get(str(address.ip))
-        if holder is not None:
-            raise BaleineError(
-                f"{what}: the address {address.ip} is in use on the bridge {network.bridge} by {holder}",
-                "Take another address",
-            )
+        if str(address.ip) in used:
+            met = f"is in use on the bridge {network.bridge} by {used[str(address.ip)]}"
+            raise BaleineError(f"{what}: the address {address.ip} {met}", "Take another address")
 
 
 def interfaces_for(
@@ -162,20 +151,17 @@ def interfaces_for(
 
     :param taken: interface names that other containers have recorded.
     """
-    prefix_names = [item.link for item in recorded]
-    if len(prefix_names) < len(networks):
+    stem = recorded[0].link.rpartition("_")[0] if recorded else ""
+    links = [item.link for item in recorded]
+    if len(links) < len(networks):
         fresh = units.interface_names(name, len(networks), taken)
-        if prefix_names:
-            stem = prefix_names[0].rpartition("_")[0]
-            fresh = [f"{stem}_{index}" for index in range(len(networks))]
-        prefix_names = fresh
-    machine = machine_id()
-    result = []
+        links = [f"{stem}_{index}" for index in range(len(networks))] if recorded else fresh
+    machine, result = machine_id(), []
     for index, network in enumerate(networks):
         mac = network.mac
         if mac is None and index < len(recorded) and recorded[index].network.mac is None:
             mac = recorded[index].mac
-        result.append(Interface(network, prefix_names[index], mac or units.make_mac(machine, name, index), index))
+        result.append(Interface(network, links[index], mac or units.make_mac(machine, name, index), index))
     return tuple(result)
 
 
