@@ -219,13 +219,10 @@ def _address(device: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     if entry.get("label", device) != device:
         found["label"] = entry["label"]
     if entry.get("dynamic"):
-        limits = [_seconds(entry.get(f"{kind}_life_time", FOREVER)) for kind in ("valid", "preferred")]
+        numbers = [entry.get(f"{kind}_life_time", FOREVER) for kind in ("valid", "preferred")]
+        limits = ["forever" if number == FOREVER else number for number in numbers]
         found.update(dynamic=True, lifetime="valid_lft {} preferred_lft {}".format(*limits))
     return found
-
-
-def _seconds(value: int) -> str:
-    return "forever" if value == FOREVER else str(value)
 
 
 def _route_words(route: Mapping[str, Any]) -> str:
@@ -238,14 +235,12 @@ def _route_words(route: Mapping[str, Any]) -> str:
         words += ["via", route["gateway"]]
     elif "via" in route:  # an IPv6 gateway of an IPv4 route (RFC 5549)
         words += ["via", route["via"]["family"], route["via"]["host"]]
-    for key, word in (("protocol", "proto"), ("scope", "scope"), ("prefsrc", "src"), ("metric", "metric")):
-        if key in route:
-            words += [word, str(route[key])]
+    names = {"protocol": "proto", "scope": "scope", "prefsrc": "src", "metric": "metric"}
+    words += [text for key, name in names.items() if key in route for text in (name, str(route[key]))]
     words += ["onlink"] if "onlink" in route.get("flags", ()) else []
     for metrics in route.get("metrics", ()):
         words += [text for key, value in metrics.items() for text in (key, str(value))]
-    if "pref" in route:
-        words += ["pref", route["pref"]]
+    words += ["pref", route["pref"]] if "pref" in route else []
     return " ".join(words)
 
 

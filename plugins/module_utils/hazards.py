@@ -82,10 +82,8 @@ def errors() -> list[str]:
     found = []
     match = re.match(r"(\d+)\.(\d+)", os.uname().release)
     if not match or (int(match[1]), int(match[2])) < KERNEL:
-        found.append(
-            f"the kernel {os.uname().release} cannot map the owners of an ext4 disk into a private user namespace: "
-            "Linux 5.12 or newer is needed"
-        )
+        cannot = "cannot map the owners of an ext4 disk into a private user namespace: Linux 5.12 or newer is needed"
+        found.append(f"the kernel {os.uname().release} {cannot}")
     if not os.path.exists("/dev/loop-control"):
         found.append("there is no /dev/loop-control: load the kernel's module loop")
     return found

@@ -73,13 +73,11 @@ def parse_size(text: Union[str, int], bare: int = 1, what: str = "size") -> int:
 
 def show_size(size: int) -> str:
     """Return bytes in the largest unit that keeps them exact (``512M``), or with one decimal."""
-    for unit in ("T", "G", "M", "K"):
-        if size and size % UNITS[unit] == 0:
-            return f"{size // UNITS[unit]}{unit}"
-    for unit in ("T", "G", "M", "K"):
-        if size >= UNITS[unit]:
-            return f"{size / UNITS[unit]:.1f}{unit}"
-    return f"{size}B"
+    large = [unit for unit in ("T", "G", "M", "K") if size >= UNITS[unit]]
+    exact = next((unit for unit in large if size % UNITS[unit] == 0), None)
+    if exact:
+        return f"{size // UNITS[exact]}{exact}"
+    return f"{size / UNITS[large[0]]:.1f}{large[0]}" if large else f"{size}B"
 
 
 def parse_address(text: str, what: str) -> str:

@@ -18,16 +18,9 @@ from .runner import run
 def create(options: Options) -> int:
     """Make a bridge and set it up."""
     name = options.names[0]
-    wanted = bridge.request(
-        {
-            "name": name,
-            "state": "up",
-            "addresses": [text for text in options.elements("address") if text],
-            "mtu": options.number("mtu"),
-            "stp": options.on("stp"),
-            "mac": options.text("mac"),
-        }
-    )
+    flags = {"mtu": options.number("mtu"), "stp": options.on("stp"), "mac": options.text("mac")}
+    addresses = [text for text in options.elements("address") if text]
+    wanted = bridge.request({"name": name, "addresses": addresses, **flags})
     show.check_new("bridge", name, f"Remove it first: baleine bridge remove -b {name}")
     show.warn(bridge.ensure(run, [wanted]))
     return 0

@@ -152,10 +152,7 @@ def _take(command: Command, words: Sequence[str]) -> Options:
     while rest:
         word = rest.pop(0)
         if word == "--":
-            if command.program:
-                options.program = rest
-            else:
-                options.names += rest
+            (options.program if command.program else options.names).extend(rest)
             break
         if word.startswith("--"):
             name, equals, value = word.partition("=")

@@ -49,16 +49,21 @@ def printable(text: str) -> str:
 
 def collect(kind: str, facts: Callable[[str], Facts]) -> tuple[list[Facts], int]:
     """Return the facts of all resources of a kind, and the exit code: one that is broken does not stop the rest."""
-    found, code = [], 0
-    for name in manifest.names(kind):
+    found = list[Facts]()
+    code = _each(manifest.names(kind), lambda name: found.append(facts(name)))
+    return [shown for shown in found if shown], code
+
+
+def _each(names: Iterable[str], work: Callable[[str], None]) -> int:
+    """Do something with each name; one that fails does not stop the rest. Returns the exit code."""
+    code = 0
+    for name in names:
         try:
-            shown = facts(name)
-            if shown:
-                found.append(shown)
+            work(name)
         except BaleineError as error:
             complain(error.message, error.hint)
             code = FAILED
-    return found, code
+    return code
 
 
 def print_list(
@@ -75,13 +80,8 @@ def print_list(
 
 def inspect(options: Options, kind: str, facts: Callable[[str], Facts]) -> int:
     """Print everything that is known of the resources that are named."""
-    as_table, found, code = not wants_json(options), [], 0
-    for name in options.names:
-        try:
-            found.append(known(kind, name, facts))
-        except BaleineError as error:
-            complain(error.message, error.hint)
-            code = FAILED
+    as_table, found = not wants_json(options), list[Facts]()
+    code = _each(options.names, lambda name: found.append(known(kind, name, facts)))
     if as_table:
         print("\n".join("".join(f"{key}: {_text(value)}\n" for key, value in shown.items()) for shown in found), end="")
     else:
@@ -127,20 +127,17 @@ def each(options: Options, kind: str, change: Callable[[str], Sequence[Outcome]]
     :param removes: the change is a removal: where nothing was left to remove there was none, which --force forgives.
     :returns: the exit code.
     """
-    code = 0
-    for given in options.names:
-        try:
-            name = units.check_name(given, kind, aside=removes)
-            if not removes and manifest.read(kind, name) is None:
-                raise missing(kind, given)
-            outcomes = change(name)
-            warn(outcomes)
-            if removes and not options.on("force") and not any(outcome.plan.changed for outcome in outcomes):
-                raise missing(kind, given)
-        except BaleineError as error:
-            complain(error.message, error.hint)
-            code = FAILED
-    return code
+
+    def one(given: str) -> None:
+        name = units.check_name(given, kind, aside=removes)
+        if not removes and manifest.read(kind, name) is None:
+            raise missing(kind, given)
+        outcomes = change(name)
+        warn(outcomes)
+        if removes and not options.on("force") and not any(outcome.plan.changed for outcome in outcomes):
+            raise missing(kind, given)
+
+    return _each(options.names, one)
 
 
 def warn(outcomes: Sequence[Outcome]) -> None:
