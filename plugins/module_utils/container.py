@@ -354,7 +354,7 @@ def _as_seen(item: network.Interface, found: Found) -> dict[str, Any]:
     shown["mac"] = shown["mac"] if seen["mac"] == item.mac else seen["mac"]
     wanted_mtu = item.network.mtu or found.mtus.get(item.network.bridge, 1500)
     shown["mtu"] = shown["mtu"] if seen["mtu"] == wanted_mtu else seen["mtu"]
-    return shown
+    return {**shown, "rate_in": host.get("rate"), "rate_out": seen.get("rate")}
 
 
 def after_state(wanted: Wanted, found: Optional[Found] = None) -> dict[str, Any]:

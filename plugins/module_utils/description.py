@@ -237,6 +237,8 @@ def network_as_dict(item: network.Network) -> dict[str, Any]:
         "routes": [{"destination": to, "gateway": via} for to, via in item.routes],
         "mac": item.mac,
         "mtu": item.mtu,
+        "rate_in": item.rate_in,
+        "rate_out": item.rate_out,
     }
 
 

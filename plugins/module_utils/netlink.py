@@ -16,22 +16,27 @@ from .errors import BaleineError
 from .process import Runner, need_program
 
 
-def _ip(pid: Optional[int]) -> list[str]:
+def _ip(pid: Optional[int], program: str = "ip") -> list[str]:
     """The command, in the network namespace of a process where one is given."""
-    ip = need_program("ip", "network")
+    ip = need_program(program, "network")
     if pid is None:
         return [ip]
     return [need_program("nsenter", "network"), f"--net=/proc/{pid}/ns/net", ip]
 
 
 def links(run: Runner, pid: Optional[int] = None, name: str = "") -> dict[str, dict[str, Any]]:
-    """Return each link with its addresses and details, by name.
+    """Return each link with its addresses and details, by name; ``rate`` is what its tbf(8) lets out, in bits a second.
 
     :param pid: a process whose network namespace is asked; None is the host's.
     :param name: only this one.
     """
     words = ["-j", "-d", "address", "show", *(["dev", name] if name else [])]
-    return {entry["ifname"]: entry for entry in _ask(run, pid, words) if "ifname" in entry}
+    found = {entry["ifname"]: entry for entry in _ask(run, pid, words) if "ifname" in entry}
+    if any(entry.get("qdisc") == "tbf" for entry in found.values()):
+        for entry in _ask(run, pid, ["-j", "qdisc", "show"], "tc"):
+            if entry.get("kind") == "tbf" and entry.get("dev") in found:
+                found[entry["dev"]]["rate"] = entry["options"]["rate"] * 8  # it says bytes
+    return found
 
 
 def routes(run: Runner, pid: Optional[int] = None) -> list[dict[str, Any]]:
@@ -40,29 +45,33 @@ def routes(run: Runner, pid: Optional[int] = None) -> list[dict[str, Any]]:
     return found + _ask(run, pid, ["-j", "-6", "route", "show"])
 
 
-def _ask(run: Runner, pid: Optional[int], words: Sequence[str]) -> list[dict[str, Any]]:
-    result = run([*_ip(pid), *words])
+def _ask(run: Runner, pid: Optional[int], words: Sequence[str], program: str = "ip") -> list[dict[str, Any]]:
+    result = run([*_ip(pid, program), *words])
     if result.code != 0:
         if "does not exist" in result.err or "Cannot find device" in result.err:
             return []
-        raise BaleineError(f"network: ip {' '.join(words)}: {result.said}")
+        raise BaleineError(f"network: {program} {' '.join(words)}: {result.said}")
     return list(json.loads(result.out or "[]"))
 
 
 def batch(run: Runner, lines: Sequence[str], attempt: str, pid: Optional[int] = None, force: bool = False) -> None:
-    """Carry out changes in order, in one process.
+    """Carry out changes in order, in one process; changes of queues (tc(8)) after them in another.
 
     :param force: go on after a change that the kernel refuses, and say nothing of it.
     :raises BaleineError: with the change that failed and the kernel's word.
     """
-    if not lines:
+    queues = [line for line in lines if line.startswith("qdisc ")]
+    if queues:
+        batch(run, [line for line in lines if line not in queues], attempt, pid, force)
+    elif not lines:
         return
-    result = run([*_ip(pid), *(["-force"] if force else []), "-batch", "-"], stdin="\n".join(lines) + "\n")
+    program, lines = ("tc", queues) if queues else ("ip", lines)
+    result = run([*_ip(pid, program), *(["-force"] if force else []), "-batch", "-"], stdin="\n".join(lines) + "\n")
     if result.code != 0 and not force:
         failed = re.search(r"Command failed -:(\d+)", result.err)
         line = lines[int(failed.group(1)) - 1] if failed else lines[0]
         said = re.sub(r"\s*Command failed -:\d+", "", result.err).strip() or f"exit code {result.code}"
-        raise BaleineError(f"{attempt}: ip {line}: {said}")
+        raise BaleineError(f"{attempt}: {program} {line}: {said}")
 
 
 def global_addresses(link: dict[str, Any]) -> list[str]:

@@ -20,7 +20,10 @@ NEIGHBOURS = "base_reachable 2000 delay_probe 1000 retrans 200"
 
 
 class Network(NamedTuple):
-    """One interface as it is wanted. Addresses in CIDR form, routes as (destination, gateway); None is the default."""
+    """One interface as it is wanted. Addresses in CIDR form, routes as (destination, gateway); None is the default.
+
+    :param rate_in: what reaches the container, in bits a second; :param rate_out: what leaves it.
+    """
 
     bridge: str
     addresses: tuple[str, ...] = ()
@@ -28,6 +31,8 @@ class Network(NamedTuple):
     routes: tuple[tuple[str, str], ...] = ()
     mac: Optional[str] = None
     mtu: Optional[int] = None
+    rate_in: Optional[int] = None
+    rate_out: Optional[int] = None
 
 
 class Interface(NamedTuple):
@@ -57,7 +62,8 @@ def parse_network(request: Mapping[str, Any], what: str) -> Network:
     addresses = tuple(dict.fromkeys(units.parse_address(text, where) for text in request.get("addresses") or ()))
     gateway = units.parse_gateway(request["gateway"], where) if request.get("gateway") else None
     mac, mtu = request.get("mac"), units.parse_mtu(request.get("mtu"), where)
-    network = Network(name, addresses, gateway, routes, units.parse_mac(mac, where) if mac else None, mtu)
+    rates = (units.parse_rate(request.get(f"rate_{way}"), f"{where}: rate_{way}") for way in ("in", "out"))
+    network = Network(name, addresses, gateway, routes, units.parse_mac(mac, where) if mac else None, mtu, *rates)
     ways = [*([("default", network.gateway)] if network.gateway else []), *routes]
     if len({(to, ":" in via) for to, via in ways}) < len(ways):
         shown = ", ".join(to for to, _via in ways)
@@ -192,7 +198,14 @@ def link_lines(item: Interface, pid: int, mtus: Mapping[str, int]) -> list[str]:
         f"link add name {item.link} mtu {mtu} type veth"
         f" peer name {item.inside} mtu {mtu} address {item.mac} netns {pid}",
         f"link set dev {item.link} master {item.network.bridge} up",
+        *([rate_line(item.link, item.network.rate_in)] if item.network.rate_in else []),
     ]
+
+
+def rate_line(link: str, rate: Optional[int]) -> str:
+    """Return the change that limits what a link lets out (tbf(8)), or lets it all out; the burst is 20 ms of it."""
+    shape = f"tbf rate {rate}bit burst {max((rate or 0) // 400, 20000)} latency 50ms"
+    return f"qdisc replace dev {link} root {shape}" if rate else f"qdisc del dev {link} root"
 
 
 def inside_lines(item: Interface) -> list[str]:
@@ -201,6 +214,7 @@ def inside_lines(item: Interface) -> list[str]:
     families = {"ndisc_cache" if ":" in address else "arp_cache" for address in item.network.addresses}
     lines += [f"ntable change name {table} dev {item.inside} {NEIGHBOURS}" for table in sorted(families)]
     lines.append(f"link set dev {item.inside} up")
+    lines += [rate_line(item.inside, item.network.rate_out)] if item.network.rate_out else []
     return lines + [
         f"route replace {to} via {via} dev {item.inside}" for to, via in sorted(wanted_routes(item.network))
     ]
@@ -236,6 +250,7 @@ def found_inside(run: Runner, pid: int) -> dict[str, dict[str, Any]]:
         name: {
             "mac": link.get("address"),
             "mtu": link.get("mtu"),
+            "rate": link.get("rate"),
             "addresses": netlink.global_addresses(link),
             "up": "UP" in link.get("flags", ()),
             "routes": set(),
@@ -266,6 +281,13 @@ def mend(item: Interface, host: Optional[Mapping[str, Any]], inside: Optional[Ma
         reasons.append(f"mtu {inside['mtu']} -> {mtu}")
         host_lines.append(f"link set dev {item.link} mtu {mtu}")
         inside_changes.append(f"link set dev {item.inside} mtu {mtu}")
+    for word, seen, wished, link, lines in (
+        ("in", host.get("rate"), item.network.rate_in, item.link, host_lines),
+        ("out", inside.get("rate"), item.network.rate_out, item.inside, inside_changes),
+    ):
+        if seen != wished:
+            reasons.append(f"rate_{word} {units.show_rate(seen)} -> {units.show_rate(wished)}")
+            lines.append(rate_line(link, wished))
     if inside["mac"] != item.mac:
         reasons.append(f"mac {inside['mac']} -> {item.mac}")
         inside_changes.append(f"link set dev {item.inside} address {item.mac}")

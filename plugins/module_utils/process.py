@@ -21,7 +21,8 @@ COMMAND = os.getpid()
 #: The Debian package that brings a command, for hints.
 PACKAGES = {
     "mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs", "e2fsck": "e2fsprogs", "resize2fs": "e2fsprogs",
-    "crun": "crun", "runc": "runc", "ip": "iproute2", "nsenter": "util-linux", "busybox": "busybox-static",
+    "crun": "crun", "runc": "runc", "ip": "iproute2", "tc": "iproute2", "nsenter": "util-linux",
+    "busybox": "busybox-static",
 }  # fmt: skip
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 

@@ -182,6 +182,8 @@ def facts(run: Runner, name: str) -> dict[str, Any]:
                 "bridge": item.network.bridge,
                 "addresses": list(item.network.addresses),
                 "mac": item.mac,
+                "rate_in": item.network.rate_in,
+                "rate_out": item.network.rate_out,
             }
             for item in found.interfaces
         ],

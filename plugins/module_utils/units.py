@@ -71,6 +71,24 @@ def parse_size(text: Union[str, int], bare: int = 1, what: str = "size") -> int:
     return int(float(number) * factor) if "." in number else int(number) * factor
 
 
+def parse_rate(text: Union[str, int, None], what: str) -> Optional[int]:
+    """Return bits a second from ``20mbit``, ``1.5gbit`` or a bare number, or None; units are powers of 1000.
+
+    :raises BaleineError: when it is no rate, or one below 64 kbit/s, which carries nothing of use.
+    """
+    match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)([kmgt]?)(bit)?", str(text or "0").strip().lower())
+    rate = int(float(match[1]) * 1000 ** " kmgt".index(match[2] or " ")) if match else 1
+    if rate and rate < 64000:
+        raise BaleineError(f"{what}: {_shorten(str(text))} is no rate of 64kbit or more", "Write it in bits: 20mbit")
+    return rate // 8 * 8 or None
+
+
+def show_rate(rate: Optional[int]) -> str:
+    """Return bits a second in the largest unit that keeps them exact (``20mbit``), or ``none``."""
+    power = next(power for power in (4, 3, 2, 1, 0) if (rate or 1) % 1000**power == 0)
+    return f"{rate // 1000**power}{['', 'k', 'm', 'g', 't'][power]}bit" if rate else "none"
+
+
 def show_size(size: int) -> str:
     """Return bytes in the largest unit that keeps them exact (``512M``), or with one decimal."""
     large = [unit for unit in ("T", "G", "M", "K") if size >= UNITS[unit]]

@@ -89,6 +89,12 @@ options:
       mtu:
         description: The MTU in bytes. The default is the bridge's.
         type: int
+      rate_in:
+        description: The most bits a second that reach the container, such as V(20mbit). The default is no limit.
+        type: str
+      rate_out:
+        description: The most bits a second that leave it, such as V(1.5gbit). It cannot change that itself.
+        type: str
   hostname:
     description:
       - The host name inside. The default is the container's name.
@@ -476,7 +482,7 @@ container:
       type: int
       returned: always
     interfaces:
-      description: Its interfaces, with their link on the host, bridge, addresses and MAC.
+      description: Its interfaces, with their link on the host, bridge, addresses, MAC and rates in bits a second.
       type: list
       elements: dict
       returned: always
@@ -565,6 +571,8 @@ NETWORK = {
     },
     "mac": {"type": "str"},
     "mtu": {"type": "int"},
+    "rate_in": {"type": "str"},
+    "rate_out": {"type": "str"},
 }
 
 

@@ -190,6 +190,50 @@ def a_device_that_is_not_given_answers_eperm_and_one_that_is_can_be_used(it: Lim
     it.machine.sh("rm /srv/node")
 
 
+def a_plain_transfer_stays_at_the_network_rate_in_both_directions(it: Limited) -> None:
+    it.machine.module("baleine_bridge", name="rates", addresses=["192.168.77.1/24"])
+
+    def rates(**values: str) -> list[dict[str, Any]]:
+        return [{"bridge": "rates", "addresses": ["192.168.77.9/24"], **values}]
+
+    facts = it.set(networks=rates(rate_in="16mbit", rate_out="8mbit"))
+    (interface,) = facts["interfaces"]
+    assert (interface["rate_in"], interface["rate_out"]) == (16_000_000, 8_000_000)
+    where = f"/sys/class/net/{interface['link']}/statistics"
+
+    def transfer(to: bool, rate_now: Callable[[], None]) -> None:
+        """Fill one direction alone (the answers of one would wait behind the data of the other), then measure."""
+        it.begin(f"nc -l -p {5000 + to} {'>/dev/null' if to else '</dev/zero'}")
+        time.sleep(0.3)
+        way = "cat /dev/zero >/dev/tcp/192.168.77.9/5001" if to else "cat </dev/tcp/192.168.77.9/5000 >/dev/null"
+        it.machine.sh(f"timeout 60 bash -c '{way}' </dev/null >/dev/null 2>&1 &")
+        rate_now()
+        it.do("killall nc", check=False)
+
+    def passed(counter: str) -> float:
+        return rate(lambda: int(it.machine.read(f"{where}/{counter}")), 4) * 8 / 1e6
+
+    def inward() -> None:
+        assert 0.85 <= passed("tx_bytes") / 16 <= 1.15
+
+    def outward() -> None:
+        assert 0.85 <= passed("rx_bytes") / 8 <= 1.15
+        assert it.set(networks=rates(rate_in="4mbit", rate_out="24mbit"))["pid"] == facts["pid"]
+        assert 0.85 <= passed("rx_bytes") / 24 <= 1.15
+
+    transfer(True, inward)
+    transfer(False, outward)
+    assert "Operation not permitted" in it.do("ip link set dev eth0 down", check=False)
+    it.machine.sh(f"nsenter -n -t {facts['pid']} tc qdisc del dev eth0 root")
+    healed = it.machine.module(
+        "baleine_container", name=it.name, image=it.image, command=SLEEP, stop_timeout=0,
+        networks=rates(rate_in="4mbit", rate_out="24mbit"),
+    )  # fmt: skip
+    assert healed["drift"] == [f"container {it.name}: eth0: rate_out none -> 24mbit"]
+    assert it.set(networks=rates())["interfaces"][0]["rate_in"] is None
+    assert "tbf" not in it.machine.sh(f"tc qdisc show; nsenter -n -t {facts['pid']} tc qdisc show").stdout
+
+
 def limits_changed_by_hand_are_seen_and_healed(it: Limited) -> None:
     limits = {"memory": "64M", "cpu_weight": 300, "io_write_rate": "5M", "pids": 30}
     pid = it.set(limits=limits)["pid"]
@@ -238,6 +282,7 @@ CASES = (
     reads_and_operations_are_limited_too,
     a_fork_bomb_stops_at_the_limit,
     a_device_that_is_not_given_answers_eperm_and_one_that_is_can_be_used,
+    a_plain_transfer_stays_at_the_network_rate_in_both_directions,
     limits_changed_by_hand_are_seen_and_healed,
     the_command_line_changes_one_limit_and_leaves_the_others,
     an_exec_is_inside_the_same_limits_namespaces_and_privileges_as_the_program,

@@ -34,6 +34,7 @@ def limited(machine: LabHost) -> Iterator[Callable[[str], Limited]]:
     yield make
     for one in made:
         machine.module("baleine_container", name=one.name, state="absent")
+    machine.module("baleine_bridge", name="rates", state="absent")
 
 
 @pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.__name__)

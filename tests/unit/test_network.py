@@ -263,8 +263,10 @@ def test_a_link_that_is_gone_is_made_anew(host, inside):
             [f"link set dev eth0 address {MAC}"],
         ),
         ({}, {"up": False}, 1500, "down", [], ["link set dev eth0 up"]),
+        ({"rate": 8_000_000}, {}, 1500, "rate_in 8mbit -> none", ["qdisc del dev vifc866_0 root"], []),
+        ({}, {"rate": 64_000}, 1500, "rate_out 64kbit -> none", [], ["qdisc del dev eth0 root"]),
     ],
-    ids=["no master", "other master", "host down", "mtu", "mtu of one end", "mac", "down"],
+    ids=["no master", "other master", "host down", "mtu", "mtu of one end", "mac", "down", "rate in", "rate out"],
 )
 def test_one_difference_of_a_link_is_one_change(host, inside, mtu, reason, host_lines, inside_lines):
     mending = network.mend(ITEM, {**HOST, **host}, {**INSIDE, **inside}, mtu)
@@ -377,3 +379,18 @@ def test_changes_are_one_command():
 
 def test_an_address_the_kernel_made_itself_is_not_shown():
     assert netlink.global_addresses(link("a", addresses=["10.0.0.1/8"])) == ["10.0.0.1/8"]
+
+
+def test_a_rate_is_shaped_at_the_end_that_lets_it_out():
+    item = ITEM._replace(network=GATED._replace(rate_in=20_000_000, rate_out=1_000_000))
+    mending = network.mend(item, HOST, INSIDE, 1500)
+    assert mending.reasons == ("rate_in none -> 20mbit", "rate_out none -> 1mbit")
+    assert mending.host == ("qdisc replace dev vifc866_0 root tbf rate 20000000bit burst 50000 latency 50ms",)
+    assert mending.inside == ("qdisc replace dev eth0 root tbf rate 1000000bit burst 20000 latency 50ms",)
+    assert mending.host[0] in network.link_lines(item, 1, {}) and mending.inside[0] in network.inside_lines(item)
+
+
+def test_changes_of_queues_follow_those_of_links_in_tc():
+    run = Recorded((0, ""), (0, ""))
+    netlink.batch(run, ["qdisc del dev a root", "link set dev a up"], "x")
+    assert [words[0].rpartition("/")[2] for words, _stdin in run.asked] == ["ip", "tc"]

@@ -398,3 +398,25 @@ def test_a_command_that_cannot_be_run_is_refused(command, why):
 )
 def test_a_running_time_is_shown_as_a_clock(seconds, text):
     assert units.show_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("20mbit", 20_000_000),
+        ("1.5gbit", 1_500_000_000),
+        ("64k", 64_000),
+        ("20Mbit", 20_000_000),
+        (None, None),
+        ("", None),
+    ],
+)
+def test_a_rate_is_read_and_shown(text, rate):
+    assert units.parse_rate(text, "x") == rate
+    assert units.parse_rate(units.show_rate(rate) if rate else None, "x") == rate
+
+
+@pytest.mark.parametrize("text", ["1", "20mb", "-5mbit", "fast", "10kbit", "20mbit/s", "1e6"])
+def test_what_is_no_rate_is_refused(text):
+    with pytest.raises(BaleineError, match="x: .* is no rate"):
+        units.parse_rate(text, "x")

@@ -40,6 +40,9 @@ DESCRIBED = (
              "la n-ième est pour le n-ième pont ; plusieurs adresses d'une interface sont jointes par +, un élément "
              "vide n'en donne aucune"),
         Flag("", "--gateway", "GATEWAY[,…]", "the n-th is for the n-th bridge", "la n-ième est pour le n-ième pont"),
+        Flag("", "--rate", "IN[/OUT][,…]", "the most bits a second that reach and leave it on the n-th bridge: "
+             "20mbit/5mbit",
+             "le plus de bits par seconde qui lui parviennent et qui en partent sur le n-ième pont : 20mbit/5mbit"),
         Flag("-r", "--directory", "DIRECTORY", "where its disk is mounted while it runs (default /mnt/baleine/NAME)",
              "où son disque est monté pendant qu'il tourne (/mnt/baleine/NOM par défaut)"),
         Flag("", "--hostname", "NAME", "its host name (default: its name)", "son nom d'hôte (par défaut son nom)"),

@@ -24,26 +24,26 @@ TEXTS = ("image", "size", "directory", "hostname", "workdir", "user", "stop-sign
 PAIRS = {"env": "env", "labels": "label", "extra_hosts": "add-host", "ulimits": "ulimit", "sysctls": "sysctl"}
 
 
-def networks(
-    bridges: Sequence[str], addresses: Sequence[str], gateways: Sequence[str], topic: str
-) -> list[dict[str, Any]]:
-    """Return a container's networks: the n-th address and gateway are the n-th bridge's.
+def networks(options: Options) -> list[dict[str, Any]]:
+    """Return a container's networks: the n-th address, gateway and rate are the n-th bridge's; an empty one is none.
 
-    :param addresses: several of one interface are joined with ``+``; an empty element is none.
-    :raises Usage: for an empty bridge, or more addresses or gateways than bridges.
+    :raises Usage: for an empty bridge, or more of these than bridges.
     """
+    bridges = options.elements("bridge")
     if not all(bridges):
-        raise Usage("--bridge: an element is empty", topic)
-    for flag, elements in (("address", addresses), ("gateway", gateways)):
+        raise Usage("--bridge: an element is empty", options.topic)
+    columns = []
+    for flag in ("address", "gateway", "rate"):
+        elements = options.elements(flag)
         if len(elements) > len(bridges):
             count = f"--{flag} has {len(elements)} elements, --bridge {len(bridges)}"
-            raise Usage(f"{count}: the n-th belongs to the n-th bridge", topic)
+            raise Usage(f"{count}: the n-th belongs to the n-th bridge", options.topic)
+        columns.append(elements + [""] * (len(bridges) - len(elements)))
     found = []
-    for index, name in enumerate(bridges):
-        own = addresses[index] if index < len(addresses) else ""
-        gateway = gateways[index] if index < len(gateways) else ""
+    for name, own, gateway, rate in zip(bridges, *columns):
         split = [text.strip() for text in own.split("+") if text.strip()]
-        found.append({"bridge": name, "addresses": split, "gateway": gateway or None})
+        rates = dict(zip(("rate_in", "rate_out"), rate.split("/")))
+        found.append({"bridge": name, "addresses": split, "gateway": gateway or None, **rates})
     return found
 
 
@@ -63,7 +63,6 @@ def description(options: Options, name: Optional[str] = None) -> dict[str, Any]:
 
     :raises Usage: for a value that cannot be meant.
     """
-    bridges, addresses, gateways = (options.elements(key) for key in ("bridge", "address", "gateway"))
     policy, _colon, retries = (options.text("restart") or "").partition(":")
     if retries and not units.number(retries):
         raise Usage(f"--restart {policy}:{retries}: the number of retries is none", options.topic)
@@ -85,7 +84,7 @@ def description(options: Options, name: Optional[str] = None) -> dict[str, Any]:
         "name": name or options.names[0],
         "state": "present" if options.on("no-start") else "started",
         "command": options.program or options.text("program"),
-        "networks": networks(bridges, addresses, gateways, options.topic),
+        "networks": networks(options),
         "limits": limit_flags(options),
         "volumes": [volume(text, options.topic) for text in options.many("volume")],
         "init": not options.on("no-init"),
