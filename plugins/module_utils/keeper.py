@@ -92,7 +92,9 @@ class Keeper:
                 used = {ip: who for ip, who in around["used"].get(item.bridge, {}).items() if who != self.what}
                 network.check_member(self.what, item, around["bridges"].get(item.bridge, ()), used)
             interfaces = network.interfaces_for(self.name, description.networks, self.interfaces, around["taken"])
-            first_id = self.record.get("first_id") or str(free_ids(self.name))
+            was_shared = self.description is not None and self.description.share_network
+            mine = "" if was_shared and not description.share_network else self.record.get("first_id")
+            first_id = mine or str(free_ids(self.name))
             self.description, self.interfaces = description, interfaces
             self.record = to_record(self.name, description, interfaces, self.record)
             self.save(first_id=first_id, **changes)
@@ -145,6 +147,12 @@ class Keeper:
         if not self.record.get("first_id"):  # one of the 2019 scripts
             with manifest.registry():
                 self.save(first_id=str(free_ids(self.name)))
+        joined = None
+        if description.share_network:
+            other = manifest.read("container", description.share_network) or {}
+            if not enter.is_alive(other):
+                raise BaleineError(f"{self.what}: share_network: container {description.share_network} does not run")
+            joined, self.record["first_id"] = int(other["pid"]), other["first_id"]
         restarts = units.number(self.record.get("restarts", "")) or 0
         self.record = policy.observed(self.record, dict.fromkeys(policy.OBSERVED, ""))
         begin = {"state": "starting", "pid": "", "starting_time": "", "start_ticks": "", "exit_code": ""}
@@ -162,6 +170,7 @@ class Keeper:
             self.found.mtus or surroundings(self.name)["mtus"],
             neighbours.hosts(self.name, self.record, neighbours.running()),
             self.wanted.stdio,
+            joined,
         )
         try:
             with contextlib.suppress(BaleineError):  # a log's trouble is for the pass to tell

@@ -63,6 +63,7 @@ class Launch(NamedTuple):
 
     :param disk: its path; :param described: what it is, its volumes as paths of the host.
     :param mtus: of the bridges; :param hosts: its /etc/hosts.
+    :param joined: a process whose network it shares.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Launch(NamedTuple):
     mtus: Mapping[str, int] = {}
     hosts: str = ""
     stdio: Optional[Stdio] = None
+    joined: Optional[int] = None
 
 
 def bundle_of(name: str) -> str:
@@ -210,6 +212,7 @@ def _become_runtime(launch: Launch) -> None:
         tuple(binds),
         os.path.isdir("/proc/sys/net/ipv6"),
         launch.described.sysctls,
+        launch.joined,
     )
     _write(f"{folder}/config.json", json.dumps(specification), 0o600)
     fault("specified")

@@ -15,7 +15,7 @@ from .container import Found, Wanted
 from .description import ip_of
 from .errors import BaleineError, Busy
 from .keeper import Keeper, put_back
-from .plan import Outcome, Plan
+from .plan import Action, Outcome, Plan
 from .process import Runner, open_process, send_signal
 from .survey import disk_of, facts, find, mounted_at, need_closed
 
@@ -103,12 +103,12 @@ def recover(name: str) -> None:
 def _plan_all(run: Runner, wanted_all: Sequence[Wanted], check: bool) -> list[tuple[Wanted, Found, Plan]]:
     """Plan a set: what an earlier one of it will have, a later one cannot take."""
     claimed: dict[str, dict[str, str]] = {}
-    plans = []
+    plans: list[tuple[Wanted, Found, Plan]] = []
     for wanted in wanted_all:
         found = find(run, wanted)
         used = {bridge: {**found.used.get(bridge, {}), **claimed.get(bridge, {})} for bridge in found.bridges}
         found = found._replace(used=used)
-        decided = container.plan(wanted, found, check)
+        decided = _share(wanted, found, container.plan(wanted, found, check), [done.name for done, _f, _p in plans])
         if mounted_at(wanted.name) and any(action.verb in NEEDS_DISK for action in decided.actions):
             need_closed(disk_of(wanted.name), wanted.name, f"container {wanted.name}")
         if check and decided.changed and wanted.state in container.RUNS and runtime.installed() is None:
@@ -118,6 +118,30 @@ def _plan_all(run: Runner, wanted_all: Sequence[Wanted], check: bool) -> list[tu
         for item in wanted.description.networks if wanted.description else ():
             claimed.setdefault(item.bridge, {}).update({ip_of(a): f"container {wanted.name}" for a in item.addresses})
     return plans
+
+
+def _share(wanted: Wanted, found: Found, decided: Plan, before: Sequence[str]) -> Plan:
+    """Plan what sharing another container's network asks for: that one runs, and the network is its present one.
+
+    :param before: containers that the same set speaks of earlier.
+    :raises BaleineError: for a start while the other one does not run.
+    """
+    meant, verbs = wanted.description or found.description, {action.verb for action in decided.actions}
+    if meant is None or not meant.share_network or wanted.state not in container.RUNS:
+        return decided
+    other = manifest.read("container", meant.share_network) or {}
+    if verbs & {"start", "recreate"} and not enter.is_alive(other) and meant.share_network not in before:
+        hint = f"Start it first: baleine container start -c {meant.share_network}"
+        raise BaleineError(f"{decided.name}: share_network: container {meant.share_network} does not run", hint)
+    if not found.alive or found.record is None or not enter.is_alive(other) or verbs & {"start", "recreate"}:
+        return decided
+    with contextlib.suppress(OSError):
+        if os.stat(f"/proc/{found.record['pid']}/ns/net").st_ino != os.stat(f"/proc/{other['pid']}/ns/net").st_ino:
+            text = f"the network of {meant.share_network} is a new one"
+            restart = [Action(verb, decided.name, f"drift: {text}") for verb in ("stop", "start")]
+            drift = (*decided.drift, f"{decided.name}: {text}")
+            return decided._replace(actions=(*decided.actions, *restart), drift=drift)
+    return decided
 
 
 def _locks(wanted_all: Sequence[Wanted]) -> list[tuple[str, str, bool]]:

@@ -91,6 +91,7 @@ def specification(
     binds: tuple[Bind, ...],
     ipv6: bool = True,
     sysctls: Optional[Mapping[str, str]] = None,
+    joined: Optional[int] = None,
 ) -> dict[str, Any]:
     """Return the whole specification.
 
@@ -102,7 +103,10 @@ def specification(
     :param cgroup: absolute path below every cgroup hierarchy.
     :param ipv6: whether the host's kernel has IPv6.
     :param sysctls: further settings of its own namespaces.
+    :param joined: a process whose network it shares, and so the user namespace that owns that; of the same ids.
     """
+    shared = {"network": f"/proc/{joined}/ns/net", "user": f"/proc/{joined}/ns/user"} if joined else {}
+    kinds = ("pid", "network", "ipc", "uts", "mount", "cgroup", "user")
     mapping = [{"containerID": 0, "hostID": first_id, "size": IDS_PER_CONTAINER}]
     return {
         "ociVersion": "1.0.2",
@@ -122,7 +126,7 @@ def specification(
             *(bind.as_mount() for bind in binds),
         ],
         "linux": {
-            "namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount", "cgroup", "user")],
+            "namespaces": [{"type": kind, **({"path": shared[kind]} if kind in shared else {})} for kind in kinds],
             "uidMappings": mapping,
             "gidMappings": mapping,
             "cgroupsPath": cgroup,

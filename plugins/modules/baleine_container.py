@@ -356,6 +356,7 @@ options:
   share_network:
     description:
       - Another container whose network and ids it shares, instead of O(networks) of its own. That one must run first.
+      - When that one was restarted, its network is a new one. The next run of the task restarts this container too.
     type: str
   restart:
     description:

@@ -275,6 +275,39 @@ def an_exec_is_inside_the_same_limits_namespaces_and_privileges_as_the_program(i
     assert it.machine.run(words, env={"LEAKED": "yes"}).stdout.splitlines() == first
 
 
+def a_container_shares_the_network_of_another_and_follows_it(it: Limited, other: Limited) -> None:
+    it.machine.module("baleine_bridge", name="rates", addresses=["192.168.77.1/24"])
+    networks = [{"bridge": "rates", "addresses": ["192.168.77.9/24"]}]
+    refused = it.set(expect_failure=True, share_network=other.name)
+    assert f"share_network: container {other.name} does not run" in refused["msg"]
+    first = other.set(networks=networks, command=["httpd", "-f", "-p", "127.0.0.1:80", "-h", "/www"])
+    mine = it.set(share_network=other.name)
+    assert mine["first_id"] == first["first_id"]
+
+    def spaces(pid: int, *kinds: str) -> list[str]:
+        return it.machine.sh("; ".join(f"readlink /proc/{pid}/ns/{kind}" for kind in kinds)).stdout.split()
+
+    assert spaces(mine["pid"], "net", "user") == spaces(first["pid"], "net", "user")
+    apart = (
+        spaces(mine["pid"], "pid", "mnt", "ipc", "uts", "cgroup"),
+        spaces(first["pid"], "pid", "mnt", "ipc", "uts", "cgroup"),
+    )
+    assert not set(apart[0]) & set(apart[1])
+    assert it.do("wget -q -O - http://127.0.0.1/").strip() == "tiny"  # the other's own loopback
+    assert "192.168.77.9" in it.do("ip -4 address show dev eth0")
+    assert it.do("touch /mine; stat -c %u /mine").strip() == "0"
+    arguments = {"name": it.name, "image": it.image, "command": SLEEP, "stop_timeout": 0, "share_network": other.name}
+    assert not it.machine.module("baleine_container", **arguments)["changed"]
+    other.machine.module("baleine_container", name=other.name, restart=True)
+    followed = it.machine.module("baleine_container", **arguments)
+    assert followed["drift"] == [f"container {it.name}: the network of {other.name} is a new one"]
+    assert it.do("wget -q -O - http://127.0.0.1/").strip() == "tiny"
+    alone = it.set(recreate="on_change")  # with a network and ids of its own again
+    assert alone["first_id"] != first["first_id"]
+    assert it.do("stat -c %u /mine; ip -4 address show dev eth0", check=False).split()[0] == "0"
+    other.machine.module("baleine_container", name=other.name, state="absent")
+
+
 CASES = (
     a_memory_hog_is_killed_inside_its_limit_and_the_host_lives,
     two_busy_processes_at_half_a_cpu_get_half_a_cpu_and_a_change_bites_at_once,

@@ -59,3 +59,7 @@ def test_a_controller_that_is_not_there_is_refused_with_its_name(
         guest.sh("umount /sys/fs/cgroup/cgroup.controllers")
     assert "limits.io_read_rate: this host has no cgroup controller io" in refused["msg"]
     assert it.group("", "pids.max").strip() == "max"
+
+
+def test_a_container_shares_the_network_of_another_and_follows_it(limited: Callable[[str], Limited]) -> None:
+    cases.a_container_shares_the_network_of_another_and_follows_it(limited("sharer"), limited("owner"))
