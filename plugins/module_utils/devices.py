@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Optional
 
 from . import cgroup, enter, oci, rootfs, runtime
+from .errors import BaleineError
 from .process import Runner, check, in_child
 
 Devices = Sequence[Mapping[str, str]]
@@ -36,12 +37,15 @@ def stage(devices: Devices, place: str, owner: int) -> list[oci.Bind]:
 
 
 def change(run: Runner, name: str, record: Mapping[str, str], old: Optional[Devices], new: Optional[Devices]) -> None:
-    """Give a running container other devices than it has, once :func:`cgroup.set_limits` has allowed them on v1.
+    """Give a running container other devices than it has; on v1 :func:`cgroup.set_limits` allows them.
 
     :param record: its manifest.
+    :raises BaleineError: for a runtime that cannot; before anything was changed.
     """
     what, had = f"container {name}: limits.devices", [item["path"] for item in old or ()]
     if cgroup.layout() == "unified":  # the rules are a program there, which is the runtime's
+        if record["runtime"] != "crun":
+            raise BaleineError(f"{what}: {record['runtime']} cannot change them while it runs", "Stop it before")
         rules = enter.nameless(json.dumps(oci.device_rules(new or ())))
         check(run(runtime.argv(record["runtime"], "update", "--resources", rules, name)), what)
     gone = set(had) - {item["path"] for item in new or ()}

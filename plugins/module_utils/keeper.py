@@ -287,10 +287,10 @@ class Keeper:
         """Change the limits in place."""
         limits = action.data["limits"]
         if enter.is_alive(self.record):
-            cgroup.set_limits(self.name, int(self.record["pid"]), limits)
             old = known(self.description, f"{self.what}: what it is").limits
             if old.get("devices") != limits.get("devices"):
                 change_devices(self.run, self.name, self.record, old.get("devices"), limits.get("devices"))
+            cgroup.set_limits(self.name, int(self.record["pid"]), limits)
         if self.description is not None:
             self.description = self.description._replace(limits=limits)
         self.save(limits=manifest.to_json(limits))

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from baleine import cgroup, limits, manifest
+from baleine import cgroup, devices, limits, manifest
 from baleine.errors import BaleineError
+from tests.unit.support import Recorded
 
 NONE = dict.fromkeys(limits.KEYS)
 ALL: dict[str, Any] = {
@@ -244,3 +245,10 @@ def test_what_is_no_limit_is_refused(given: dict[str, Any], message: str):
 def test_limits_are_shown_in_few_words():
     assert limits.show({**NONE, **ALL, "memory": None, "io_read_ops": None})[-1] == "devices=/dev/zero:rw"
     assert limits.show({"memory": 1 << 26, "cpus": 0.5, "pids": None}) == ["memory=64M", "cpus=0.5"]
+
+
+def test_runc_on_v2_is_refused_other_devices_while_the_container_runs(v2: Path):
+    run, new = Recorded(), [{"path": "/dev/zero", "access": "r"}]
+    with pytest.raises(BaleineError, match="limits.devices: runc cannot change them while it runs"):
+        devices.change(run, "web1", {"runtime": "runc", "pid": "1", "first_id": "1"}, None, new)
+    assert run.asked == []

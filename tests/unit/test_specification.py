@@ -342,3 +342,10 @@ def test_a_dropping_rule_hurts_only_where_bridges_call_it(value, count, monkeypa
     for entry in found:
         assert entry["what"].startswith("the rule while")
         assert "changes no rule" in entry["hint"]
+
+
+def test_who_shares_a_network_joins_it_and_the_user_namespace_that_owns_it():
+    first = oci.process(("/bin/sh",), oci.Identity(), {}, "")
+    found = oci.specification("/tree", "a", first, (), 0x70000000, "/baleine/a", (), joined=77)["linux"]["namespaces"]
+    paths = {item["type"]: item["path"] for item in found if "path" in item}
+    assert paths == {"network": "/proc/77/ns/net", "user": "/proc/77/ns/user"} and len(found) == 7
