@@ -150,15 +150,37 @@ def tiny_file(size: str = "64M") -> Path:
     return image
 
 
+def debian_file() -> Path:
+    """The Debian tree as an image file in the cache, for containers with Python in them."""
+    tree = debian_tree()
+    image = run.CACHE / f"{tree.name}.ext4"
+    with run.locked(run.CACHE / "debian-file.lock"):
+        if not image.exists():
+            new = run.CACHE / "debian-file.new"
+            new.unlink(missing_ok=True)
+            run.machine([*MKE2FS, "-d", str(tree), str(new), "1024M"], timeout=300)
+            new.rename(image)
+    return image
+
+
+def debian_image(host: Target, name: str = "debian") -> str:
+    """Put the Debian image into a lab host, as tiny_image() does; returns its name."""
+    return _adopt(host, name, debian_file(), "1G")
+
+
 def tiny_image(host: Target, name: str = "tiny", size: str = "64M") -> str:
     """Put the tiny image into a machine, with a manifest of 2019's form, which is adopted; returns its name."""
+    return _adopt(host, name, tiny_file(size), size)
+
+
+def _adopt(host: Target, name: str, file: Path, size: str) -> str:
     images, manifests = "/var/lib/baleine/images", "/var/lib/baleine/manifeste/images"
     host.expect(f"file {images}/{name}", f"file {manifests}/{name}.manifest")
     host.sh(
         f"umask 077; mkdir -p {images} {manifests}; chmod 700 /var/lib/baleine {images} /var/lib/baleine/manifeste "
         f"{manifests}"
     )
-    host.push(tiny_file(size), f"{images}/{name}")
+    host.push(file, f"{images}/{name}")
     host.run(["chmod", "600", f"{images}/{name}"])
     host.write(
         f"{manifests}/{name}.manifest", f"nom_image: {name}\ntaille: {megabytes(size)}\nchemin: {images}\n", mode=0o600

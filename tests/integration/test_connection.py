@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible's modules inside containers: of a lab host over SSH as user ops with sudo, and of the controller itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab import run, trees
+from tests.lab.host import LabHost
+from tests.lab.wire import Wire
+
+BIN = Path(sys.executable).parent
+Call = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def box(wire: Wire, lab_factory: Any) -> Iterator[LabHost]:
+    """A host behind sshd with a container that runs and one that does not."""
+    host: LabHost = lab_factory("box", wire=wire)
+    host.start_sshd()
+    host.install_baleine()
+    image = trees.debian_image(host)
+    for name in ("inside", "asleep"):
+        host.module("baleine_container", name=name, image=image, command=["sleep", "infinity"])
+    host.module("baleine_container", name="asleep", state="stopped")
+    yield host
+    for name in ("inside", "asleep"):
+        host.module("baleine_container", name=name, state="absent")
+
+
+@pytest.fixture(scope="module")
+def call(wire: Wire, box: LabHost, tmp_path_factory: pytest.TempPathFactory) -> Call:
+    """call("inside", "-m", "ping"): Ansible on the controller, the containers over SSH."""
+    common = {"ansible_connection": "lab.baleine.baleine", "ansible_python_interpreter": "/usr/bin/python3"}
+    entries = {name: {**common, "baleine_host": "box"} for name in ("inside", "asleep", "missing")}
+    # The same by the plugin's own options, the host not being known to the inventory.
+    of_box = wire.inventory(box)["lab"]["hosts"]["box"]
+    alone = {
+        **common,
+        "baleine_container": "inside",
+        "baleine_host": box.address,
+        "baleine_host_user": "ops",
+        "baleine_host_private_key_file": str(wire.ssh_key),
+        "ansible_ssh_common_args": of_box["ansible_ssh_common_args"],
+    }
+    entries["alone"] = {**alone, "baleine_host_become": True}
+    entries["rootless"] = alone
+    entries["away"] = {**alone, "baleine_host": "172.30.0.250", "ansible_ssh_timeout": 2}
+    inventory = tmp_path_factory.mktemp("connection") / "inventory.json"
+    inventory.write_text(json.dumps({"containers": {"hosts": entries}, **wire.inventory(box)}))
+
+    def ansible(pattern: str, *words: str) -> subprocess.CompletedProcess[str]:
+        settings = {**os.environ, **wire.environment, "ANSIBLE_CONFIG": str(run.REPOSITORY / "ansible.cfg")}
+        argv = [str(BIN / "ansible"), "-i", str(inventory), pattern, *words]
+        return wire.run(argv, check=False, env=settings, cwd=str(run.REPOSITORY), timeout=60)
+
+    return ansible
+
+
+def test_a_module_runs_inside_a_container_of_a_host_that_the_inventory_knows(call: Call) -> None:
+    done = call("inside,alone", "-m", "ping")
+    assert done.returncode == 0 and done.stdout.count("pong") == 2, done.stdout + done.stderr
+
+
+def test_a_command_gives_its_code_and_words_and_shell_characters_are_its_own(call: Call) -> None:
+    done = call("inside", "-m", "shell", "-a", "echo \"$HOME's\" '$x'; hostname; exit 3")
+    assert "rc=3" in done.stdout and "/root's $x\ninside" in done.stdout, done.stdout + done.stderr
+
+
+def test_become_inside_and_the_remote_user_are_users_of_the_container(call: Call) -> None:
+    assert "www-data" in call("inside", "-b", "--become-user", "www-data", "-m", "command", "-a", "id -un").stdout
+    assert "nobody" in call("inside", "-u", "nobody", "-m", "raw", "-a", "id -un").stdout
+
+
+def test_fifty_megabytes_go_in_and_out_and_are_the_same(call: Call, box: LabHost, tmp_path: Path) -> None:
+    content = os.urandom(50 * 1024 * 1024 + 7)
+    source, back = tmp_path / "it's big", tmp_path / "back"
+    source.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    done = call("inside", "-m", "copy", "-a", json.dumps({"src": str(source), "dest": "/srv/it's big"}))
+    assert "CHANGED" in done.stdout, done.stdout + done.stderr
+    assert digest in box.sh('baleine container exec -c inside -- sha256sum "/srv/it\'s big"').stdout
+    assert (
+        "SUCCESS"
+        in call("inside", "-m", "copy", "-a", json.dumps({"src": str(source), "dest": "/srv/it's big"})).stdout
+    )
+    done = call("inside", "-m", "fetch", "-a", json.dumps({"src": "/srv/it's big", "dest": str(back), "flat": True}))
+    assert hashlib.sha256(back.read_bytes()).hexdigest() == digest, done.stdout + done.stderr
+    assert "part" not in box.sh("baleine container exec -c inside -- find /srv /tmp /root -name '*.part'").stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("asleep", "baleine container start -c asleep"),
+        ("missing", "container missing on box: there is none"),
+        ("rootless", "baleine_host_become: true"),
+        ("away", "172.30.0.250"),
+    ],
+)
+def test_what_cannot_be_reached_is_unreachable_and_says_what_to_do(call: Call, name: str, words: str) -> None:
+    done = call(name, "-m", "ping")
+    shown = " ".join((done.stdout + done.stderr).split())
+    assert "UNREACHABLE" in shown and words in shown, shown
+
+
+def test_the_containers_of_the_controller_itself_need_no_ssh(box: LabHost) -> None:
+    inventory = "[all]\ninside ansible_connection=lab.baleine.baleine ansible_python_interpreter=/usr/bin/python3\n"
+    box.write("/tmp/inventory", inventory)
+    settings = {"ANSIBLE_CONFIG": str(run.REPOSITORY / "ansible.cfg"), "HOME": "/root", "LC_ALL": "C.UTF-8"}
+    script = f"cd {run.REPOSITORY} && {BIN}/ansible -i /tmp/inventory inside -m ping"
+    done = box.run(["sh", "-c", script], env=settings, check=False)
+    assert "pong" in done.stdout, done.stdout + done.stderr
