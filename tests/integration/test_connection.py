@@ -120,3 +120,49 @@ def test_the_containers_of_the_controller_itself_need_no_ssh(box: LabHost) -> No
     script = f"cd {run.REPOSITORY} && {BIN}/ansible -i /tmp/inventory inside -m ping"
     done = box.run(["sh", "-c", script], env=settings, check=False)
     assert "pong" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_inventory_lists_containers_of_a_group_of_hosts_and_reaches_them(
+    wire: Wire, box: LabHost, tmp_path: Path
+) -> None:
+    known, plugin = tmp_path / "1-hosts.json", tmp_path / "2-baleine.yml"
+    known.write_text(json.dumps(wire.inventory(box)))
+    settings = {**os.environ, **wire.environment, "ANSIBLE_CONFIG": str(run.REPOSITORY / "ansible.cfg")}
+
+    def ansible(program: str, *words: str) -> str:
+        argv = [str(BIN / program), "-i", str(tmp_path), *words]
+        done = wire.run(argv, check=False, env=settings, cwd=str(run.REPOSITORY), timeout=60)
+        return str(done.stdout + done.stderr)
+
+    request = {"plugin": "lab.baleine.baleine", "hosts": ["lab"], "compose": {"mine": "baleine_image ~ '!'"}}
+    plugin.write_text(json.dumps(request))
+    listed = json.loads(ansible("ansible-inventory", "--list"))
+    assert listed["baleine"]["hosts"] == ["asleep", "inside"]
+    assert listed["baleine_state_running"]["hosts"] == ["inside"]
+    assert listed["baleine_image_debian"]["hosts"] == ["asleep", "inside"]
+    assert "debian!" in json.dumps(listed["_meta"]["hostvars"]["asleep"]["mine"])
+    words = ansible(
+        "ansible", "baleine_state_running", "-m", "ping", "-e", "ansible_python_interpreter=/usr/bin/python3"
+    )
+    assert "pong" in words, words
+    plugin.write_text(json.dumps({**request, "hostname": "CONTAINER@HOST"}))
+    assert json.loads(ansible("ansible-inventory", "--list"))["baleine"]["hosts"] == ["asleep@box", "inside@box"]
+    plugin.write_text(json.dumps({**request, "hosts": ["lab", "172.30.0.250"]}))
+    words = ansible("ansible-inventory", "--graph")
+    assert "inside@box" in words and "containers of 172.30.0.250" in words, words
+
+
+def test_info_modules_say_what_there_is_and_what_there_is_not(box: LabHost) -> None:
+    found = box.module("baleine_container_info", names=["inside", "missing"])
+    assert [(item["name"], item["exists"]) for item in found["containers"]] == [("inside", True), ("missing", False)]
+    assert found["containers"][0]["container"]["state"] == "running" and not found["changed"]
+    assert [item["name"] for item in box.module("baleine_container_info", check=True)["containers"]] == [
+        "asleep",
+        "inside",
+    ]
+    (image,) = box.module("baleine_image_info")["images"]
+    assert image["image"]["containers"] == ["asleep", "inside"]
+    assert box.module("baleine_bridge_info")["bridges"] == []
+    assert box.module("baleine_bridge_info", names=["none"])["bridges"] == [
+        {"name": "none", "exists": False, "bridge": {}}
+    ]
