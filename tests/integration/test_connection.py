@@ -166,3 +166,24 @@ def test_info_modules_say_what_there_is_and_what_there_is_not(box: LabHost) -> N
     assert box.module("baleine_bridge_info", names=["none"])["bridges"] == [
         {"name": "none", "exists": False, "bridge": {}}
     ]
+
+
+def test_exec_runs_a_program_once_predicts_what_it_can_and_says_how_it_failed(box: LabHost) -> None:
+    once = {"name": "inside", "argv": ["touch", "/srv/made"], "creates": "/srv/made"}
+    assert [
+        box.module("baleine_container_exec", check=mode, **once)["changed"] for mode in (True, False, True, False)
+    ] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    options: dict[str, Any] = {"stdin": "words\n", "env": {"A": "b"}, "user": "nobody", "workdir": "/srv"}
+    script = ["sh", "-c", "cat; echo $A; id -un; pwd; echo bad >&2"]
+    done = box.module("baleine_container_exec", name="inside", argv=script, **options)
+    assert (done["rc"], done["stdout"], done["stderr"]) == (0, "words\nb\nnobody\n/srv\n", "bad\n")
+    assert box.module("baleine_container_exec", check=True, name="inside", argv=["true"])["skipped"]
+    failed = box.module("baleine_container_exec", name="inside", argv=["sh", "-c", "exit 7"], expect_failure=True)
+    assert failed["rc"] == 7
+    asleep = box.module("baleine_container_exec", name="asleep", argv=["true"], expect_failure=True)
+    assert "baleine container start -c asleep" in asleep["msg"]
