@@ -121,8 +121,8 @@ def plan(wanted: Wanted, found: Found) -> Plan:
     """
     what = f"bridge {wanted.name}"
     foreign = ""
-    if found.link is not None and (found.record is None or netlink.kind(dict(found.link)) != "bridge"):
-        kind = netlink.kind(dict(found.link)) or "a device"
+    if found.link is not None and (found.record is None or netlink.kind(found.link) != "bridge"):
+        kind = netlink.kind(found.link) or "a device"
         foreign = f"{what}: this host has a link {wanted.name} that Baleine did not make ({kind})"
         if wanted.state != "absent":
             raise BaleineError(foreign, "Choose another name, or remove that link")
@@ -191,10 +191,8 @@ def _expected(addresses: Sequence[str], state: Optional[str]) -> list[str]:
 
 def _plan_move(wanted: Wanted, found: Found, what: str, recorded: Mapping[str, Any]) -> handover.Handover:
     if found.guard:
-        raise BaleineError(
-            f"{what}: a move of addresses waits for its confirmation",
-            f"Without one it is taken back within {guard.SECONDS} s: run it again then",
-        )
+        hint = f"Without one it is taken back within {guard.SECONDS} s: run it again then"
+        raise BaleineError(f"{what}: a move of addresses waits for its confirmation", hint)
     ports, moved = () if wanted.state == "absent" else wanted.ports, recorded.get("moved", {})
     asked, silent = wanted.move_addresses, wanted.stp or wanted.state != "up"
     return handover.decide(what, wanted.name, ports, moved, found.ports, found.links, found.routes, asked, silent)
@@ -223,9 +221,8 @@ def _plan_absent(wanted: Wanted, found: Found, what: str, move: handover.Handove
         return Plan(what)
     if found.users:
         users = ", ".join(found.users)
-        raise BaleineError(
-            f"{what}: it cannot be removed, containers are connected to it: {users}", "Remove these containers first"
-        )
+        hint = "Remove these containers first"
+        raise BaleineError(f"{what}: it cannot be removed, containers are connected to it: {users}", hint)
     steps = ["forget"] if found.link is None else ["remove_link", "forget"]
     actions = [*move.actions(what), *(Action(verb, what, "absent is wanted") for verb in steps)]
     return Plan(what, tuple(actions), _as_found(found) if found.link else _as_recorded(found), {})

@@ -99,8 +99,7 @@ def undo(name: str, locked: bool = False) -> None:
     target, alive = record.pop("commit"), enter.is_alive(record)
     if alive:
         disk.thaw(f"/proc/{record['pid']}/root")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(_part(name, target))
+    manifest.discard(_part(name, target))
     with contextlib.suppress(Busy), contextlib.ExitStack() as stack:
         if not locked:
             stack.enter_context(manifest.lock([("image", target, False)], wait=False))

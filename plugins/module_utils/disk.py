@@ -206,14 +206,12 @@ def check_ext4(run: Runner, path: str) -> None:
         raise BaleineError(f"disk {path}: this is no ext4 filesystem", "An image is one file holding one ext4")
     blocks = struct.unpack_from("<I", block, 0x4)[0] * (1024 << struct.unpack_from("<I", block, 0x18)[0])
     if blocks > os.path.getsize(path):
-        raise BaleineError(
-            f"disk {path}: the filesystem is larger than its file", "The file was cut short: make it again"
-        )
+        hint = "The file was cut short: make it again"
+        raise BaleineError(f"disk {path}: the filesystem is larger than its file", hint)
     result = run([need_program("e2fsck", f"disk {path}"), "-fn", path])
     if result.code & ~1:
-        raise BaleineError(
-            f"disk {path}: e2fsck finds errors: {result.said}", "Repair a copy with e2fsck, or make it again"
-        )
+        hint = "Repair a copy with e2fsck, or make it again"
+        raise BaleineError(f"disk {path}: e2fsck finds errors: {result.said}", hint)
 
 
 def repair(run: Runner, path: str, whole: bool = False) -> None:
@@ -224,9 +222,8 @@ def repair(run: Runner, path: str, whole: bool = False) -> None:
     """
     result = run([need_program("e2fsck", f"disk {path}"), "-fp" if whole else "-p", path])
     if result.code >= 4:
-        raise BaleineError(
-            f"disk {path}: e2fsck cannot repair it by itself: {result.said}", f"Run e2fsck {path} by hand"
-        )
+        hint = f"Run e2fsck {path} by hand"
+        raise BaleineError(f"disk {path}: e2fsck cannot repair it by itself: {result.said}", hint)
 
 
 def grow(run: Runner, path: str, size: int) -> None:

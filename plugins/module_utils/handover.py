@@ -130,7 +130,7 @@ def decide(
                 f"{what}: {port} is a port of {links[port]['master']} now, its addresses cannot go back to it",
                 "Take it from there first",
             )
-        if bridge in links or not netlink.global_addresses(dict(links[port])):
+        if bridge in links or not netlink.global_addresses(links[port]):
             back[port] = {key: _as_shown(items, here[key]) for key, items in share.items()}
     forward = [line for port, share in back.items() for line in _transfer(port, bridge, False, share, here)]
     forward += [line for port, share in over.items() for line in _transfer(port, bridge, True, share)]
@@ -149,7 +149,7 @@ def check_port(what: str, port: str, links: Mapping[str, Link], routes: Iterable
         raise BaleineError(f"{what}: this host has no interface {port}", "Name one that 'ip link' shows")
     if link.get("master"):
         raise BaleineError(f"{what}: {port} is already a port of {link['master']}", "Take it from there first")
-    addresses = netlink.global_addresses(dict(link))
+    addresses = netlink.global_addresses(link)
     if addresses:
         raise BaleineError(
             f"{what}: {port} has addresses ({', '.join(addresses)}); as a port it would cut them off",
@@ -165,8 +165,8 @@ def share_of(what: str, port: str, link: Link, routes: Iterable[Mapping[str, Any
 
     :raises BaleineError: for a route that leaves by several interfaces.
     """
-    addresses = [_address(port, entry) for entry in _entries(link)]
-    own = [_network(entry) for entry in _entries(link) if not entry.get("noprefixroute")]
+    addresses = [_address(port, entry) for entry in netlink.global_entries(link)]
+    own = [_network(entry) for entry in netlink.global_entries(link) if not entry.get("noprefixroute")]
     found = []
     for route in routes:
         if any(hop.get("dev") == port for hop in route.get("nexthops", ())):
@@ -189,19 +189,19 @@ def share_of(what: str, port: str, link: Link, routes: Iterable[Mapping[str, Any
 
 def dynamic(link: Optional[Link]) -> list[str]:
     """Return the addresses of a link that will run out: the kernel's (RFC 4862) or a DHCP client's."""
-    return [item["value"] for item in (_address("", entry) for entry in _entries(link or {})) if item.get("dynamic")]
+    return [
+        item["value"]
+        for item in (_address("", entry) for entry in netlink.global_entries(link or {}))
+        if item.get("dynamic")
+    ]
 
 
 def _shown(bridge: str, links: Mapping[str, Link], routes: Iterable[Mapping[str, Any]]) -> Share:
     """What the kernel shows of a bridge, all of it, in the form of a share that is recorded."""
     if bridge not in links:
         return NOTHING
-    addresses = [_address(bridge, entry) for entry in _entries(links[bridge])]
+    addresses = [_address(bridge, entry) for entry in netlink.global_entries(links[bridge])]
     return {"addresses": addresses, "routes": [{"words": _route_words(r)} for r in routes if r.get("dev") == bridge]}
-
-
-def _entries(link: Link) -> list[dict[str, Any]]:
-    return [entry for entry in link.get("addr_info", ()) if entry.get("scope") != "link" and "local" in entry]
 
 
 def _network(entry: Mapping[str, Any]) -> Any:

@@ -84,16 +84,10 @@ def request(params: Mapping[str, Any]) -> Wanted:
     directory = os.path.normpath(params["directory"]) if params.get("directory") else ""
     if directory and not directory.startswith("/"):
         raise BaleineError(f"{what}: directory {directory!r} is no absolute path")
-    recipe = build.Recipe(
-        size=size,
-        suite=suite,
-        packages=packages,
-        mirror=str(params.get("mirror") or ""),
-        from_image=source,
-        files=tuple(_parse_file(item, what) for item in params.get("files") or ()),
-        commands=tuple(str(command) for command in params.get("commands") or ()),
-        proxy=str(params.get("proxy") or ""),
-    )
+    mirror, proxy = (str(params.get(key) or "") for key in ("mirror", "proxy"))
+    files = tuple(_parse_file(item, what) for item in params.get("files") or ())
+    commands = tuple(str(command) for command in params.get("commands") or ())
+    recipe = build.Recipe(size, suite, packages, mirror, source, files, commands, proxy)
     return Wanted(name, "present", recipe, directory, params.get("rebuild") or "on_change")
 
 

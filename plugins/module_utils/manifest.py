@@ -58,10 +58,8 @@ def parse(text: str, path: str) -> Record:
             continue
         key, colon, value = line.partition(":")
         if not colon or not key.strip().replace("_", "").isalnum() or key.strip() in record:
-            raise BaleineError(
-                f"manifest {path}: line {at} is not understood: {line[:60]!r}",
-                "It was torn or is not Baleine's: mend the line, or move the file away",
-            )
+            hint = "It was torn or is not Baleine's: mend the line, or move the file away"
+            raise BaleineError(f"manifest {path}: line {at} is not understood: {line[:60]!r}", hint)
         record[key.strip()] = value.strip()
     return record
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from .errors import BaleineError
@@ -74,15 +74,16 @@ def batch(run: Runner, lines: Sequence[str], attempt: str, pid: Optional[int] = 
         raise BaleineError(f"{attempt}: {program} {line}: {said}")
 
 
-def global_addresses(link: dict[str, Any]) -> list[str]:
-    """Return a link's addresses in CIDR form, those that the kernel made itself (fe80::/64) aside."""
-    return [
-        f"{entry['local']}/{entry['prefixlen']}"
-        for entry in link.get("addr_info", [])
-        if entry.get("scope") != "link" and "local" in entry
-    ]
+def global_entries(link: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what the kernel says of a link's addresses, those that it made itself (fe80::/64) aside."""
+    return [entry for entry in link.get("addr_info", ()) if entry.get("scope") != "link" and "local" in entry]
 
 
-def kind(link: dict[str, Any]) -> str:
+def global_addresses(link: Mapping[str, Any]) -> list[str]:
+    """Return a link's addresses in CIDR form, those that the kernel made itself aside."""
+    return [f"{entry['local']}/{entry['prefixlen']}" for entry in global_entries(link)]
+
+
+def kind(link: Mapping[str, Any]) -> str:
     """Return what a link is: ``bridge``, ``veth``, … or an empty string for a device."""
     return str(link.get("linkinfo", {}).get("info_kind", ""))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from . import oci, rootfs
-from .errors import BaleineError
+from .errors import BaleineError, explained
 
 #: Bytes; a key, a password, a certificate chain.
 LARGEST_SECRET = 1 << 20
@@ -42,17 +42,13 @@ def bind(volume: Volume, place: str, first_id: int, what: str) -> oci.Bind:
     :param place: where; :param first_id: the first of the container's own ids.
     :raises BaleineError: naming the source.
     """
-    try:
+    with explained(f"{what}: volume {volume.source}", "Make the file or directory on the host first"):
         is_directory = stat.S_ISDIR(os.stat(volume.source).st_mode)
         if is_directory:
             os.mkdir(place)
         else:
             os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         rootfs.mount(volume.source, place, "", rootfs.MS_BIND | (0 if volume.idmap else rootfs.MS_REC))
-    except OSError as error:
-        raise BaleineError(
-            f"{what}: volume {volume.source}: {error.strerror}", "Make the file or directory on the host first"
-        ) from None
     if volume.idmap:
         rootfs.map_owners(place, first_id)
     bits = os.statvfs(place).f_flag
@@ -71,11 +67,8 @@ def secrets(wanted: Sequence[Secret], place: str, first_id: int, identity: oci.I
     os.mkdir(place, 0o711)
     rootfs.mount("baleine", place, "tmpfs", flags, f"mode=0711,size={2 * len(wanted) * LARGEST_SECRET}")
     for secret in wanted:
-        try:
-            with open(secret.source, "rb") as stream:
-                content = stream.read(LARGEST_SECRET + 1)
-        except OSError as error:
-            raise BaleineError(f"{what}: secret {secret.name}: {secret.source}: {error.strerror}") from None
+        with explained(f"{what}: secret {secret.name}: {secret.source}"), open(secret.source, "rb") as stream:
+            content = stream.read(LARGEST_SECRET + 1)
         if len(content) > LARGEST_SECRET:
             raise BaleineError(f"{what}: secret {secret.name}: {secret.source} is above {LARGEST_SECRET} bytes")
         descriptor = os.open(f"{place}/{secret.name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -38,10 +38,8 @@ def check_name(name: str, what: str, aside: bool = False) -> str:
             + (", and a tag of the same form after a colon if need be" if what == "image" else ""),
         )
     if what == "bridge" and len(name) > LINK_NAME_LENGTH:
-        raise BaleineError(
-            f"bridge {name}: the name has {len(name)} characters",
-            f"The kernel gives a link at most {LINK_NAME_LENGTH}",
-        )
+        hint = f"The kernel gives a link at most {LINK_NAME_LENGTH}"
+        raise BaleineError(f"bridge {name}: the name has {len(name)} characters", hint)
     return name[: -len(":latest")] if what == "image" and name.endswith(":latest") else name
 
 
@@ -105,9 +103,8 @@ def parse_address(text: str, what: str) -> str:
     :raises BaleineError: when it is no address in CIDR form, or not one a host can have.
     """
     if "/" not in text:
-        raise BaleineError(
-            f"{what}: the address {_shorten(text)} has no prefix", "Write it in CIDR form: 192.168.42.2/24"
-        )
+        hint = "Write it in CIDR form: 192.168.42.2/24"
+        raise BaleineError(f"{what}: the address {_shorten(text)} has no prefix", hint)
     import ipaddress
 
     try:
@@ -121,10 +118,8 @@ def parse_address(text: str, what: str) -> str:
     if local or own.is_multicast or "%" in text:
         raise BaleineError(f"{what}: {address} cannot be an interface's address", "Take one of a private network")
     if network.num_addresses > 2 and address.ip in ends:
-        raise BaleineError(
-            f"{what}: {address.ip} is the network's own or its broadcast address in {network}",
-            f"Take one inside it, {network.network_address + 1} for example",
-        )
+        hint = f"Take one inside it, {network.network_address + 1} for example"
+        raise BaleineError(f"{what}: {address.ip} is the network's own or its broadcast address in {network}", hint)
     return address.with_prefixlen
 
 

@@ -164,8 +164,7 @@ def backup(run: Runner, name: str, target: str) -> None:
             os.rename(part, target)
             manifest.sync_directory(os.path.dirname(target))
         except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(part)
+            manifest.discard(part)
             raise
 
 
