@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from .image import DIRECTORY, Wanted, current, edit_path, facts, find, part_path
 from .plan import Action, Outcome, Plan, apply
 from .process import Runner, find_program
 
-EDITED = "/mnt/baleine-images"
+EDITED = build.PLACE
 
 
 def ensure(run: Runner, wanted_all: Sequence[Wanted], check: bool = False) -> list[Outcome]:
@@ -143,15 +142,12 @@ def umount(run: Runner, name: str) -> None:
         if rootfs.is_mounted(tree):
             with explained(f"{what}: {tree}", "A program or a shell still works in it: end it"):
                 rootfs.unmount(tree)
-        for folder in (tree, EDITED):
-            with contextlib.suppress(OSError):
-                os.rmdir(folder)
+        build.leave(tree)
         if not build.wait_free(copy):
             raise BaleineError(f"{what}: its copy is still held by {', '.join(disk.holders(copy))}", "End what uses it")
         disk.repair(run, copy)
         disk.check_ext4(run, copy)
-        changed = "digest" not in record or disk.digest(copy) != record["digest"]
-        if not changed:
+        if "digest" in record and disk.digest(copy) == record["digest"]:
             os.unlink(copy)
-            return
-        put(name, record, copy, path_of(name, record), {"edited": "yes"})
+        else:
+            put(name, record, copy, path_of(name, record), {"edited": "yes"})

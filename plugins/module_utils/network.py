@@ -294,9 +294,8 @@ def mend(item: Interface, host: Optional[Mapping[str, Any]], inside: Optional[Ma
     wanted = wanted_routes(item.network)
     lost = sorted(inside["routes"] - wanted)
     reasons += [f"route {to} via {via} too many" for to, via in lost]
-    inside_changes += [
-        f"route del {to} via {via} dev {item.inside}" for to, via in lost
-    ]  # while their gateway is known
+    # while their gateway is known
+    inside_changes += [f"route del {to} via {via} dev {item.inside}" for to, via in lost]
     surplus = [address for address in inside["addresses"] if address not in item.network.addresses]
     missing = [address for address in item.network.addresses if address not in inside["addresses"]]
     reasons += [f"address {address} too many" for address in surplus]
