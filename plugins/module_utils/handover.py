@@ -189,11 +189,8 @@ def share_of(what: str, port: str, link: Link, routes: Iterable[Mapping[str, Any
 
 def dynamic(link: Optional[Link]) -> list[str]:
     """Return the addresses of a link that will run out: the kernel's (RFC 4862) or a DHCP client's."""
-    return [
-        item["value"]
-        for item in (_address("", entry) for entry in netlink.global_entries(link or {}))
-        if item.get("dynamic")
-    ]
+    items = [_address("", entry) for entry in netlink.global_entries(link or {})]
+    return [item["value"] for item in items if item.get("dynamic")]
 
 
 def _shown(bridge: str, links: Mapping[str, Link], routes: Iterable[Mapping[str, Any]]) -> Share:
