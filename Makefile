@@ -15,6 +15,9 @@ PACKAGES := apt-cacher-ng busybox-static ca-certificates cron crun curl e2fsprog
     mmdebstrap nftables openssh-client openssh-server procps python3 python3-apt python3-pyroute2 qemu-system-x86 \
     qemu-utils runc socat sudo tar util-linux xfsprogs
 
+# What `make bench` compares with, and no test needs.
+BENCH_PACKAGES := aardvark-dns crun docker.io lxc netavark podman rsync runc systemd-container xfsprogs
+
 # The first Python that this release of ansible-core accepts.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
     "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -22,9 +25,11 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 LINT := .venv-lint
 CACHE := .cache
-# For example: make webfarm ANSIBLE_FLAGS="--check --diff", make unit PYTEST_FLAGS="-k plan".
+# For example: make webfarm ANSIBLE_FLAGS="--check --diff", make unit PYTEST_FLAGS="-k plan",
+# make bench BENCH_FLAGS="--only whole --factor 0.5".
 ANSIBLE_FLAGS ?=
 PYTEST_FLAGS ?=
+BENCH_FLAGS ?=
 
 PLAYBOOK = $(VENV)/bin/ansible-playbook playbooks/webfarm.yml
 VERSION = $(shell sed -n 's/^version: *//p' galaxy.yml)
@@ -184,8 +189,8 @@ install: build
 ## bench: measure, and compare with the peers (root)
 .PHONY: bench
 bench: root packages $(VENV)/.ready-test links
-	@if [ ! -e bench/run ]; then echo 'There is no benchmark yet (bench/run).' >&2; exit 1; fi
-	@bench/run
+	@.ci/packages $(BENCH_PACKAGES)
+	@bench/run $(BENCH_FLAGS)
 
 ## clean: remove what make made in this folder
 .PHONY: clean
