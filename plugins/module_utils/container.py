@@ -54,7 +54,7 @@ class Found(NamedTuple):
     :param used: per bridge, who has which address.
     :param refusal: why this host cannot have the limits that are wanted.
     :param taken: interface names that other containers have recorded.
-    :param no_volumes: named volumes that are still to be made; :param no_sources: paths to share that do not exist.
+    :param no_volumes: named volumes that are still to be made; :param no_sources: volumes and secrets without a file.
     :param disk_size: bytes of its disk, or of the image that it will be a copy of.
     """
 
@@ -394,7 +394,7 @@ def _check_surroundings(name: str, what: str, new: Description, found: Found, ch
             continue
         used = {address: who for address, who in found.used.get(item.bridge, {}).items() if who != what}
         network.check_member(what, item, found.bridges[item.bridge], used)
-    missing += [(f"there is no {path} on this host", "Make that file or directory first") for path in found.no_sources]
+    missing += [(f"{path}: No such file or directory", "Make it on the host first") for path in found.no_sources]
     if missing and not check:
         raise BaleineError(f"{what}: {missing[0][0]}", missing[0][1])
     return [f"{what}: {text}; taken to come from an earlier task" for text, _hint in missing]

@@ -63,8 +63,9 @@ def find(run: Runner, wanted: Wanted, full: bool = True) -> Found:
         meant = wanted.description or description
         if meant and not alive and (wanted.state in RUNS or wanted.description):
             shown["no_volumes"] = volume.missing(meant.named_volumes())
-            paths = [item.source for item in (*meant.volumes, *meant.secrets) if "/" in item.source]  # type: ignore[attr-defined]
-            shown["no_sources"] = tuple(path for path in paths if not os.path.exists(path))
+            paths = [("volume", item.source) for item in meant.volumes if "/" in item.source]
+            paths += [(f"secret {secret.name}:", secret.source) for secret in meant.secrets]
+            shown["no_sources"] = tuple(f"{what} {path}" for what, path in paths if not os.path.exists(path))
         if wanted.description:
             shown["refusal"] = limits.refuse(wanted.description.limits, f"container {wanted.name}")
         if alive and record is not None and wanted.description:  # who speaks of its state only compares nothing else

@@ -124,7 +124,7 @@ def test_a_source_that_is_not_there_is_refused_before_anything_is_changed(lab: L
         {"secrets": [{"name": "k", "source": "/srv/none"}]},
     ):
         refused = container(lab, "one", expect_failure=True, **options)
-        assert "there is no /srv/none on this host" in refused["msg"]
+        assert "/srv/none: No such file or directory" in refused["msg"]
         assert baleine("container", "list", "-a", "-q").stdout == ""
         assert container(lab, "one", check=True, **options)["changed"]
 

@@ -55,7 +55,7 @@ def test_a_start_makes_the_volumes_that_are_missing_first():
 
 def test_a_path_of_the_host_that_is_missing_is_an_error_and_in_check_mode_a_warning():
     wanted = container.request({"name": "c", "image": "i", "command": "true"})
-    found = container.Found(image_digest="d", no_sources=("/srv/x",))
-    with pytest.raises(BaleineError, match="there is no /srv/x on this host"):
+    found = container.Found(image_digest="d", no_sources=("volume /srv/x",))
+    with pytest.raises(BaleineError, match="volume /srv/x: No such file"):
         container.plan(wanted, found)
-    assert "there is no /srv/x" in str(container.plan(wanted, found, check=True).warnings)
+    assert "volume /srv/x: No such file" in str(container.plan(wanted, found, check=True).warnings)
