@@ -125,6 +125,8 @@ def missing_packages() -> list[str]:
     packages = {PACKAGES[name] for name in programs if find_program(name) is None}
     if not launch.have_init():
         packages.add(PACKAGES["busybox"])
+    if not (find_program("cron") or find_program("crond")):
+        packages.add(PACKAGES["cron"])
     if runtime.installed() is None:
         packages.add(runtime.wanted_package())
     return sorted(packages)

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Optional
 
-from . import manifest
+from . import manifest, schedule
 from .errors import BaleineError
 from .plan import Action, Outcome, Plan, apply
 
@@ -36,16 +36,17 @@ def find() -> dict[str, str]:
     """Return the text of every installed file, by path."""
     found = {}
     paths = [os.path.join(folder, name) for folder, _folders, names in os.walk(LIBRARY) for name in names]
-    for path in [*(path for path in paths if not path.endswith(".pyc")), LAUNCHER]:
+    for path in [*(path for path in paths if not path.endswith(".pyc")), LAUNCHER, schedule.PASS, schedule.TIMES]:
         with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as stream:
             found[path] = stream.read()
     return found
 
 
-def wanted(files: Optional[Mapping[str, str]]) -> dict[str, str]:
+def wanted(files: Optional[Mapping[str, str]], cron: bool = True) -> dict[str, str]:
     """Return the text of every wanted file, by path.
 
     :param files: by path below the library, as the controller has them; None where nothing is wanted.
+    :param cron: whether the lines of cron are among them.
     :raises BaleineError: for a path that leads out of the library.
     """
     if files is None:
@@ -53,7 +54,8 @@ def wanted(files: Optional[Mapping[str, str]]) -> dict[str, str]:
     for name in files:
         if name.startswith("/") or ".." in name.split("/"):
             raise BaleineError(f"{WHAT}: {name!r} is no path below {LIBRARY}")
-    return {**{f"{LIBRARY}/{name}": text for name, text in files.items()}, LAUNCHER: LAUNCHER_TEXT}
+    goal = {**{f"{LIBRARY}/{name}": text for name, text in files.items()}, LAUNCHER: LAUNCHER_TEXT}
+    return {**goal, schedule.PASS: schedule.PASS_TEXT} if cron else goal
 
 
 def plan(goal: Mapping[str, str], found: Mapping[str, str]) -> Plan:
@@ -66,13 +68,13 @@ def plan(goal: Mapping[str, str], found: Mapping[str, str]) -> Plan:
     return Plan(WHAT, tuple(actions), {"files": sorted(found)}, {"files": sorted(goal)})
 
 
-def ensure(files: Optional[Mapping[str, str]], check: bool = False) -> list[Outcome]:
+def ensure(files: Optional[Mapping[str, str]], check: bool = False, cron: bool = True) -> list[Outcome]:
     """Install, replace or remove the command line; containers that run do not notice.
 
-    :param files: see :func:`wanted`.
+    :param files, cron: see :func:`wanted`. When containers start and stop is taken away with the command line alone.
     """
-    goal = wanted(files)
-    decided = plan(goal, find())
+    goal, found = wanted(files, cron), find()
+    decided = plan(goal, {path: text for path, text in found.items() if path != schedule.TIMES or not goal})
     if not check:
         apply(decided, {"write": lambda action: _write(action, goal), "delete": _delete})
         if not goal:
@@ -90,5 +92,6 @@ def _write(action: Action, goal: Mapping[str, str]) -> None:
 
 def _delete(action: Action) -> None:
     os.unlink(action.data["path"])
-    with contextlib.suppress(OSError):
-        os.rmdir(os.path.dirname(action.data["path"]))
+    if action.data["path"].startswith(LIBRARY):
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.dirname(action.data["path"]))

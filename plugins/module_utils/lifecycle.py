@@ -10,7 +10,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Optional
 
-from . import cgroup, commit, container, enter, launch, manifest, policy, rename, runtime
+from . import cgroup, commit, container, enter, launch, manifest, policy, rename, runtime, schedule
 from .container import Found, Wanted
 from .description import ip_of
 from .errors import BaleineError, Busy
@@ -48,6 +48,9 @@ def ensure(
         outcomes = []
         for wanted, found, decided in plans:
             Keeper(run, wanted, found, grace).carry_out(decided)
+            told = manifest.read("container", wanted.name) or {}
+            if told.get("schedule") != (found.record or {}).get("schedule"):
+                schedule.refresh()
             outcomes.append(Outcome(decided, facts(run, wanted.name)))
     return outcomes
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Callable, NamedTuple
 
-from . import bridge, container, lifecycle, log, manifest, netlink, policy, restore, units
+from . import bridge, container, lifecycle, log, manifest, netlink, policy, restore, schedule, units
 from .container import Found, Wanted
 from .errors import BaleineError, Busy, known
 from .process import Runner, boot_id
@@ -27,7 +27,6 @@ ACTS = {
     "restarted": ("revived", True),
 }
 #: The log of the passes themselves.
-OWN_LOG = "supervise"
 
 Tell = Callable[[str, str, str], None]
 
@@ -130,8 +129,11 @@ class _Pass:
         for name, found in self.found.items():
             with self.of(f"container {name}"):
                 self.log(name, known(found.description, name).settings["log_size"])
+        with self.of(schedule.TIMES):
+            if schedule.refresh():
+                self.tell(schedule.TIMES, "corrected", "the manifests say otherwise")
         with self.of("the pass"):
-            self.log(OWN_LOG, policy.DEFAULTS["log_size"])
+            log.cut("supervise", policy.DEFAULTS["log_size"])
         return self.good
 
     def bridges(self) -> None:
@@ -156,24 +158,29 @@ class _Pass:
     def container(self, name: str) -> None:
         """Do for one container what there is to do: at most settle it, then start it."""
         for _step in range(3):
-            if name not in self.found:
-                return
-            found = self.found[name]
-            record = known(found.record, name)
-            decided = decide(found, self.boot, self.now, self.blocked(name))
-            new = {key for key, value in decided.notes.items() if record.get(key, "") != value}
-            if new:
-                self.found[name] = found._replace(record=lifecycle.note(name, record, decided.notes))
-            if decided.verb in ACTS:
-                state, restart = ACTS[decided.verb]
-                lifecycle.ensure(self.run, [Wanted(name, state, restart=restart)], seen=record)
-            elif decided.verb == "corrected":
-                lifecycle.correct(name)
-            if decided.verb and (decided.verb != "waits" or new):
-                self.tell(f"container {name}", decided.verb, decided.why)
-            if decided.verb in ("", "waits"):
-                return
-            self.look(name)
+            if name in self.found:
+                try:
+                    if not self.step(name, self.found[name]):
+                        return
+                except Busy:  # somebody looks at it or changes it: as it is then, or at the next pass
+                    pass
+                self.look(name)
+
+    def step(self, name: str, found: Found) -> bool:
+        """Do one thing for a container; says whether there may be more."""
+        record = known(found.record, name)
+        decided = decide(found, self.boot, self.now, self.blocked(name))
+        new = {key for key, value in decided.notes.items() if record.get(key, "") != value}
+        if new:
+            self.found[name] = found._replace(record=lifecycle.note(name, record, decided.notes))
+        if decided.verb in ACTS:
+            state, restart = ACTS[decided.verb]
+            lifecycle.ensure(self.run, [Wanted(name, state, restart=restart)], seen=record)
+        elif decided.verb == "corrected":
+            lifecycle.correct(name)
+        if decided.verb and (decided.verb != "waits" or new):
+            self.tell(f"container {name}", decided.verb, decided.why)
+        return decided.verb not in ("", "waits")
 
     def blocked(self, name: str) -> str:
         """Say what a start has to wait for; nothing where it has not."""

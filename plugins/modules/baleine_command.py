@@ -23,6 +23,15 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  cron:
+    description:
+      - Whether cron makes a pass of supervision (C(baleine supervise)) each minute and at boot, told to it by
+        C(/etc/cron.d/baleine).
+      - It is removed with the command line, and so is C(/etc/cron.d/baleine-schedule), which holds the times at which
+        containers start and stop.
+    type: bool
+    default: true
+    version_added: 0.2.0
   files:
     description:
       - The files to install, by path. Set by the action plugin, not by a playbook.
@@ -59,13 +68,15 @@ from ..module_utils.errors import BaleineError
 def work(run: process.Runner, params: dict[str, Any], check: bool) -> dict[str, Any]:
     if params["state"] == "present" and not params["files"]:
         raise BaleineError("command line: no files came with the task", "Run it as a task of a playbook")
-    return task.result_of(install.ensure(params["files"] if params["state"] == "present" else None, check), "command")
+    files = params["files"] if params["state"] == "present" else None
+    return task.result_of(install.ensure(files, check, params["cron"]), "command")
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "cron": {"type": "bool", "default": True},
             "files": {"type": "dict"},
         },
         supports_check_mode=True,

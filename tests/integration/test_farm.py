@@ -70,6 +70,8 @@ def farm(wire: Wire, lab_factory: Any, tmp_path_factory: pytest.TempPathFactory)
     for host in hosts:
         host.use_package_proxy()
         host.start_sshd()
+        # cron's daemon shall not start (invoke-rc.d(8)): it would heal what these tests break
+        host.write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", mode=0o755)
         host.write("/etc/mark", "")
     hosts[2].sh("mount -t tmpfs -o ro,size=1m tmpfs /var/lib/baleine")
     os.chdir(Path(__file__).parents[2])

@@ -339,6 +339,66 @@ def test_a_log_is_cut_while_it_is_written(lab: LabHost, name: str) -> None:
     assert path.stat().st_size <= 64 << 10 and numbers == list(range(numbers[0], numbers[-1] + 1))
 
 
+TIMES = "/etc/cron.d/baleine-schedule"
+
+
+def scheduled(lab: LabHost) -> list[str]:
+    """The lines of the file of times, without what all of them do."""
+    if not lab.path(TIMES).exists():
+        return []
+    assert lab.sh(f"stat -c '%a %U' {TIMES}").stdout.split() == ["644", "root"]
+    lines = [line for line in lab.read(TIMES).splitlines() if " root " in line]
+    return [re.sub(r"root mkdir .*; /usr/local/bin/(.*) >>.*", r"\1", line) for line in lines]
+
+
+def test_the_file_of_times_follows_the_containers(lab: LabHost, baleine: Any, name: str) -> None:
+    assert scheduled(lab) == []
+    container(lab, f"{name}2", schedule={"start": "0  8 * * 1-5", "stop": "0 18 * * 1-5"})
+    container(lab, f"{name}1", schedule={"start": "*/5 * * * *"}, check=True)
+    container(lab, f"{name}1", schedule={"start": "*/5 * * * *"})
+    expected = [
+        f"*/5 * * * * baleine container start -c {name}1",
+        f"0 8 * * 1-5 baleine container start -c {name}2",
+        f"0 18 * * 1-5 baleine container stop -c {name}2",
+    ]
+    assert scheduled(lab) == expected
+    lab.sh(f"echo '# by hand' >>{TIMES}")
+    assert supervise(lab) == [f"{TIMES}: corrected: the manifests say otherwise"]
+    assert supervise(lab) == [] and scheduled(lab) == expected
+    container(lab, f"{name}2")
+    assert scheduled(lab) == expected[:1]
+    baleine("container", "remove", f"{name}1")
+    assert not lab.path(TIMES).exists()
+
+
+def test_real_cron_makes_passes_and_keeps_the_times(lab_factory: Any) -> None:
+    host = lab_factory("cron")
+    host.install_baleine()
+    text = host.run(
+        ["/usr/bin/python3", "-ISc", "import sys; sys.path[0:0] = ['/usr/local/lib/baleine']; "
+         "from baleine import schedule; print(schedule.PASS_TEXT, end='')"],
+    ).stdout  # fmt: skip
+    host.write("/etc/cron.d/baleine", text)
+    from tests.lab import trees
+
+    trees.tiny_image(host)
+    host.rebase()
+    container(host, "killed")
+    container(host, "timed", schedule={"start": "* * * * *"}, state="stopped")
+    end(host, "killed", "unknown")
+    cron = host.popen(["cron", "-f"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        assert wait_for(lambda: pid(host, "killed") is not None, 20), "no pass at boot"
+        assert wait_for(lambda: pid(host, "timed") is not None, 75), "no start at its time"
+        groups = host.read(f"/proc/{pid(host, 'timed')}/cgroup").splitlines()
+        assert all(line.endswith(("/baleine/timed", ":/")) for line in groups), groups
+    finally:
+        host.run(["pkill", "-x", "cron"], check=False)
+        cron.wait()
+    assert "container killed: started" in host.read("/var/log/baleine/supervise.log")
+    host.run(["/usr/local/bin/baleine", "container", "remove", "killed", "timed"])
+
+
 def test_a_pass_over_fifty_containers_that_run_is_short(lab: LabHost, name: str) -> None:
     names = [f"{name}{index}" for index in range(50)]
     for each in names:

@@ -300,13 +300,13 @@ INSTALLED = install.wanted(FILES)
 @pytest.mark.parametrize(
     ("files", "found", "expected"),
     [
-        (FILES, {}, ["write", "write", "write"]),
+        (FILES, {}, ["write"] * 4),
         (FILES, INSTALLED, []),
         ({**FILES, "baleine/units.py": "Units\n"}, INSTALLED, ["write"]),
         ({"baleine/units.py": "units\n"}, INSTALLED, ["delete"]),
         (FILES, {**INSTALLED, f"{install.LIBRARY}/baleine/old.py": ""}, ["delete"]),
         (FILES, {**INSTALLED, install.LAUNCHER: "#!/bin/sh\n"}, ["write"]),
-        (None, INSTALLED, ["delete", "delete", "delete"]),
+        (None, INSTALLED, ["delete"] * 4),
         (None, {}, []),
     ],
     ids=["nothing", "same", "changed", "gone", "left over", "launcher", "absent", "absent twice"],
@@ -321,6 +321,12 @@ def test_only_files_that_differ_are_written_and_only_surplus_ones_deleted(files,
         else:
             left.pop(action.data["path"], None)
     assert not install.plan(install.wanted(files), left).changed
+
+
+def test_the_lines_of_cron_are_installed_unless_that_is_not_wanted():
+    lines = INSTALLED["/etc/cron.d/baleine"].splitlines()
+    assert [line.split(" root ")[0] for line in lines if " root " in line] == ["* * * * *", "@reboot"]
+    assert verbs(install.plan(install.wanted(FILES, cron=False), INSTALLED)) == ["delete"]
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../x", "baleine/../../x"])
