@@ -10,9 +10,9 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Optional
 
-from . import cgroup, commit, container, enter, launch, manifest, policy, rename, runtime, schedule
+from . import cgroup, commit, container, enter, launch, manifest, policy, rename, runtime, schedule, waiting
 from .container import Found, Wanted
-from .description import ip_of
+from .description import from_record, ip_of
 from .errors import BaleineError, Busy
 from .keeper import Keeper, put_back
 from .plan import Action, Outcome, Plan
@@ -39,20 +39,23 @@ def ensure(
     :raises BaleineError: see :func:`container.plan`; or with the step that failed.
     """
     if check:
-        return [Outcome(decided) for _wanted, _found, decided in _plan_all(run, wanted_all, check)]
+        predicted = {wanted.name: Outcome(decided) for wanted, _found, decided in _plan_all(run, wanted_all, check)}
+        return [predicted[wanted.name] for wanted in wanted_all]
     with manifest.lock(_locks(wanted_all), wait=seen is None):
-        _need_same(wanted_all[0].name, seen)
         for wanted in wanted_all:
+            _need_same(wanted.name, seen)
             recover(wanted.name)
         plans = _plan_all(run, wanted_all, check)
-        outcomes = []
+        outcomes = {}
         for wanted, found, decided in plans:
+            for other in [other for other, condition in _needs(wanted, decided).items() if condition == "healthy"]:
+                waiting.wait(run, other, policy.Condition(healthy=True))
             Keeper(run, wanted, found, grace).carry_out(decided)
             told = manifest.read("container", wanted.name) or {}
             if told.get("schedule") != (found.record or {}).get("schedule"):
                 schedule.refresh()
-            outcomes.append(Outcome(decided, facts(run, wanted.name)))
-    return outcomes
+            outcomes[wanted.name] = Outcome(decided, facts(run, wanted.name))
+    return [outcomes[wanted.name] for wanted in wanted_all]
 
 
 def kill(run: Runner, name: str, number: int) -> None:
@@ -104,10 +107,17 @@ def recover(name: str) -> None:
 
 
 def _plan_all(run: Runner, wanted_all: Sequence[Wanted], check: bool) -> list[tuple[Wanted, Found, Plan]]:
-    """Plan a set: what an earlier one of it will have, a later one cannot take."""
+    """Plan a set, what others need first: what an earlier one of it will have, a later one cannot take.
+
+    :raises BaleineError: also for one that would start while something that it needs does not run.
+    """
+    order, circles = policy.in_order({wanted.name: _needs(wanted) for wanted in wanted_all})
+    for name, circle in circles.items():
+        raise BaleineError(f"container {name}: its dependencies form a circle: {circle}", "Take one of them away")
     claimed: dict[str, dict[str, str]] = {}
     plans: list[tuple[Wanted, Found, Plan]] = []
-    for wanted in wanted_all:
+    started: set[str] = set()
+    for wanted in sorted(wanted_all, key=lambda wanted: order.index(wanted.name)):
         found = find(run, wanted)
         used = {bridge: {**found.used.get(bridge, {}), **claimed.get(bridge, {})} for bridge in found.bridges}
         found = found._replace(used=used)
@@ -117,6 +127,13 @@ def _plan_all(run: Runner, wanted_all: Sequence[Wanted], check: bool) -> list[tu
         if check and decided.changed and wanted.state in container.RUNS and runtime.installed() is None:
             text = f"container {wanted.name}: this host has no runtime; taken to come from an earlier task"
             decided = decided._replace(warnings=(*decided.warnings, text))
+        for other in _needs(wanted, decided):
+            if other not in started and not enter.is_alive(manifest.read("container", other) or {}):
+                text = f"container {wanted.name}: it depends on {other}, which does not run"
+                if not check:
+                    raise BaleineError(text, f"Start it first: baleine container start -c {other}")
+                decided = decided._replace(warnings=(*decided.warnings, f"{text}; taken to come from an earlier task"))
+        started.update([wanted.name] if wanted.state in container.RUNS else [])
         plans.append((wanted, found, decided))
         for item in wanted.description.networks if wanted.description else ():
             claimed.setdefault(item.bridge, {}).update({ip_of(a): f"container {wanted.name}" for a in item.addresses})
@@ -145,6 +162,19 @@ def _share(wanted: Wanted, found: Found, decided: Plan, before: Sequence[str]) -
             drift = (*decided.drift, f"{decided.name}: {text}")
             return decided._replace(actions=(*decided.actions, *restart), drift=drift)
     return decided
+
+
+def _needs(wanted: Wanted, decided: Optional[Plan] = None) -> dict[str, str]:
+    """What one needs that shall run, with the conditions; with a plan, only where that starts it.
+
+    The pass of cron has looked by itself.
+    """
+    verbs = {action.verb for action in decided.actions} if decided else {"start"}
+    if wanted.state not in ("started", "paused") or not verbs & {"start", "recreate"}:
+        return {}
+    record = manifest.read("container", wanted.name)
+    description = wanted.description or (from_record(wanted.name, record)[0] if record else None)
+    return description.needs() if description else {}
 
 
 def _locks(wanted_all: Sequence[Wanted]) -> list[tuple[str, str, bool]]:

@@ -34,12 +34,16 @@ FIELD = re.compile(r"[0-9A-Za-z*][0-9A-Za-z*/,-]*")
 
 
 class Condition(NamedTuple):
-    """What is asked: ``path`` on ``port`` answers below 400, or ``command`` ends with 0, within ``seconds``."""
+    """What is asked: ``path`` on ``port`` answers below 400, or ``command`` ends with 0, within ``seconds``.
+
+    ``healthy`` is what the container's own health check asks.
+    """
 
     path: str = ""
     port: int = 80
     command: tuple[str, ...] = ()
     seconds: float = 30.0
+    healthy: bool = False
 
 
 def parse_condition(params: Mapping[str, Any], what: str, seconds: float) -> Condition:
@@ -48,16 +52,16 @@ def parse_condition(params: Mapping[str, Any], what: str, seconds: float) -> Con
     :param what: the object and the option, for the error; :param seconds: its time where none is given.
     :raises BaleineError: when it names neither or both, or a time or port that is none.
     """
-    path, command = params.get("http") or "", params.get("command")
-    if bool(path) == bool(command):
-        raise BaleineError(f"{what}: name either http or command", "{http: /} asks for the first page")
+    path, command, healthy = params.get("http") or "", params.get("command"), bool(params.get("healthy"))
+    if bool(path) + bool(command) + healthy != 1:
+        raise BaleineError(f"{what}: name either http or command (or healthy)", "{http: /} asks for the first page")
     if path and not re.fullmatch(r"/[!-~]*", path):
         raise BaleineError(f"{what}: http is no path", "Write it with a slash first, and nothing but ASCII: /")
     port = int(80 if params.get("port") is None else params["port"])
     limit = float(seconds if params.get("timeout") is None else params["timeout"])
     if not 0 < port < 65536 or not 0 <= limit < 1e6:
         raise BaleineError(f"{what}: port {port} or timeout {limit} is out of range")
-    return Condition(path, port, units.split_command(command, what) if command else (), limit)
+    return Condition(path, port, units.split_command(command, what) if command else (), limit, healthy)
 
 
 def parse_settings(params: Mapping[str, Any], what: str, init: bool) -> dict[str, Any]:

@@ -105,6 +105,27 @@ def begin_child(function: Callable[[], Any], attempt: str) -> Callable[[], Any]:
 
     :raises BaleineError: the child's own, or one that names ``attempt`` and how the child ended.
     """
+    child, read_end = _fork(function, attempt)
+    return lambda: _answer(child, read_end, attempt)
+
+
+def side_by_side(jobs: Mapping[str, Callable[[], Optional[str]]], seconds: float) -> dict[str, Optional[str]]:
+    """Run functions at the same time, each in a forked child; one that failed, or took too long, answers with why."""
+    end = time.monotonic() + seconds
+    children = {name: _fork(job, name) for name, job in jobs.items()}
+    answers: dict[str, Optional[str]] = {}
+    for name, (child, read_end) in children.items():
+        if not wait_ended(read_end, end - time.monotonic()):
+            os.kill(child, 9)
+        try:
+            answers[name] = _answer(child, read_end, f"{seconds:g} s were not enough")
+        except BaleineError as error:
+            answers[name] = str(error)
+    return answers
+
+
+def _fork(function: Callable[[], Any], attempt: str) -> tuple[int, int]:
+    """Run a function in a child; returns its pid and where its answer is read."""
     read_end, write_end = os.pipe()
     parent = os.getpid()
     child = os.fork()
@@ -112,7 +133,7 @@ def begin_child(function: Callable[[], Any], attempt: str) -> Callable[[], Any]:
         os.close(read_end)
         _child(function, attempt, write_end, parent)
     os.close(write_end)
-    return lambda: _answer(child, read_end, attempt)
+    return child, read_end
 
 
 def _answer(child: int, read_end: int, attempt: str) -> Any:
@@ -221,7 +242,7 @@ def open_process(pid: int, ticks: int) -> Optional[int]:
 
 
 def wait_ended(descriptor: int, seconds: float) -> bool:
-    """Wait until the process of a pidfd has ended; False when it still runs after ``seconds``."""
+    """Wait until the process of a pidfd has ended, or a pipe answers; False when none does within ``seconds``."""
     import select
 
     poll = select.poll()

@@ -8,7 +8,7 @@ import contextlib
 import os
 from collections.abc import Mapping
 
-from . import container, enter, launch, log, manifest, units
+from . import container, enter, launch, log, manifest, schedule, units
 from .description import DIRECTORY, from_record
 from .errors import BaleineError
 from .process import Runner
@@ -43,6 +43,8 @@ def rename(run: Runner, old: str, new: str) -> None:
         manifest.write("container", old, {**record, "state": "renaming", "renamed_to": new})
         manifest.write("container", new, {**record, **changed})
         finish(new)
+        if record.get("schedule"):
+            schedule.refresh()
 
 
 def _named_by(name: str) -> Mapping[str, str]:

@@ -7,18 +7,20 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
-from typing import Callable, NamedTuple
+from typing import Any, Callable, NamedTuple, Optional
 
-from . import bridge, container, lifecycle, log, manifest, netlink, policy, restore, schedule, units
+from . import bridge, container, lifecycle, log, manifest, netlink, policy, restore, schedule, units, waiting
 from .container import Found, Wanted
 from .errors import BaleineError, Busy, known
-from .process import Runner, boot_id
+from .process import Runner, boot_id, running_seconds, side_by_side
 from .survey import find, mounted_at
 
 #: Recorded states in which nobody was in the middle of something.
 SETTLED = ("running", "paused", "stopped")
 #: Minutes between two restarts of what keeps ending.
 LONGEST_DELAY = 60
+#: Seconds that a check may take within a pass.
+LONGEST_CHECK = 30.0
 #: What was done, and how it is asked for.
 ACTS = {
     "removed": ("absent", False),
@@ -123,6 +125,7 @@ class _Pass:
                 self.look(name)
         needs = {name: known(found.description, name).needs() for name, found in self.found.items()}
         names, self.circles = policy.in_order(needs)
+        self.health()
         for name in names:
             with self.of(f"container {name}"):
                 self.container(name)
@@ -154,6 +157,31 @@ class _Pass:
             self.found.pop(name, None)
         else:
             self.found[name] = found
+
+    def health(self) -> None:
+        """Ask those that run and whose check is due, side by side, and note what they answer."""
+        due = {}
+        for name, found in self.found.items():
+            check = known(found.description, name).settings["healthcheck"]
+            asked = check and found.alive and not found.frozen
+            if asked and waiting.is_due(name, check, found.record or {}, int(self.now // 60)):
+                due[name] = check
+        answers = side_by_side({name: self.question(name, check) for name, check in due.items()}, LONGEST_CHECK + 5)
+        for name, error in answers.items():
+            with self.of(f"container {name}"):
+                record = known(self.found[name].record, name)
+                age = running_seconds(int(record["start_ticks"]))
+                notes = waiting.judge(due[name], record, error, age)
+                if policy.observed(record, notes) != record:
+                    self.found[name] = self.found[name]._replace(record=lifecycle.note(name, record, notes))
+                if notes["health"] != record.get("health"):
+                    self.tell(f"container {name}", notes["health"], error or "its check passed")
+
+    def question(self, name: str, check: Mapping[str, Any]) -> Callable[[], Optional[str]]:
+        """Return what a child asks."""
+        condition = known(policy.condition_of(check), name)
+        condition = condition._replace(seconds=min(condition.seconds, LONGEST_CHECK))
+        return lambda: waiting.ask(self.run, name, known(self.found[name].record, name), condition)
 
     def container(self, name: str) -> None:
         """Do for one container what there is to do: at most settle it, then start it."""

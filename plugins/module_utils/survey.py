@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from . import cgroup, enter, image, launch, limits, manifest, netlink, network, policy, rootfs, units, volume
+from . import cgroup, enter, image, launch, limits, manifest, netlink, network, rootfs, units, volume
 from .container import RUNS, Found, Wanted
 from .description import DIRECTORY, from_record, ip_of
 from .errors import BaleineError, known
@@ -191,7 +191,10 @@ def facts(run: Runner, name: str) -> dict[str, Any]:
         "limits": dict(description.limits),
         **description.fixed(),
         **description.settings,
-        **{key: units.number(record[key]) or record[key] for key in policy.OBSERVED if key in record},
+        "health": record.get("health") if alive else None,
+        "restarts": units.number(record.get("restarts", "")) or 0,
+        "retry_at": record.get("retry_at"),
+        "waits": record.get("waits"),
         "first_id": units.number(record.get("first_id", "")),
         "runtime": record.get("runtime") or None,
         "copy": record.get("copy") or None,

@@ -1,19 +1,20 @@
 # Copyright: Baleine contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waiting until a container answers: an HTTP path, or a command inside it."""
+"""Asking containers whether they are well, by an HTTP path or a command inside; and waiting until they are."""
 
 from __future__ import annotations
 
-import http.client
+import contextlib
 import math
-import socket
+import os
+import signal
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from . import enter, hazards, launch, manifest
+from . import cgroup, enter, hazards, launch, manifest, units
 from .description import from_record, ip_of
 from .errors import BaleineError
-from .policy import Condition, parse_condition
+from .policy import Condition, condition_of, parse_condition
 from .process import Runner, need_program, wait_until
 
 DEFAULT_SECONDS = 30.0
@@ -23,7 +24,7 @@ ONE_ATTEMPT = 5.0
 def request(params: Optional[Mapping[str, Any]], what: str) -> Optional[Condition]:
     """Return the option ``wait``, normalised; None where nothing is waited for.
 
-    :raises BaleineError: when it names neither or both, or a time or port that is none.
+    :raises BaleineError: when it names none or several, or a time or port that is none.
     """
     return parse_condition(params, f"{what}: wait", DEFAULT_SECONDS) if params else None
 
@@ -34,14 +35,17 @@ def wait(run: Runner, name: str, condition: Condition) -> None:
     :raises BaleineError: after its time, with the last error and what of the host may be the cause.
     """
     what = f"container {name}"
+    if condition.healthy:
+        description, _interfaces = from_record(name, manifest.read("container", name) or {})
+        check = condition_of(description.settings["healthcheck"])
+        if check is None:
+            raise BaleineError(f"{what}: it has no health check to wait for", "Give it one: healthcheck")
+        condition = check._replace(seconds=condition.seconds)
     last = ["it was not asked yet"]
 
     def holds() -> bool:
         record = manifest.read("container", name) or {}
-        if not enter.is_alive(record):
-            last[0] = "it does not run"
-            return False
-        error = _ask_http(name, record, condition) if condition.path else _ask_command(run, name, record, condition)
+        error = ask(run, name, record, condition) if enter.is_alive(record) else "it does not run"
         last[0] = error or ""
         return error is None
 
@@ -57,25 +61,59 @@ def wait(run: Runner, name: str, condition: Condition) -> None:
     raise BaleineError(f"{what}: {asked} did not answer in {condition.seconds:g} s; last error: {last[0]}", hint)
 
 
+def ask(run: Runner, name: str, record: manifest.Record, condition: Condition) -> Optional[str]:
+    """Ask a container that runs once; returns what is wrong with its answer, or None."""
+    if condition.path:
+        return _ask_http(name, record, condition)
+    words = enter.exec_argv(name, record, condition.command, {}, "", "")
+    limit, pid_file = (
+        str(max(1, math.ceil(min(condition.seconds, 3600)))),
+        f"{launch.bundle_of(name)}/ask.{os.getpid()}",
+    )
+    words.insert(words.index("exec") + 1, f"--pid-file={pid_file}")
+    result = run([need_program("timeout", f"container {name}"), "-k", "1", limit, *words])
+    with contextlib.suppress(OSError), open(pid_file) as stream:
+        os.unlink(pid_file)
+        pid = units.number(stream.read())
+        if pid in cgroup.processes(name):  # the runtime is gone, what it ran inside is not
+            os.kill(pid, signal.SIGKILL)
+    if result.code in (124, 137):
+        return f"it did not end in {limit} s"
+    return None if result.code == 0 else f"exit code {result.code}: {result.said}"
+
+
 def _ask_http(name: str, record: manifest.Record, condition: Condition) -> Optional[str]:
+    import http.client  # with ssl, half of a command's start
+
     _description, interfaces = from_record(name, record)
     addresses = [ip_of(address) for item in interfaces for address in item.network.addresses]
     if not addresses:
         return "it has no address to ask"
+    seconds = max(0.1, min(condition.seconds, ONE_ATTEMPT))
     try:
-        connection = http.client.HTTPConnection(addresses[0], condition.port, timeout=ONE_ATTEMPT)
+        connection = http.client.HTTPConnection(addresses[0], condition.port, timeout=seconds)
         connection.request("GET", condition.path, headers={"Host": name, "Connection": "close"})
         answer = connection.getresponse()
         connection.close()
-    except (OSError, http.client.HTTPException, socket.timeout) as error:
+    except (OSError, http.client.HTTPException) as error:
         return f"{addresses[0]}: {error}"
     return None if answer.status < 400 else f"{addresses[0]}: HTTP {answer.status} {answer.reason}"
 
 
-def _ask_command(run: Runner, name: str, record: manifest.Record, condition: Condition) -> Optional[str]:
-    words = enter.exec_argv(name, record, condition.command, {}, "", "")
-    limit = str(max(1, math.ceil(min(condition.seconds, 3600))))
-    result = run([need_program("timeout", f"container {name}"), "-k", "1", limit, *words])
-    if result.code == 124:
-        return f"it did not end in {limit} s"
-    return None if result.code == 0 else f"exit code {result.code}: {result.said}"
+def is_due(name: str, check: Mapping[str, Any], record: Mapping[str, str], minute: int) -> bool:
+    """Say whether a health check is asked in the pass of this minute. Pure; those of one interval are spread."""
+    return record.get("health", "starting") == "starting" or (minute + sum(name.encode())) % int(check["interval"]) == 0
+
+
+def judge(check: Mapping[str, Any], record: Mapping[str, str], error: Optional[str], age: float) -> dict[str, str]:
+    """Return what a manifest notes after a check. Pure.
+
+    :param error: what was wrong, or None; :param age: for how many seconds the container has been running.
+    """
+    before = record.get("health") or "starting"
+    if error is None:
+        return {"health": "healthy", "health_failures": ""}
+    if before == "starting" and age < check["start_period"]:
+        return {"health": before, "health_failures": ""}
+    failures = min((units.number(record.get("health_failures", "")) or 0) + 1, check["retries"])
+    return {"health": "unhealthy" if failures == check["retries"] else before, "health_failures": str(failures)}

@@ -229,7 +229,8 @@ options:
     type: int
   depends_on:
     description:
-      - Containers that must run before it is started.
+      - Containers that must run before it is started. A start while one of them does not run is refused; for a healthy
+        one 30 seconds are waited. The cron pass starts it once they are.
     type: list
     elements: dict
     suboptions:
@@ -490,6 +491,22 @@ container:
     limits:
       description: Its limits, in bytes, CPUs and numbers.
       type: dict
+      returned: always
+    health:
+      description: What its health check found last, V(starting), V(healthy) or V(unhealthy), while it runs.
+      type: str
+      returned: always
+    restarts:
+      description: How often the cron pass started it in a row.
+      type: int
+      returned: always
+    retry_at:
+      description: Before which the cron pass does not start it again.
+      type: str
+      returned: always
+    waits:
+      description: What the cron pass waits for before it starts it.
+      type: str
       returned: always
     command:
       description: The program and its arguments.

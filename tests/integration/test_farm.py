@@ -107,6 +107,7 @@ def test_two_hosts_get_their_farm_and_the_broken_one_fails_alone_with_its_cause(
         assert re.search(rf"{name}: farm answers at http://10.0.0.2/: web1 4, web2 4, web3 4", words), words
     for host in farm.hosts[:2]:
         assert count(host) == {"web1": 4, "web2": 4, "web3": 4}
+        assert host.path("/usr/sbin/cron").exists() and "@reboot root" in host.read("/etc/cron.d/baleine")
     assert [settings(host) for host in farm.hosts[:2]] == farm.settings
 
 

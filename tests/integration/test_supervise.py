@@ -339,6 +339,119 @@ def test_a_log_is_cut_while_it_is_written(lab: LabHost, name: str) -> None:
     assert path.stat().st_size <= 64 << 10 and numbers == list(range(numbers[0], numbers[-1] + 1))
 
 
+def test_a_container_waits_for_those_it_depends_on(lab: LabHost, baleine: Any, name: str) -> None:
+    first, second, third = (f"{name}{letter}" for letter in "zyx")  # the order of names is not theirs
+    said = container(lab, second, depends_on=[{"name": first}], expect_failure=True)
+    assert f"container {second}: it depends on {first}, which does not run" in said["msg"]
+    assert not lab.path(f"{MANIFESTS}/containers/{second}.manifest").exists()
+    assert container(lab, second, depends_on=[{"name": first}], check=True)["changed"]
+    container(lab, first)
+    container(lab, second, depends_on=[{"name": first}])
+    container(lab, third, depends_on=[{"name": second}])
+    for each in (first, second, third):
+        reboot(lab, each)
+    started = [line for line in supervise(lab) if ": started: " in line]
+    assert [line.split()[1] for line in started] == [f"{each}:" for each in (first, second, third)]
+    baleine("container", "stop", first)
+    end(lab, second, "unknown")
+    assert supervise(lab) == [
+        f"container {second}: settled: its first process is gone",
+        f"container {second}: waits: restart 2 in a row, not before {record(lab, second)['retry_at']}",
+    ]
+    edit(lab, second, retry_at="2020-01-01T00:00:00Z")
+    why = f"it depends on {first}, which was stopped on purpose"
+    assert supervise(lab) == [f"container {second}: waits: {why}"]
+    assert supervise(lab) == [] and record(lab, second)["waits"] == why
+    refused = baleine("container", "start", second, check=False)
+    assert refused.returncode == 1 and f"it depends on {first}, which does not run" in refused.stderr
+    baleine("container", "start", first)
+    assert supervise(lab) == [f"container {second}: started: its program ended with unknown"]
+    assert "waits" not in record(lab, second)
+
+
+def test_circles_are_named_once(lab: LabHost, name: str) -> None:
+    one, two = f"{name}1", f"{name}2"
+    container(lab, one)
+    container(lab, two, depends_on=[{"name": one}])
+    container(lab, one, depends_on=[{"name": two}])
+    for each in (one, two):
+        end(lab, each, "unknown")
+    said = [line for line in supervise(lab) if "waits" in line]
+    assert said == [
+        f"container {each}: waits: its dependencies form a circle: {one} -> {two} -> {one}" for each in (two, one)
+    ]
+    assert supervise(lab) == []
+
+
+WELL = {"command": "test -e /well"}
+MORTAL = ["sh", "-c", "rm -f /well; sleep 1000"]
+
+
+def test_health_is_recorded_shown_waited_for_and_acted_on(lab: LabHost, baleine: Any, name: str) -> None:
+    check = {**WELL, "retries": 2, "action": "restart"}
+    first = container(lab, name, command=MORTAL, healthcheck=check)["container"]["pid"]
+    assert record(lab, name)["health"] == "starting"
+    assert "(starting)" in baleine("container", "list").stdout
+    assert supervise(lab) == [] and record(lab, name)["health_failures"] == "1"
+    baleine("container", "exec", "-c", name, "--", "touch", "/well")
+    assert supervise(lab) == [f"container {name}: healthy: its check passed"]
+    assert supervise(lab) == []
+    container(lab, name, command=MORTAL, healthcheck=check, wait={"healthy": True})
+    baleine("container", "start", name, "--wait")
+    follower = f"{name}2"
+    container(lab, follower, depends_on=[{"name": name, "condition": "healthy"}])
+    end(lab, follower, "unknown")
+    baleine("container", "exec", "-c", name, "--", "rm", "/well")
+    supervise(lab)
+    assert pid(lab, follower) is not None  # one failure is none
+    end(lab, follower, "unknown")
+    edit(lab, follower, restarts="")
+    assert supervise(lab) == [
+        f"container {name}: unhealthy: exit code 1: exit code 1 and no message",
+        f"container {name}: restarted: it is unhealthy",
+        f"container {follower}: settled: its first process is gone",
+        f"container {follower}: waits: it depends on {name}, which is not healthy",
+    ]
+    assert pid(lab, name) != first and record(lab, name)["health"] == "starting"
+    baleine("container", "exec", "-c", name, "--", "touch", "/well")
+    assert supervise(lab) == [
+        f"container {name}: healthy: its check passed",
+        f"container {follower}: started: its program ended with unknown",
+    ]
+
+
+def test_waiting_for_health_ends_with_the_last_error(lab: LabHost, name: str) -> None:
+    said = container(
+        lab, name, command=MORTAL, healthcheck=WELL, wait={"healthy": True, "timeout": 0.3}, expect_failure=True
+    )
+    assert f"container {name}: command test -e /well did not answer in 0.3 s" in said["msg"]
+    container(lab, f"{name}2")
+    said = container(lab, f"{name}2", wait={"healthy": True}, expect_failure=True)
+    assert "it has no health check to wait for" in said["msg"]
+
+
+def test_many_slow_checks_do_not_make_a_pass_long(lab: LabHost, name: str) -> None:
+    for index in range(8):
+        command = ["sh", "-c", "trap : TERM; while :; do sleep 99; done"] if index else "sleep 99"
+        container(lab, f"{name}{index}", healthcheck={"command": command, "timeout": 2})
+    start = time.monotonic()
+    assert supervise(lab) == []
+    assert time.monotonic() - start < 10
+    assert record(lab, f"{name}0")["health_failures"] == "1"
+    assert lab.sh("pgrep -f [t]rap", check=False).stdout == "", "what a check began inside is still there"
+
+
+def test_http_is_asked_from_the_host(lab: LabHost, name: str) -> None:
+    command = ["httpd", "-f", "-p", "80", "-h", "/www"]
+    networks = [{"bridge": "private", "addresses": ["192.168.42.9/24"]}]
+    container(lab, name, command=command, networks=networks, healthcheck={"http": "/"})
+    supervise(lab)
+    assert record(lab, name)["health"] in ("healthy", "starting")
+    container(lab, name, command=command, networks=networks, healthcheck={"http": "/nothing", "retries": 1})
+    supervise(lab)
+    assert record(lab, name)["health"] == "unhealthy"
+
+
 TIMES = "/etc/cron.d/baleine-schedule"
 
 

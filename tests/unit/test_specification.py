@@ -261,6 +261,8 @@ def test_the_hosts_file_names_those_who_share_a_bridge_on_that_bridge_alone():
         ({"http": "/", "timeout": 0}, waiting.Condition("/", seconds=0.0)),
         ({"command": "test -e '/a b'"}, waiting.Condition(command=("test", "-e", "/a b"))),
         ({"command": ["true"]}, waiting.Condition(command=("true",))),
+        ({"healthy": True, "timeout": 9}, waiting.Condition(seconds=9.0, healthy=True)),
+        ({"healthy": False, "http": "/"}, waiting.Condition("/")),
     ],
 )
 def test_a_condition_has_one_form(params, condition):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from baleine import policy
+from baleine import policy, waiting
 from baleine.container import Found
 from baleine.description import from_record
 from baleine.supervise import decide
@@ -134,6 +134,46 @@ def test_an_unhealthy_one_is_restarted_where_that_is_asked_for(action):
     assert verb(**keys, health="unhealthy") == ("restarted" if action == "restart" else "")
     assert verb(**keys, health="unhealthy", restart_policy="no") == ("restarted" if action == "restart" else "")
     assert verb(**keys, health="unhealthy", restarts="1") == ("waits" if action == "restart" else "")
+
+
+CHECK = {"retries": 2, "interval": 1, "start_period": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("health", "failures", "error", "age", "expected"),
+    [
+        ("starting", "", None, 1, ("healthy", "")),
+        ("starting", "", "no", 99, ("starting", "1")),
+        ("starting", "1", "no", 99, ("unhealthy", "2")),
+        ("healthy", "", "no", 99, ("healthy", "1")),
+        ("healthy", "1", "no", 99, ("unhealthy", "2")),
+        ("unhealthy", "2", "no", 99, ("unhealthy", "2")),
+        ("unhealthy", "2", None, 99, ("healthy", "")),
+        ("", "", "no", 99, ("starting", "1")),
+    ],
+)
+def test_a_check_is_judged(health, failures, error, age, expected):
+    notes = waiting.judge(CHECK, {"health": health, "health_failures": failures}, error, age)
+    assert (notes["health"], notes["health_failures"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("health", "age", "expected"), [("starting", 9, ""), ("starting", 10, "1"), ("healthy", 9, "1")]
+)
+def test_failures_of_the_start_period_do_not_count(health, age, expected):
+    notes = waiting.judge({**CHECK, "start_period": 10.0}, {"health": health}, "no", age)
+    assert (notes["health"], notes["health_failures"]) == (health, expected)
+
+
+def test_checks_of_an_interval_are_spread_over_its_passes():
+    check = {**CHECK, "interval": 5}
+    due = {
+        name: [minute for minute in range(10) if waiting.is_due(name, check, {"health": "healthy"}, minute)]
+        for name in "abcde"
+    }
+    assert all(len(minutes) == 2 and minutes[1] - minutes[0] == 5 for minutes in due.values())
+    assert sorted(minutes[0] for minutes in due.values()) == [0, 1, 2, 3, 4]
+    assert all(waiting.is_due("a", check, {"health": "starting"}, minute) for minute in range(5))
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,7 @@ LIMITS = (
 )  # fmt: skip
 TIME = Flag("-t", "--time", "SECONDS", "how long its program gets to end after SIGTERM (default 10)",
             "le temps laissé au programme pour finir après SIGTERM (10 par défaut)")  # fmt: skip
+WAIT = Flag("", "--wait", "", "until its health check passes, at most 30 s", "jusqu'à ce qu'il soit sain, au plus 30 s")
 SIZE = Flag("-s", "--size", "SIZE", "its size; a bare number is MiB, otherwise 512M, 10G… (default 10G)",
             "sa taille ; un nombre seul est en Mio, sinon 512M, 10G… (10G par défaut)")  # fmt: skip
 PROXY = Flag("-p", "--proxy", "URL", "the HTTP proxy that packages are fetched through",

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from baleine import commit, container, lifecycle, limits, manifest, policy, rename, survey, units
+from baleine import commit, container, lifecycle, limits, manifest, policy, rename, survey, units, waiting
 from baleine.errors import BaleineError
 from baleine.plan import Outcome
 
@@ -136,6 +136,8 @@ def create(options: Options) -> int:
     """Make a container and start it."""
     wanted = request(description(options), options)
     show.warn(lifecycle.ensure(run, [wanted]))
+    if options.on("wait"):
+        waiting.wait(run, wanted.name, policy.Condition(healthy=True))
     return 0
 
 
@@ -196,7 +198,7 @@ def row(facts: show.Facts) -> Sequence[str]:
     return (
         facts["name"],
         facts["image"],
-        facts["state"] + (f" ({facts['health']})" if "health" in facts else ""),
+        facts["state"] + (f" ({facts['health']})" if facts.get("health") else ""),
         str(facts["pid"] or ""),
         "" if seconds is None else units.show_duration(seconds),
         " ".join(_interface(item) for item in facts["interfaces"]),
@@ -217,7 +219,10 @@ def _state(options: Options, params: Mapping[str, Any], needs: Sequence[str] = (
         state = survey.facts(run, name)["state"] if needs else ""
         if needs and state not in needs:
             raise BaleineError(f"container {name}: it is {state}", f"This is for one that is {needs[0]}")
-        return lifecycle.ensure(run, [container.request({"name": name, **params})], grace=grace)
+        outcomes = lifecycle.ensure(run, [container.request({"name": name, **params})], grace=grace)
+        if options.on("wait"):
+            waiting.wait(run, name, policy.Condition(healthy=True))
+        return outcomes
 
     return show.each(options, "container", change, removes=params["state"] == "absent")
 
