@@ -23,7 +23,7 @@ CORE = ROOT / "plugins" / "module_utils"
 COMMAND_LINE = ROOT / "roles" / "host" / "files" / "baleine_cli"
 DRAWING = ROOT / "docs" / "architecture.md"
 LARGEST_FILE = 400
-LARGEST_CORE = 7000  # while several branches meet; 6,000 again before the issue ends
+LARGEST_CORE = 6900  # the aim is 6,000 (docs/architecture.md, Sizes): this only holds the debt from growing
 
 CORE_FILES = sorted(path for path in CORE.glob("*.py") if path.stem != "__init__")
 COMMAND_FILES = sorted(COMMAND_LINE.glob("*.py"))
@@ -160,7 +160,7 @@ def test_no_file_is_above_400_lines(path):
     assert lines(path) <= LARGEST_FILE
 
 
-def test_the_core_and_the_command_line_are_below_their_limit():
+def test_the_core_and_the_command_line_do_not_grow():
     """Documentation blocks and help texts are not counted: the manual, and the texts of the table of commands."""
     counted = [path for path in [*CORE_FILES, *COMMAND_FILES] if path.stem != "manual"]
     texts = sum(help_texts(path.read_text()) for path in COMMAND_LINE.glob("commands*.py"))
