@@ -523,18 +523,6 @@ container:
         O(healthcheck), O(stop_signal), O(stop_timeout), O(extra_hosts) and O(log_size), normalised.
       type: dict
       returned: always
-    health:
-      description: What its O(healthcheck) found last, V(starting), V(healthy) or V(unhealthy).
-      type: str
-      returned: when it has a health check and was asked
-    restarts:
-      description: How often the pass of cron started it in a row.
-      type: int
-      returned: when it did
-    waits:
-      description: What the pass of cron waits for before it starts it.
-      type: str
-      returned: when it does
     first_id:
       description: The host's id that is root inside; its 65,536 ids begin there.
       type: int
