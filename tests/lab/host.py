@@ -148,6 +148,11 @@ class LabHost(Target):
             source.chmod(0o1777 if target in ("/tmp", "/var/tmp") else 0o755)
             binds[target] = str(source)
             self._upper(target).mkdir(parents=True, exist_ok=True)
+        hiding = [target for target in plain if run.REPOSITORY.is_relative_to(target)]
+        if self.root == "machine" and hiding:  # a checkout in /tmp or /srv stays visible: a controller runs inside too
+            place = Path(binds[max(hiding, key=len)]) / run.REPOSITORY.relative_to(max(hiding, key=len))
+            place.mkdir(parents=True)
+            binds[str(run.REPOSITORY)] = str(run.REPOSITORY)
         trees = cgroups.hierarchies()
         own = self.cgroup_root == "own"
         return {
