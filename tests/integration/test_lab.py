@@ -304,7 +304,7 @@ def test_modules_and_the_command_line_run_in_a_host(
     (core / "words.py").write_text("def greeting(name): return f'hello {name}'\n")
     (modules / "greet.py").write_text(MODULE)
     (command_line / "main.py").write_text(
-        "import sys\nfrom baleine.words import greeting\ndef main(): return print(greeting(sys.argv[1])) or 3\n"
+        "import sys\nfrom baleine.words import greeting\ndef run(): print(greeting(sys.argv[1])); sys.exit(3)\n"
     )
     monkeypatch.setattr(run, "REPOSITORY", tmp_path)
     monkeypatch.setattr(product, "CORE", core)
