@@ -78,6 +78,11 @@ def ask(host: LabHost) -> str:
     return host.run(["curl", "-s", "-m", "20", "-w", " %{http_code}", "http://10.0.0.2/"], check=False).stdout
 
 
+def answers(host: LabHost) -> None:
+    """Wait as long as a person needs to type: Apache listens a moment after its container runs."""
+    host.sh("for i in $(seq 100); do curl -sf -o /dev/null http://10.0.0.2/ && exit; sleep 0.1; done; exit 1")
+
+
 @pytest.mark.parametrize("session", [AS_WRITTEN, IN_ANOTHER_ORDER], ids=["as written", "flags in another order"])
 def test_the_documents_session_works_line_by_line_and_leaves_nothing(host: LabHost, session: str) -> None:
     for line in session.strip().splitlines():
@@ -92,11 +97,12 @@ def test_the_documents_session_works_line_by_line_and_leaves_nothing(host: LabHo
             rows = {row.split()[0]: row for row in done.stdout.splitlines()}
             assert set(rows) == {"NAME", "mycontainer", "mycontainer2"}
             assert "private=192.168.42.3/24 public=10.0.0.2/8" in rows["mycontainer2"]
+            answers(host)
             assert ask(host).endswith("200") and "Apache2 Debian Default Page" in ask(host)
         elif {"container", "stop"} <= words:
             assert ask(host).endswith("503")
         elif "restart" in words:
-            host.sh("for i in $(seq 50); do curl -sf -o /dev/null http://10.0.0.2/ && exit; sleep 0.1; done; exit 1")
+            answers(host)
             assert "Apache2 Debian Default Page" in ask(host)
     assert (
         host.sh("find /var/lib/baleine /run/baleine /mnt/baleine* /var/log/baleine -type f", check=False).stdout == ""
