@@ -80,6 +80,8 @@ class Description(NamedTuple):
 def describe(params: Mapping[str, Any], what: str) -> Description:
     """Return the description of a container, normalised."""
     name = str(params["name"])
+    if name == "supervise":
+        raise BaleineError(f"{what}: its log would be that of the passes of cron", "Choose another name")
     if params.get("command") is None:
         raise BaleineError(
             f"{what}: no command", "Say which program it runs: command: [/usr/sbin/apache2ctl, -D, FOREGROUND]"

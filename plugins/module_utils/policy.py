@@ -29,8 +29,14 @@ DEFAULTS: Mapping[str, Any] = {
 #: what a start waits for, and what the health check found.
 OBSERVED = ("restarts", "retry_at", "waits", "health", "health_failures", "oom_kills")
 SMALLEST_LOG = 64 << 10
-#: A field of a crontab's time (crontab(5)).
-FIELD = re.compile(r"[0-9A-Za-z*][0-9A-Za-z*/,-]*")
+#: What the fields of a crontab's time may hold (crontab(5)): cron ignores a whole file for one that is none.
+FIELDS = (
+    (0, 59, ""),
+    (0, 23, ""),
+    (1, 31, ""),
+    (1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
+    (0, 7, "sun mon tue wed thu fri sat"),
+)
 
 
 class Condition(NamedTuple):
@@ -153,11 +159,24 @@ def _parse_schedule(value: Mapping[str, Any], what: str) -> dict[str, str]:
     found = {}
     for key in ("start", "stop"):
         fields = str(value.get(key) or "").split()
-        if fields and (len(fields) != 5 or not all(FIELD.fullmatch(field) for field in fields)):
+        if fields and (len(fields) != 5 or not all(map(_is_field, fields, FIELDS))):
             raise BaleineError(f"{what}: schedule.{key} is no time of a crontab", "Write five fields: 0 8 * * 1-5")
         if fields:
             found[key] = " ".join(fields)
     return found
+
+
+def _is_field(text: str, allowed: tuple[int, int, str]) -> bool:
+    """Say whether cron takes this field: numbers, names, ranges and steps, separated by commas."""
+    low, high, names = allowed[0], allowed[1], allowed[2].split()
+    for item in text.lower().split(","):
+        match = re.fullmatch(r"(?:\*|(\w+)(?:-(\w+))?)(?:/([1-9][0-9]?))?", item, re.ASCII)
+        words = [word for word in match.groups()[:2] if word] if match else []
+        ends = [names.index(word) + low if word in names else units.number(word) for word in words]
+        numbers = [end for end in ends if end is not None and low <= end <= high]
+        if not match or len(numbers) < len(words) or numbers != sorted(numbers):
+            return False
+    return True
 
 
 def _parse_healthcheck(value: Mapping[str, Any], what: str) -> dict[str, Any]:

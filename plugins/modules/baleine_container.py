@@ -275,7 +275,7 @@ options:
         type: int
         default: 1
       timeout:
-        description: Seconds that a check may take.
+        description: Seconds that a check may take, at most 30; one by O(healthcheck.http) at most 5.
         type: float
         default: 5
       retries:

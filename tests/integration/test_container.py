@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.lab import product
 from tests.lab.host import LabHost
 from tests.lab.run import wait_for
 
@@ -518,6 +519,26 @@ def test_a_container_of_the_old_scripts_is_adopted_with_its_disk(lab: LabHost, b
     lab.run(["ping", "-c", "1", "-W", "2", "192.168.42.77"])
     assert not container(lab, "old", **wanted)["changed"]
     lab.module("baleine_container", name="old", state="absent")
+
+
+def test_what_runs_does_not_notice_that_the_command_line_is_replaced_or_removed(
+    lab: LabHost, baleine: Any, name: str
+) -> None:
+    pid = container(lab, name, limits={"pids": 50})["container"]["pid"]
+    folders = (("baleine", product.CORE), ("baleine_cli", product.COMMAND_LINE))
+    files = {f"{folder}/{path.name}": path.read_text() for folder, source in folders for path in source.glob("*.py")}
+    older = {**files, "baleine/errors.py": files["baleine/errors.py"] + "# older\n"}
+    for version in (older, files):
+        predicted = lab.module("baleine_command", check=True, params={"files": version})
+        done = lab.module("baleine_command", params={"files": version})
+        assert done["changed"] and predicted["actions"] == done["actions"]
+        assert not lab.module("baleine_command", params={"files": version})["changed"]
+        assert inside(lab, name, "cat /sys/fs/cgroup/pids/pids.max 2>/dev/null || echo 50").strip() == "50"
+    lab.module("baleine_command", state="absent")
+    assert not lab.path("/usr/local/bin/baleine").exists() and not lab.path("/etc/cron.d/baleine").exists()
+    again = container(lab, name, limits={"pids": 50})
+    assert not again["changed"] and again["container"]["pid"] == pid
+    lab.install_baleine()
 
 
 def test_without_root_it_says_so(lab: LabHost) -> None:

@@ -82,6 +82,13 @@ def test_a_secret_leaves_no_content_in_the_manifest(tmp_path):
         ({"depends_on": [{"name": "web1"}]}, "not itself"),
         ({"depends_on": [{"name": "a b"}]}, "no valid name"),
         ({"schedule": {"start": "0 8 * *"}}, "no time of a crontab"),
+        ({"schedule": {"start": "99 8 * * *"}}, "no time of a crontab"),
+        ({"schedule": {"start": "0 24 * * *"}}, "no time of a crontab"),
+        ({"schedule": {"start": "0 8 0 * *"}}, "no time of a crontab"),
+        ({"schedule": {"start": "0 8 * foo *"}}, "no time of a crontab"),
+        ({"schedule": {"start": "0 8 * * 5-1"}}, "no time of a crontab"),
+        ({"schedule": {"start": "*/0 8 * * *"}}, "no time of a crontab"),
+        ({"schedule": {"start": "1,,2 8 * * *"}}, "no time of a crontab"),
         ({"schedule": {"stop": "0 8 * * 1; reboot"}}, "no time of a crontab"),
         ({"schedule": {"stop": "0 8 * * $(reboot)"}}, "no time of a crontab"),
         ({"healthcheck": {"port": 80}}, "healthcheck: name either http or command"),
@@ -224,3 +231,13 @@ def test_a_disk_neither_shrinks_nor_grows_under_a_running_program():
         container.plan(wanted(size="128M"), found(disk_size=64 * MIB))
     with pytest.raises(BaleineError, match="a disk can only grow"):
         container.plan(wanted(size="32M"), container.Found(image_digest="d", disk_size=64 * MIB))
+
+
+@pytest.mark.parametrize("text", ["* * * * *", "*/5 0-23/2 1,15 jan-mar SUN", "0 8 31 12 7", "59 23 * * mon,tue-fri"])
+def test_a_time_that_cron_takes_is_taken(text):
+    assert describe(schedule={"start": text}).settings["schedule"] == {"start": text}
+
+
+def test_a_container_whose_log_would_be_that_of_the_passes_is_refused():
+    with pytest.raises(BaleineError, match="container supervise: its log"):
+        container.request({**BASE, "name": "supervise"})
