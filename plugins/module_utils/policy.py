@@ -31,12 +31,9 @@ OBSERVED = ("restarts", "retry_at", "waits", "health", "health_failures", "oom_k
 SMALLEST_LOG = 64 << 10
 #: What the fields of a crontab's time may hold (crontab(5)): cron ignores a whole file for one that is none.
 FIELDS = (
-    (0, 59, ""),
-    (0, 23, ""),
-    (1, 31, ""),
-    (1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
+    (0, 59, ""), (0, 23, ""), (1, 31, ""), (1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
     (0, 7, "sun mon tue wed thu fri sat"),
-)
+)  # fmt: skip
 
 
 class Condition(NamedTuple):

@@ -22,7 +22,7 @@ def create(options: Options) -> int:
     addresses = [text for text in options.elements("address") if text]
     wanted = bridge.request({"name": name, "addresses": addresses, **flags})
     show.check_new("bridge", name, f"Remove it first: baleine bridge remove -b {name}")
-    show.warn(bridge.ensure(run, [wanted]))
+    show.made(bridge.ensure(run, [wanted]))
     return 0
 
 

@@ -135,7 +135,7 @@ def update(options: Options) -> int:
 def create(options: Options) -> int:
     """Make a container and start it."""
     wanted = request(description(options), options)
-    show.warn(lifecycle.ensure(run, [wanted]))
+    show.made(lifecycle.ensure(run, [wanted]))
     if options.on("wait"):
         waiting.wait(run, wanted.name, policy.Condition(healthy=True))
     return 0

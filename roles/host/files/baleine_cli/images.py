@@ -30,7 +30,7 @@ def make(options: Options, name: str, directory: Optional[str] = None) -> None:
     texts = {key.replace("-", "_"): options.text(key) for key in ("size", "proxy", "suite", "mirror", "from-image")}
     chosen = packages(options.text("packages"), options.text("from-image"))
     wanted = image.request({"name": name, "directory": directory, "packages": chosen, **texts})
-    show.warn(image_store.ensure(run, [wanted]))
+    show.made(image_store.ensure(run, [wanted]))
 
 
 def create(options: Options) -> int:

@@ -121,6 +121,16 @@ def check_new(kind: str, name: str, hint: str) -> None:
         raise BaleineError(f"{kind} {name}: it exists already", hint)
 
 
+def made(outcomes: Sequence[Outcome]) -> None:
+    """Print the warnings of a creation.
+
+    :raises BaleineError: where somebody else created it in the meantime.
+    """
+    warn(outcomes)
+    for existing in (outcome.plan.name for outcome in outcomes if outcome.plan.before):
+        raise BaleineError(f"{existing}: it exists already", "Another command made it at the same time")
+
+
 def each(options: Options, kind: str, change: Callable[[str], Sequence[Outcome]], removes: bool = False) -> int:
     """Change each resource that is named; one that fails, or does not exist, does not stop the rest.
 

@@ -18,7 +18,7 @@ def create(options: Options) -> int:
     """Make an empty volume."""
     name = options.names[0]
     show.check_new("volume", name, "Take another name")
-    volume.ensure([volume.request({"name": name})])
+    show.made(volume.ensure([volume.request({"name": name})]))
     return 0
 
 
