@@ -25,7 +25,7 @@ Call = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture(scope="module")
 def box(wire: Wire, lab_factory: Any) -> Iterator[LabHost]:
     """A host behind sshd with a container that runs and one that does not."""
-    host: LabHost = lab_factory("box", wire=wire)
+    host: LabHost = lab_factory("box", wire=wire, checkout=True)
     host.start_sshd()
     host.install_baleine()
     image = trees.debian_image(host)

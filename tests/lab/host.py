@@ -56,6 +56,7 @@ class LabHost(Target):
     wire: the Wire to join, as eth0; addresses: its addresses there in CIDR form (default: the next free one).
     cgroup_root: with "real" the machine's own cgroup roots are at /sys/fs/cgroup: what is made there is shared.
     plain: directories that are bind mounts of plain ones on the disk; everything else is an overlay.
+    checkout: the repository stays visible wherever it lies, for a controller that runs inside.
     It dies with the thread that made it (PR_SET_PDEATHSIG). Raises LabError when it cannot be made.
     """
 
@@ -68,10 +69,12 @@ class LabHost(Target):
         addresses: Sequence[str] = (),
         cgroup_root: Literal["own", "real"] = "own",
         plain: Sequence[str] = PLAIN,
+        checkout: bool = False,
     ) -> None:
         super().__init__()
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,40}", name):
             raise ValueError(f"{name!r} is no hostname")
+        self.checkout = checkout
         self.name, self.root, self.wire, self.cgroup_root = name, root, wire, cgroup_root
         self.lower = Path("/") if root == "machine" else trees.debian_tree()
         self.cgroup = f"{name}.{run.run_id()}"
@@ -149,7 +152,7 @@ class LabHost(Target):
             binds[target] = str(source)
             self._upper(target).mkdir(parents=True, exist_ok=True)
         hiding = [target for target in plain if run.REPOSITORY.is_relative_to(target)]
-        if self.root == "machine" and hiding:  # a checkout in /tmp or /srv stays visible: a controller runs inside too
+        if self.checkout and hiding:  # one in /tmp or /srv, say
             place = Path(binds[max(hiding, key=len)]) / run.REPOSITORY.relative_to(max(hiding, key=len))
             place.mkdir(parents=True)
             binds[str(run.REPOSITORY)] = str(run.REPOSITORY)
