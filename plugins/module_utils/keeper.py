@@ -108,37 +108,34 @@ class Keeper:
         self.save(state="stopped")
 
     def copy_image(self, source: str, target: str) -> None:
-        """Copy an image to a disk: under a temporary name, then renamed."""
+        """Copy an image to a disk."""
         record = image.current(source) or {}
         os.makedirs(DISKS, mode=0o700, exist_ok=True)
-        temporary = f"{DISKS}/.{self.name}.part"
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        copied = disk.copy(image.path_of(source, record), temporary)
-        if self.wanted.size and self.wanted.size > os.path.getsize(temporary):
-            disk.grow(self.run, temporary, self.wanted.size)
-        fault("copied")
-        os.rename(temporary, target)
-        fault("renamed")
-        manifest.sync_directory(DISKS)
+        copied = self.make_disk(image.path_of(source, record), target, self.wanted.size)
         self.record.update(image_digest=image.true_digest(source, record), copy=copied.method)
 
     def grow(self, action: Action) -> None:
         """Make its disk larger: a copy of it, so that whatever happens one of them is whole."""
-        temporary = f"{DISKS}/.{self.name}.part"
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
         launch.need_free(disk_of(self.name), self.what)
+        self.make_disk(disk_of(self.name), disk_of(self.name), action.data["size"])
+
+    def make_disk(self, source: str, target: str, size: Optional[int]) -> disk.Copied:
+        """Make a disk of another one, as large as ``size`` (bytes) or as that: under a temporary name, then renamed."""
+        temporary = f"{DISKS}/.{self.name}.part"
+        manifest.discard(temporary)
         try:
-            disk.copy(disk_of(self.name), temporary)
-            disk.grow(self.run, temporary, action.data["size"])
-            fault("grown")
-            os.rename(temporary, disk_of(self.name))
+            copied = disk.copy(source, temporary)
+            if size and size > os.path.getsize(temporary):
+                disk.grow(self.run, temporary, size)
+                fault("grown")
+            fault("copied")
+            os.rename(temporary, target)
         except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+            manifest.discard(temporary)
             raise
+        fault("renamed")
         manifest.sync_directory(DISKS)
+        return copied
 
     def start(self) -> None:
         """Start on the container's own disk."""
@@ -230,8 +227,7 @@ class Keeper:
         launch.need_free(disk_of(self.name), self.what)
         unfinished = [f"{DISKS}/.{self.name}.part", f"{DISKS}/.{self.name}.new"]
         for path in (disk_of(self.name), *unfinished, *log.files(self.name)):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+            manifest.discard(path)
         fault("unlinked")
         if self.description is not None:
             folder = self.description.directory
@@ -338,5 +334,4 @@ def put_back(name: str, record: manifest.Record) -> None:
     aside = record.get("aside", "")
     if aside and os.path.exists(disk_of(aside)):
         os.replace(disk_of(aside), disk_of(name))
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(f"{DISKS}/.{name}.new")
+    manifest.discard(f"{DISKS}/.{name}.new")
