@@ -83,11 +83,6 @@ def bundle_of(name: str) -> str:
     return f"{BUNDLES}/{name}"
 
 
-def log_of(name: str) -> str:
-    """Return the path of a container's log."""
-    return log.path_of(name)
-
-
 def start(run: Runner, launch: Launch, begun: Callable[[int, int], None]) -> None:
     """Start a container; nothing is left of one that does not start.
 
@@ -216,7 +211,7 @@ def _become_runtime(launch: Launch) -> None:
     )
     _write(f"{folder}/config.json", json.dumps(specification), 0o600)
     fault("specified")
-    output = os.open(log_of(launch.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    output = os.open(log.path_of(launch.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     streams = launch.stdio.streams if launch.stdio and not console else (empty(), output, output)
     for descriptor in {output, *streams}:  # so that /dev/stdout can be opened
         os.fchown(descriptor, launch.first_id + identity.uid, launch.first_id + identity.gid)

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from . import cgroup, enter, hazards, launch, manifest, units
+from . import cgroup, enter, hazards, launch, log, manifest, units
 from .description import from_record, ip_of
 from .errors import BaleineError
 from .policy import Condition, condition_of, parse_condition
@@ -57,7 +57,7 @@ def wait(run: Runner, name: str, condition: Condition) -> None:
         else f"command {' '.join(condition.command)}"
     )
     causes = [f"{entry['what']}: {entry['why']}. {entry['hint']}" for entry in hazards.forwarding(run)]
-    hint = "; ".join(causes) or f"Look at {launch.log_of(name)} and at the program's own log"
+    hint = "; ".join(causes) or f"Look at {log.path_of(name)} and at the program's own log"
     raise BaleineError(f"{what}: {asked} did not answer in {condition.seconds:g} s; last error: {last[0]}", hint)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from baleine import container, launch, lifecycle, manifest
+from baleine import container, launch, lifecycle, log, manifest
 from baleine.errors import BaleineError
 from baleine.process import become_reaper, send_signal
 
@@ -38,8 +38,8 @@ def run(options: Options) -> int:
     if not first:
         raise BaleineError(f"container {name}: it exists already", f"Remove it first: baleine container remove {name}")
     try:
-        log = os.open(launch.log_of(name), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
-        return ends.attend(first[0], partial(send_signal, first[0]), log)
+        output = os.open(log.path_of(name), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return ends.attend(first[0], partial(send_signal, first[0]), output)
     finally:
         if keeps:  # cron has the next word
             lifecycle.correct(name)
