@@ -234,7 +234,8 @@ def test_a_rule_that_drops_what_bridges_carry_is_named_by_the_role_and_by_the_wa
     host.sh("apt-get install -qqy --no-install-recommends nftables iptables >/dev/null 2>&1", timeout=300)
     host.sh("echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables; iptables -P FORWARD DROP")
     try:
-        words, recap = farm.play("-e", "farm_proxy_timeout=3")
+        # the proxy itself answers only when it has tried each member for a second: one attempt must outlast that
+        words, recap = farm.play("-e", "farm_proxy_timeout=12")
         assert recap["one"][3] == 1, words
         role, _task, wait = words.partition("TASK [lab.baleine.farm_proxy : Reverse proxy]")
         assert "-P FORWARD DROP" in role and "br_netfilter" in role
