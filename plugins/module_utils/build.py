@@ -69,18 +69,20 @@ class Recipe(NamedTuple):
         }
 
 
-def build(run: Runner, recipe: Recipe, target: str, source: Optional[str], what: str) -> None:
+def build(run: Runner, recipe: Recipe, target: str, source: Optional[str], what: str) -> Optional[disk.Copied]:
     """Make an image file.
 
     :param target: the file, a temporary name; the caller removes it when this fails.
     :param source: the file to start from, or None for a tree from nothing.
+    :returns: how that file was copied.
     :raises BaleineError: with the last words of the step that failed.
     """
+    copied = None
     if source is None:
         need_program("mmdebstrap", what)
         disk.create(run, target, recipe.size)
     else:
-        disk.copy(source, target)
+        copied = disk.copy(source, target)
         if recipe.size > os.path.getsize(target):
             disk.grow(run, target, recipe.size)
     if source is None or recipe.packages or recipe.files or recipe.commands:
@@ -89,6 +91,7 @@ def build(run: Runner, recipe: Recipe, target: str, source: Optional[str], what:
     if not wait_free(target):
         raise BaleineError(f"{what}: its file is still held by {', '.join(disk.holders(target))}")
     disk.check_ext4(run, target)
+    return copied
 
 
 def place_of(target: str) -> str:

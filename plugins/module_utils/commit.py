@@ -71,7 +71,7 @@ def _commit(run: Runner, name: str, target: str, record: manifest.Record, old: O
         os.makedirs(os.path.dirname(part), mode=0o700, exist_ok=True)
         with disk.kept_still(f"/proc/{record['pid']}/root") if alive else contextlib.nullcontext():
             fault("frozen")
-            disk.copy(disk_of(name), part)
+            copied = disk.copy(disk_of(name), part)
             fault("copied still")
         fault("thawed")
         disk.repair(run, part)
@@ -82,7 +82,7 @@ def _commit(run: Runner, name: str, target: str, record: manifest.Record, old: O
             begun = {"nom_image": target, "taille": "", "chemin": os.path.dirname(path), "state": "creating"}
             manifest.write("image", target, begun)
         fault("begun an image")
-        image_store.put(target, old, part, path, {"recipe": manifest.to_json(recipe)})
+        image_store.put(target, old, part, path, {"recipe": manifest.to_json(recipe), **copied.record()})
         fault("put")
     finally:
         undo(name, locked=True)

@@ -10,12 +10,13 @@ import fcntl
 import os
 import re
 import struct
-from collections.abc import Iterator
-from typing import NamedTuple, Optional
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Optional
 
 from . import rootfs
 from .errors import BaleineError, explained
-from .manifest import opened
+from .manifest import from_json, opened
 from .process import Runner, check, fault, find_program, need_program
 
 BLOCK = 4096
@@ -35,10 +36,23 @@ CANNOT_CLONE = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL)
 
 
 class Copied(NamedTuple):
-    """How a disk was copied: ``reflink`` or ``extents``, and the bytes of data it holds."""
+    """How a disk was copied: ``reflink`` or ``extents``, the bytes of data it holds, and the seconds that took."""
 
     method: str
     data_bytes: int
+    seconds: float = 0.0
+
+    def record(self) -> dict[str, str]:
+        """What a manifest holds of it."""
+        return {"copy": self.method, "copy_bytes": str(self.data_bytes), "copy_seconds": f"{self.seconds:.6f}"}
+
+
+def copied(record: Mapping[str, str]) -> Optional[dict[str, Any]]:
+    """Return what a manifest says of the copy that a disk is; None where it says nothing."""
+    if not record.get("copy"):
+        return None
+    seconds, size = from_json(record, "copy_seconds", 0.0), from_json(record, "copy_bytes", 0)
+    return {"method": record["copy"], "seconds": seconds, "bytes": size}
 
 
 def create(run: Runner, path: str, size: int) -> None:
@@ -76,7 +90,9 @@ def copy(source: str, target: str) -> Copied:
     with open(source, "rb") as old, open(target, "xb") as new:
         os.fchmod(new.fileno(), 0o600)
         try:
-            return _copy_into(old.fileno(), new.fileno(), target)
+            begun = time.monotonic()
+            done = _copy_into(old.fileno(), new.fileno(), target)
+            return done._replace(seconds=time.monotonic() - begun)
         except OSError as error:
             os.unlink(target)
             hint = f"Make room on the filesystem of {os.path.dirname(target)}" if error.errno == errno.ENOSPC else ""

@@ -190,7 +190,7 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
             "Leave the size out, or give a larger one",
         )
     goal = _goal(wanted, found)
-    before = _recorded(found.record or {})
+    before = recorded(found.record or {})
     if found.record is None or not found.file:
         drift = () if found.record is None else (f"{what}: its file is gone",)
         reason = "drift: its file is gone" if drift else "there is none"
@@ -202,7 +202,7 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
         warnings.append(f"{what}: its manifest does not say what it was made from; it is kept as it is")
     reasons = [f"{key} {_brief(before.get(key))} -> {_brief(goal.get(key))}" for key in differing]
     if wanted.rebuild == "always":
-        return _rebuild(what, found, before, goal, reasons or ["always is wanted"], warnings)
+        return rebuild(what, found, before, goal, reasons or ["always is wanted"], warnings)
     if not reasons or wanted.rebuild == "never":
         if reasons:
             warnings.append(f"{what}: kept (rebuild: never), but the request differs: {'; '.join(reasons)}")
@@ -214,19 +214,28 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
             f"{what}: the request differs ({'; '.join(reasons)}), but the image was edited by hand since it was made",
             "Set rebuild: always to make it anew and lose the edit, or rebuild: never to keep it",
         )
-    return _rebuild(what, found, before, goal, reasons, warnings)
+    return rebuild(what, found, before, goal, reasons, warnings)
 
 
-def _rebuild(
+def rebuild(
     what: str, found: Found, before: dict[str, Any], goal: dict[str, Any], reasons: list[str], warnings: list[str]
 ) -> Plan:
-    _check_closed(what, found)
+    """Return the plan of another content for an image: its containers stay on the older one.
+
+    :param reasons: why; :param warnings: what else is to be said.
+    :raises BaleineError: while it is being edited.
+    """
+    check_closed(what, found)
     if found.users:
         warnings.append(f"{what}: containers of its older content are not changed: {', '.join(found.users)}")
     return Plan(what, (Action("build", what, "; ".join(reasons)),), before, goal, (), tuple(warnings))
 
 
-def _check_closed(what: str, found: Found) -> None:
+def check_closed(what: str, found: Found) -> None:
+    """Refuse an image that is being edited by hand.
+
+    :raises BaleineError: with the way out.
+    """
     if found.open:
         raise BaleineError(f"{what}: it is being edited by hand", "End that with 'baleine image umount' first")
 
@@ -239,8 +248,8 @@ def _plan_absent(what: str, found: Found) -> Plan:
     if found.users:
         met = f"it cannot be removed, containers use it: {', '.join(found.users)}"
         raise BaleineError(f"{what}: {met}", "Remove these containers first")
-    _check_closed(what, found)
-    before = _recorded(found.record) or {"state": "present"}
+    check_closed(what, found)
+    before = recorded(found.record) or {"state": "present"}
     return Plan(what, (Action("remove", what, "absent is wanted"),), before, {})
 
 
@@ -252,7 +261,8 @@ def _goal(wanted: Wanted, found: Found) -> dict[str, Any]:
     return {**recipe.as_dict(), "size": recipe.size or found.source_size, "source": source, "directory": directory}
 
 
-def _recorded(record: Mapping[str, str]) -> dict[str, Any]:
+def recorded(record: Mapping[str, str]) -> dict[str, Any]:
+    """Return what an image was made of, as a diff shows it; empty where its manifest does not say."""
     recipe: dict[str, Any] = manifest.from_json(dict(record), "recipe", {})
     return {**recipe, "directory": record.get("chemin") or DIRECTORY} if recipe else {}
 
@@ -290,6 +300,7 @@ def facts(name: str) -> dict[str, Any]:
         "digest": record.get("digest", ""),
         "created": record.get("created", ""),
         "edited": there and _is_edited(path, record),
-        "recipe": _recorded(record),
+        "recipe": recorded(record),
+        "copy": disk.copied(record),
         "containers": list(users(name)),
     }

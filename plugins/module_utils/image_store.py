@@ -7,7 +7,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from typing import Optional
+from typing import Callable, Optional
 
 from . import build, disk, manifest, rootfs, units
 from .errors import BaleineError, explained, known
@@ -46,28 +46,39 @@ def _warned(wanted: Wanted, decided: Plan) -> Plan:
 
 
 def _build(run: Runner, wanted: Wanted, decided: Plan, _action: Action) -> None:
-    what, directory = f"image {wanted.name}", str(decided.after["directory"])
-    recipe, old = known(wanted.recipe, f"{what}: its recipe"), current(wanted.name)
+    what, recipe = f"image {wanted.name}", known(wanted.recipe, f"image {wanted.name}: its recipe")
     source = path_of(recipe.from_image, current(recipe.from_image) or {}) if recipe.from_image else None
+
+    def fill(part: str) -> dict[str, str]:
+        copied = build.build(run, recipe, part, source, what)
+        return {"recipe": manifest.to_json({**decided.after}), **(copied.record() if copied else {})}
+
+    make(wanted.name, str(decided.after["directory"]), fill)
+
+
+def make(name: str, directory: str, fill: Callable[[str], Mapping[str, str]]) -> None:
+    """Make an image's file under a temporary name and put it in its place; where that fails, all is as before.
+
+    :param directory: where it is kept; :param fill: makes the file of that name, and returns what to record of it.
+    :raises BaleineError: for a file in the way, or what ``fill`` raises.
+    """
+    old, target, part = current(name), f"{directory}/{name}", part_path(name, directory)
     os.makedirs(directory, mode=0o700, exist_ok=True)
-    target = f"{directory}/{wanted.name}"
-    if old is None and os.path.exists(target) and manifest.read("image", wanted.name) is None:
-        raise BaleineError(f"{what}: there is a file {target} that Baleine did not make", "Move it away")
+    if old is None and os.path.exists(target) and manifest.read("image", name) is None:
+        raise BaleineError(f"image {name}: there is a file {target} that Baleine did not make", "Move it away")
     if old is None:
-        begun = {"nom_image": wanted.name, "taille": "", "chemin": directory, "state": "creating"}
-        manifest.write("image", wanted.name, begun)
-    part = part_path(wanted.name, directory)
+        begun = {"nom_image": name, "taille": "", "chemin": directory, "state": "creating"}
+        manifest.write("image", name, begun)
     manifest.discard(part)
     try:
-        build.build(run, recipe, part, source, what)
-        put(wanted.name, old, part, target, {"recipe": manifest.to_json({**decided.after})})
+        put(name, old, part, target, fill(part))
     except BaseException:
         manifest.discard(part)
         if old is None:
-            manifest.remove("image", wanted.name)
+            manifest.remove("image", name)
         raise
-    if old is not None and path_of(wanted.name, old) != target:
-        manifest.discard(path_of(wanted.name, old))
+    if old is not None and path_of(name, old) != target:
+        manifest.discard(path_of(name, old))
 
 
 def put(name: str, old: Optional[manifest.Record], part: str, target: str, keys: Mapping[str, str]) -> None:
@@ -80,7 +91,7 @@ def put(name: str, old: Optional[manifest.Record], part: str, target: str, keys:
         "chemin": os.path.dirname(target),
         "state": "present",
         "size": str(size),
-        "digest": disk.digest(part),
+        "digest": keys.get("digest") or disk.digest(part),
         "fingerprint": disk.fingerprint(part),
         "created": manifest.utc_now(),
         **keys,

@@ -112,7 +112,7 @@ class Keeper:
         record = image.current(source) or {}
         os.makedirs(DISKS, mode=0o700, exist_ok=True)
         copied = self.make_disk(image.path_of(source, record), target, self.wanted.size)
-        self.record.update(image_digest=image.true_digest(source, record), copy=copied.method)
+        self.record.update(image_digest=image.true_digest(source, record), **copied.record())
 
     def grow(self, action: Action) -> None:
         """Make its disk larger: a copy of it, so that whatever happens one of them is whole."""
@@ -247,7 +247,7 @@ class Keeper:
         copied = {}
         if action.data["new_disk"]:
             self.copy_image(new.image, f"{DISKS}/.{self.name}.new")
-            copied = {key: self.record[key] for key in ("image_digest", "copy")}
+            copied = {key: text for key, text in self.record.items() if key.startswith(("image_digest", "copy"))}
             self.record = dict(old[0])
         try:
             self.stop() if was_running else self.settle()

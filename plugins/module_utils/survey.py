@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from . import cgroup, enter, image, launch, limits, log, manifest, netlink, network, rootfs, units, volume
+from . import cgroup, disk, enter, image, launch, limits, log, manifest, netlink, network, rootfs, units, volume
 from .container import RUNS, Found, Wanted
 from .description import DIRECTORY, from_record, ip_of
 from .errors import BaleineError, known
@@ -197,7 +197,7 @@ def facts(run: Runner, name: str) -> dict[str, Any]:
         "waits": record.get("waits"),
         "first_id": units.number(record.get("first_id", "")),
         "runtime": record.get("runtime") or None,
-        "copy": record.get("copy") or None,
+        "copy": disk.copied(record),
         "disk": disk_of(name),
         "log": log.path_of(name),
     }

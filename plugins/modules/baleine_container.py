@@ -155,9 +155,22 @@ container:
       type: str
       returned: always
     copy:
-      description: How its disk was copied, V(reflink) or V(extents).
-      type: str
+      description: How its disk was copied. Null for a disk of the older scripts.
+      type: dict
       returned: always
+      contains:
+        method:
+          description: V(reflink), or V(extents) on a filesystem that cannot share blocks.
+          type: str
+          returned: always
+        seconds:
+          description: How long it took.
+          type: float
+          returned: always
+        bytes:
+          description: The bytes of data that were copied or are shared.
+          type: int
+          returned: always
     disk:
       description: Its disk.
       type: str

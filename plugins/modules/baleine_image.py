@@ -165,6 +165,23 @@ image:
       description: What it was made from.
       type: dict
       returned: always
+    copy:
+      description: How its file was copied, if it is a copy of another image's or of a container's disk.
+      type: dict
+      returned: always
+      contains:
+        method:
+          description: V(reflink), or V(extents) on a filesystem that cannot share blocks.
+          type: str
+          returned: always
+        seconds:
+          description: How long it took.
+          type: float
+          returned: always
+        bytes:
+          description: The bytes of data that were copied or are shared.
+          type: int
+          returned: always
     containers:
       description: The containers that use it.
       type: list

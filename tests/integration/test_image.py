@@ -136,7 +136,9 @@ def test_each_option_alone_is_seen_and_the_same_spelled_otherwise_is_not(lab: La
 
 def test_an_edit_by_hand_is_recorded_kept_and_never_lost_unasked(lab: LabHost, baleine: Any, derive: Any) -> None:
     base = {"files": [{"path": "/a", "content": "1"}]}
-    before = derive(**base)["image"]["digest"]
+    made = derive(**base)["image"]
+    before = made["digest"]
+    assert made["copy"]["method"] in ("reflink", "extents") and made["copy"]["bytes"] > 0 < made["copy"]["seconds"]
     tree = baleine("image", "mount", "-i", "child").stdout.strip()
     assert "being edited" in lab.module("baleine_image", name="child", state="absent", expect_failure=True)["msg"]
     assert "already mounted" in baleine("image", "mount", "child", check=False).stderr
