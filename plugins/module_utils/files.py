@@ -284,6 +284,11 @@ def diff(run: Runner, name: str) -> list[tuple[str, str]]:
             return in_child(lambda: _listing(where), f"container {name}: reading its files")
 
         old, new = listing(Tree(disk=image.path_of(source, kept), read_only=True)), listing(tree)
+    return changes(old, new)
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the paths that differ between two listings, each with ``A``, ``C`` or ``D``."""
     marks = {path: "A" if path not in old else "D" if path not in new else "C" for path in {*old, *new}}
     return sorted(((mark, path) for path, mark in marks.items() if old.get(path) != new.get(path)), key=lambda i: i[1])
 

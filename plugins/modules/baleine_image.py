@@ -59,6 +59,7 @@ options:
   from_image:
     description:
       - Start from a copy of this image. When its content changes, this image counts as changed too.
+      - Without packages, files and commands it is another name of the same content, of the same digest.
     type: str
   files:
     description:

@@ -65,7 +65,7 @@ def main() -> None:
 
     def work(run, params, check):
         wanted = params["names"] if params["names"] is not None else sorted(manifest.names("image"))
-        found = [(units.check_name(name, "image"), image.facts(name)) for name in wanted]
+        found = [(name, image.facts(name)) for name in (units.check_name(given, "image") for given in wanted)]
         return {
             "changed": False,
             "images": [{"name": name, "exists": bool(facts), "image": facts} for name, facts in found],

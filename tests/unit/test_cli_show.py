@@ -60,7 +60,7 @@ def test_the_locale_decides(environment: dict[str, str], expected: bool) -> None
     ("words", "count"),
     [
         ([], len(COMMANDS)),
-        (["image"], 6),
+        (["image"], 9),
         (["image", "create"], 1),
         (["create"], 4),
         (["container", "exec", "web1"], 1),
@@ -86,7 +86,7 @@ def test_columns_are_aligned() -> None:
 
 
 CONTAINER = {
-    "name": "web1", "image": "apache2", "state": "running", "pid": 12, "running_seconds": 3725,
+    "name": "web1", "image": "apache2", "image_outdated": False, "state": "running", "pid": 12, "running_seconds": 3725,
     "interfaces": [
         {"bridge": "private", "addresses": ["192.168.42.2/24", "fd12::2/64"]},
         {"bridge": "public", "addresses": []},
@@ -102,6 +102,7 @@ def test_the_rows_of_lists() -> None:
     )  # fmt: skip
     ended = {**CONTAINER, "state": "stopped", "pid": None, "running_seconds": None, "interfaces": [], "limits": {}}
     assert containers.row(ended) == ("web1", "apache2", "stopped", "", "", "", "")
+    assert containers.row({**CONTAINER, "image_outdated": True})[1] == "apache2 (outdated)"
     bridge = {"name": "b", "state": "up", "addresses": ["10.0.0.1/8"], "stp": True, "containers": ["x", "y"]}
     assert bridges.row(bridge) == ("b", "up", "10.0.0.1/8", "yes", "2")
     image = {"name": "i", "size": 10 << 30, "allocated": 3 << 20, "path": "/p/i"}

@@ -19,6 +19,8 @@ from .commands_common import (
     MADE,
     PROXY,
     QUIET,
+    REPLACE,
+    RESULT,
     SUPERVISE,
     TIME,
     TTY,
@@ -99,7 +101,7 @@ CONTAINERS = (
              "son programme avec arguments, en une chaîne découpée comme des mots du shell, jamais donnée à "
              "un shell"),
         Flag("", "--no-start", "", "only create it", "le créer seulement"),
-        WAIT,
+        WAIT, RESULT,
         *DESCRIBED,
     ), "one", "Make a container, a copy of an image, and start it. One that exists already is an error.",
     "Faire un conteneur, copie d'une image, et le démarrer. Celui qui existe déjà est une erreur.",
@@ -158,7 +160,7 @@ CONTAINERS = (
     Command("container", "commit", "containers:commit_", (
         CONTAINER,
         Flag("-i", "--image", "NAME", "the image to make, NAME or NAME:TAG", "l'image à faire, NOM ou NOM:ÉTIQUETTE"),
-        Flag("-f", "--force", "", "replace an image of that name", "remplacer une image de ce nom"),
+        REPLACE, RESULT,
     ), "one", "Make an image of a container's disk as it is now. One that runs goes on; what it writes waits.",
     "Faire une image du disque d'un conteneur tel qu'il est. S'il tourne, il continue ; ses écritures attendent.",
     required=("image",), examples=("baleine container commit -c web1 -i apache2:configured",)),

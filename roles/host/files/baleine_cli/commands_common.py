@@ -34,7 +34,7 @@ class Command(NamedTuple):
 
     :param handler: ``module:function`` of this package.
     :param names: how many resources it takes: none (empty), ``one`` or ``many``; ``maybe`` one, or ``any`` number;
-        ``pair``: two other words.
+        ``two``: exactly two; ``pair``: two other words.
     :param required: long names without which it cannot run.
     :param program: it takes a program after ``--``.
     :param failed: the exit code when Baleine fails.
@@ -58,6 +58,9 @@ class Command(NamedTuple):
 
 FORMAT = Flag("", "--format", "FORMAT", "table (the default) or json", "table (par défaut) ou json")
 QUIET = Flag("-q", "--quiet", "", "print the names only", "n'afficher que les noms")
+RESULT = Flag("", "--format", "FORMAT", "json: print all that is known of what was made; table (the default): nothing",
+              "json : afficher tout ce que l'on sait de ce qui est fait ; table (par défaut) : rien")  # fmt: skip
+REPLACE = Flag("-f", "--force", "", "replace an image of that name", "remplacer une image de ce nom")
 FORCE = Flag("-f", "--force", "", "one that does not exist is no error", "l'absence n'est pas une erreur")
 IMAGE = Flag("-i", "--name", "NAME", "the image, NAME or NAME:TAG", "l'image, NOM ou NOM:ÉTIQUETTE", True)
 BRIDGE = Flag("-b", "--bridge", "NAME", "the bridge", "le pont", True)
@@ -144,7 +147,7 @@ IMAGES = (
         SIZE,
         Flag("-r", "--directory", "DIRECTORY", "where its file is kept (default /var/lib/baleine/images)",
              "où son fichier est gardé (/var/lib/baleine/images par défaut)"),
-        PROXY, *MADE,
+        PROXY, *MADE, RESULT,
     ), "one",
     "Make an image: one file with one ext4 filesystem that holds a Debian. An image that exists already is an error.",
     "Faire une image : un fichier contenant un seul système de fichiers ext4 avec une Debian. Une image qui existe "
@@ -165,6 +168,28 @@ IMAGES = (
     Command("image", "umount", "images:umount", (IMAGE,), "one",
     "End the editing: check the copy and put it in the image's place.",
     "Finir la modification : vérifier la copie et la mettre à la place de l'image."),
+    Command("image", "tag", "images:tag", (
+        IMAGE, Flag("", "--target", "NAME:TAG", "the other name", "l'autre nom"), REPLACE, RESULT,
+    ), "one",
+    "Give an image's content another name too: a copy, which shares its blocks with it where the filesystem can. "
+    "Containers of an image that is replaced stay on what they were copied from.",
+    "Donner aussi un autre nom au contenu d'une image : une copie, qui partage ses blocs avec elle si le système de "
+    "fichiers le peut. Les conteneurs d'une image remplacée restent sur ce dont ils sont la copie.",
+    required=("target",),
+    examples=("baleine image tag -i web --target web:2", "baleine image tag -i web:1 --target web --force")),
+    Command("image", "diff", "images:diff", (IMAGE, FORMAT), "two",
+    "List what differs between the first image and the second: A for added, C for changed, D for deleted, then "
+    "settings. A time alone is no difference.",
+    "Lister ce qui diffère entre la première image et la seconde : A pour ajouté, C pour modifié, D pour supprimé, "
+    "puis les réglages. Une date seule n'est pas une différence.",
+    examples=("baleine image diff -i web:1 -i web:2", "baleine image diff web:1 web")),
+    Command("image", "prune", "images:prune", (
+        Flag("-a", "--all", "", "also those without a tag (latest)", "aussi celles sans étiquette (latest)"), DRY_RUN,
+    ), "",
+    "Remove the versions (NAME:TAG) that no container was made from and no image that stays starts from, and print "
+    "their names.",
+    "Supprimer les versions (NOM:ÉTIQUETTE) dont aucun conteneur n'est issu et dont aucune image gardée ne part, et "
+    "afficher leurs noms."),
     Command("image", "inspect", "images:inspect", (IMAGE, FORMAT), "many",
     "Show everything that is known of images.", "Montrer tout ce que l'on sait des images.", guarded=False),
 )  # fmt: skip

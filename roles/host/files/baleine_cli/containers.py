@@ -97,7 +97,7 @@ def request(params: Mapping[str, Any], options: Options) -> container.Wanted:
 
     :raises BaleineError: where the container exists.
     """
-    name, image = params["name"], str(params["image"])
+    name, image = params["name"], units.check_name(str(params["image"]), "image")
     wanted = container.request(params)
     show.check_new("container", name, f"Remove it first: baleine container remove -c {name}")
     made = [key for key in ("proxy", *(flag.key for flag in MADE)) if key in options.values]
@@ -135,10 +135,10 @@ def update(options: Options) -> int:
 def create(options: Options) -> int:
     """Make a container and start it."""
     wanted = request(description(options), options)
-    show.made(lifecycle.ensure(run, [wanted]))
+    outcomes = show.made(lifecycle.ensure(run, [wanted]))
     if options.on("wait"):
         waiting.wait(run, wanted.name, policy.Condition(healthy=True))
-    return 0
+    return show.result(options, outcomes)
 
 
 def facts(name: str) -> dict[str, Any]:
@@ -172,6 +172,7 @@ def chosen(options: Options, found: list[show.Facts]) -> list[show.Facts]:
         if key == "label":
             found = [s for s in found if name in s["labels"] and (not exact or s["labels"][name] == content)]
         else:
+            value = units.check_name(value, "image") if key == "image" else value
             found = [s for s in found if s[key] == value]
     return found
 
@@ -197,7 +198,7 @@ def row(facts: show.Facts) -> Sequence[str]:
     seconds = facts["running_seconds"]
     return (
         facts["name"],
-        facts["image"],
+        facts["image"] + (" (outdated)" if facts["image_outdated"] else ""),
         facts["state"] + (f" ({facts['health']})" if facts.get("health") else ""),
         str(facts["pid"] or ""),
         "" if seconds is None else units.show_duration(seconds),
@@ -270,8 +271,9 @@ def remove(options: Options) -> int:
 
 def commit_(options: Options) -> int:
     """Make an image of a container."""
-    show.warn([commit.commit(run, options.names[0], options.text("image") or "", options.on("force"))])
-    return 0
+    outcome = commit.commit(run, options.names[0], options.text("image") or "", options.on("force"))
+    show.warn([outcome])
+    return show.result(options, [outcome])
 
 
 def rename_(options: Options) -> int:

@@ -33,6 +33,5 @@ def copy(options: Options) -> int:
 def diff(options: Options) -> int:
     """Print what differs between a container's disk and its image."""
     as_table, found = not show.wants_json(options), files.diff(run, options.names[0])
-    lines = "".join(f"{mark} {show.printable(path)}\n" for mark, path in found)
-    print(lines if as_table else show.as_json([{"change": mark, "path": path} for mark, path in found]), end="")
+    print(show.changes(found) if as_table else show.as_json(show.changed(found)), end="")
     return 0

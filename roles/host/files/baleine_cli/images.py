@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Optional
 
-from baleine import image, image_store, units
+from baleine import image, image_store, units, versions
 from baleine.plan import Outcome
 
 from . import show
@@ -25,20 +26,19 @@ def packages(text: Optional[str], from_image: Optional[str]) -> list[str]:
     return [] if text.strip() in ("none", "") else [name.strip() for name in text.split(",") if name.strip()]
 
 
-def make(options: Options, name: str, directory: Optional[str] = None) -> None:
+def make(options: Options, name: str, directory: Optional[str] = None) -> Sequence[Outcome]:
     """Make an image as flags describe it."""
     texts = {key.replace("-", "_"): options.text(key) for key in ("size", "proxy", "suite", "mirror", "from-image")}
     chosen = packages(options.text("packages"), options.text("from-image"))
     wanted = image.request({"name": name, "directory": directory, "packages": chosen, **texts})
-    show.made(image_store.ensure(run, [wanted]))
+    return show.made(image_store.ensure(run, [wanted]))
 
 
 def create(options: Options) -> int:
     """Make an image."""
     name = options.names[0]
     show.check_new("image", name, f"Remove it first: baleine image remove -i {name}")
-    make(options, name, options.text("directory"))
-    return 0
+    return show.result(options, make(options, name, options.text("directory")))
 
 
 def list_(options: Options) -> int:
@@ -56,11 +56,11 @@ def row(facts: show.Facts) -> Sequence[str]:
 
 def remove(options: Options) -> int:
     """Remove images."""
+    return show.each(options, "image", _absent, removes=True)
 
-    def change(name: str) -> Sequence[Outcome]:
-        return image_store.ensure(run, [image.request({"name": name, "state": "absent"})])
 
-    return show.each(options, "image", change, removes=True)
+def _absent(name: str) -> Sequence[Outcome]:
+    return image_store.ensure(run, [image.request({"name": name, "state": "absent"})])
 
 
 def mount(options: Options) -> int:
@@ -78,3 +78,34 @@ def umount(options: Options) -> int:
 def inspect(options: Options) -> int:
     """Show everything that is known of images."""
     return show.inspect(options, "image", image.facts)
+
+
+def tag(options: Options) -> int:
+    """Give an image's content another name."""
+    outcome = versions.tag(run, options.names[0], options.text("target") or "", options.on("force"))
+    show.warn([outcome])
+    return show.result(options, [outcome])
+
+
+def diff(options: Options) -> int:
+    """Print what differs between two images."""
+    found = versions.diff(*options.names)
+    if show.wants_json(options):
+        settings = [{"key": key, "before": old, "after": new} for key, old, new in found.settings]
+        print(show.as_json({"files": show.changed(found.paths), "settings": settings}), end="")
+    else:
+        lines = (f"{key}: {json.dumps(old)} -> {json.dumps(new)}\n" for key, old, new in found.settings)
+        print(show.changes(found.paths) + "".join(lines), end="")
+    return 0
+
+
+def prune(options: Options) -> int:
+    """Remove the images that nothing needs, and print their names."""
+    options.names = versions.unused(options.on("all"))
+
+    def change(name: str) -> Sequence[Outcome]:
+        done = [] if options.on("dry-run") else _absent(name)
+        print(name, flush=True)
+        return done
+
+    return show.each(options, "image", change)

@@ -90,7 +90,7 @@ def synopsis(command: Command, french: bool) -> str:
         words.append(translate("SOURCE TARGET", french))
     elif command.names:
         own = next(flag for flag in command.flags if flag.key == ("bridge" if command.kind == "bridge" else "name"))
-        words.append(f"{own.short} {translate(own.value, french)}" + ("…" if command.names == "many" else ""))
+        words.append(f"{own.short} {translate(own.value, french)}" + ("…" if command.names in ("many", "two") else ""))
     words += [f"{flag.short} {translate(flag.value, french)}" for flag in command.flags if flag.key in command.required]
     if len(command.flags) > (1 if command.names else 0) + len(command.required):
         words.append("[OPTIONS]" if french else "[FLAGS]")

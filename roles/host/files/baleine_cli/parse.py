@@ -184,8 +184,10 @@ def _check(command: Command, options: Options) -> None:
         options.names = list(dict.fromkeys([*options.values.pop(flag.key, []), *options.names]))
         if command.program and len(options.names) > 1:
             raise Usage(f"{options.topic}: put -- before the program", options.topic)
-        if not options.names and command.names in ("one", "many"):
+        if not options.names and command.names in ("one", "two", "many"):
             raise Usage(f"{options.topic}: which {command.kind}? {flag.short}, {flag.long} is missing", options.topic)
+        if command.names == "two" and len(options.names) != 2:
+            raise Usage(f"{options.topic}: it takes two names", options.topic)
         if command.names in ("one", "maybe") and len(options.names) > 1:
             raise Usage(f"{options.topic}: one name is taken, not also {' '.join(options.names[1:])}", options.topic)
     elif options.names:
@@ -194,5 +196,7 @@ def _check(command: Command, options: Options) -> None:
         if options.text(key) is None:
             short = next(flag.short for flag in command.flags if flag.key == key)
             raise Usage(f"{options.topic}: {short}, --{key} is missing", options.topic)
+    if options.text("format") not in (None, "table", "json"):
+        raise Usage(f"--format {options.text('format')!r}: there are table and json", options.topic)
     if command.program and not options.program:
         raise Usage(f"{options.topic}: no program: give it after --", options.topic)

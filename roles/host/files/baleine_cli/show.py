@@ -13,7 +13,7 @@ from baleine.errors import BaleineError
 from baleine.plan import Outcome
 
 from .main import FAILED, complain
-from .parse import Options, Usage
+from .parse import Options
 
 Facts = Mapping[str, Any]
 
@@ -27,14 +27,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def wants_json(options: Options) -> bool:
-    """Say whether JSON is asked for.
-
-    :raises Usage: for a format that there is not.
-    """
-    wanted = options.text("format") or "table"
-    if wanted not in ("table", "json"):
-        raise Usage(f"--format {wanted!r}: there are table and json", options.topic)
-    return wanted == "json"
+    """Say whether JSON is asked for."""
+    return options.text("format") == "json"
 
 
 def as_json(value: Any) -> str:
@@ -45,6 +39,16 @@ def as_json(value: Any) -> str:
 def printable(text: str) -> str:
     """Return a name that somebody else chose, as a terminal may show it."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def changes(found: Iterable[tuple[str, str]]) -> str:
+    """Return paths that differ, each with its mark, a line each."""
+    return "".join(f"{mark} {printable(path)}\n" for mark, path in found)
+
+
+def changed(found: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    """Return the same as JSON has it."""
+    return [{"change": mark, "path": path} for mark, path in found]
 
 
 def collect(kind: str, facts: Callable[[str], Facts]) -> tuple[list[Facts], int]:
@@ -121,14 +125,22 @@ def check_new(kind: str, name: str, hint: str) -> None:
         raise BaleineError(f"{kind} {name}: it exists already", hint)
 
 
-def made(outcomes: Sequence[Outcome]) -> None:
-    """Print the warnings of a creation.
+def made(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    """Print the warnings of a creation, and return it.
 
     :raises BaleineError: where somebody else created it in the meantime.
     """
     warn(outcomes)
     for existing in (outcome.plan.name for outcome in outcomes if outcome.plan.before):
         raise BaleineError(f"{existing}: it exists already", "Another command made it at the same time")
+    return outcomes
+
+
+def result(options: Options, outcomes: Sequence[Outcome]) -> int:
+    """Print what there is now as JSON, where that is asked for; returns the exit code."""
+    if wants_json(options):
+        print(as_json([outcome.facts for outcome in outcomes]), end="")
+    return 0
 
 
 def each(options: Options, kind: str, change: Callable[[str], Sequence[Outcome]], removes: bool = False) -> int:
