@@ -8,7 +8,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from typing import Optional
+from typing import Any, Optional
 
 from . import cgroup, commit, container, enter, launch, manifest, policy, rename, runtime, schedule, waiting
 from .container import Found, Wanted
@@ -39,23 +39,32 @@ def ensure(
     :raises BaleineError: see :func:`container.plan`; or with the step that failed.
     """
     if check:
-        predicted = {wanted.name: Outcome(decided) for wanted, _found, decided in _plan_all(run, wanted_all, check)}
+        predicted = {wanted.name: Outcome(decided) for wanted, _found, decided in plan_all(run, wanted_all, check)}
         return [predicted[wanted.name] for wanted in wanted_all]
-    with manifest.lock(_locks(wanted_all), wait=seen is None):
+    with manifest.lock(locks(wanted_all), wait=seen is None):
         for wanted in wanted_all:
             _need_same(wanted.name, seen)
             recover(wanted.name)
-        plans = _plan_all(run, wanted_all, check)
         outcomes = {}
-        for wanted, found, decided in plans:
-            for other in [other for other, condition in _needs(wanted, decided).items() if condition == "healthy"]:
-                waiting.wait(run, other, policy.Condition(healthy=True))
-            Keeper(run, wanted, found, grace).carry_out(decided)
-            told = manifest.read("container", wanted.name) or {}
-            if told.get("schedule") != (found.record or {}).get("schedule"):
-                schedule.refresh()
-            outcomes[wanted.name] = Outcome(decided, facts(run, wanted.name))
+        for wanted, found, decided in plan_all(run, wanted_all, check):
+            outcomes[wanted.name] = Outcome(decided, carry_out(run, wanted, found, decided, grace))
     return [outcomes[wanted.name] for wanted in wanted_all]
+
+
+def carry_out(
+    run: Runner, wanted: Wanted, found: Found, decided: Plan, grace: Optional[float] = None
+) -> dict[str, Any]:
+    """Do what was decided of one container, under its lock, and return the facts after it."""
+    for other, condition in needs(wanted, decided).items():
+        if not enter.is_alive(manifest.read("container", other) or {}):
+            raise BaleineError(f"container {wanted.name}: it depends on {other}, which does not run")
+        if condition == "healthy":
+            waiting.wait(run, other, policy.Condition(healthy=True))
+    Keeper(run, wanted, found, grace).carry_out(decided)
+    told = manifest.read("container", wanted.name) or {}
+    if told.get("schedule") != (found.record or {}).get("schedule"):
+        schedule.refresh()
+    return facts(run, wanted.name)
 
 
 def kill(run: Runner, name: str, number: int) -> None:
@@ -106,20 +115,23 @@ def recover(name: str) -> None:
         manifest.write("container", name, {**record, "state": "stopped", "aside": ""})
 
 
-def _plan_all(run: Runner, wanted_all: Sequence[Wanted], check: bool) -> list[tuple[Wanted, Found, Plan]]:
-    """Plan a set, what others need first: what an earlier one of it will have, a later one cannot take.
+def plan_all(run: Runner, wanted_all: Sequence[Wanted], check: bool) -> list[tuple[Wanted, Found, Plan]]:
+    """Plan a set: what goes first, then what others need. What an earlier one will have, a later one cannot take.
 
     :raises BaleineError: also for one that would start while something that it needs does not run.
     """
-    order, circles = policy.in_order({wanted.name: _needs(wanted) for wanted in wanted_all})
+    order, circles = policy.in_order({wanted.name: needs(wanted) for wanted in wanted_all})
     for name, circle in circles.items():
         raise BaleineError(f"container {name}: its dependencies form a circle: {circle}", "Take one of them away")
     claimed: dict[str, dict[str, str]] = {}
     plans: list[tuple[Wanted, Found, Plan]] = []
     started: set[str] = set()
-    for wanted in sorted(wanted_all, key=lambda wanted: order.index(wanted.name)):
+    ended = {wanted.name for wanted in wanted_all if wanted.state in ("absent", "stopped")}
+    gone = [f"container {wanted.name}" for wanted in wanted_all if wanted.state == "absent"]
+    for wanted in sorted(wanted_all, key=lambda wanted: (wanted.state != "absent", order.index(wanted.name))):
         found = find(run, wanted)
-        used = {bridge: {**found.used.get(bridge, {}), **claimed.get(bridge, {})} for bridge in found.bridges}
+        free = {bridge: {ip: who for ip, who in has.items() if who not in gone} for bridge, has in found.used.items()}
+        used = {bridge: {**free.get(bridge, {}), **claimed.get(bridge, {})} for bridge in found.bridges}
         found = found._replace(used=used)
         decided = _share(wanted, found, container.plan(wanted, found, check), [done.name for done, _f, _p in plans])
         if mounted_at(wanted.name) and any(action.verb in NEEDS_DISK for action in decided.actions):
@@ -127,8 +139,8 @@ def _plan_all(run: Runner, wanted_all: Sequence[Wanted], check: bool) -> list[tu
         if check and decided.changed and wanted.state in container.RUNS and runtime.installed() is None:
             text = f"container {wanted.name}: this host has no runtime; taken to come from an earlier task"
             decided = decided._replace(warnings=(*decided.warnings, text))
-        for other in _needs(wanted, decided):
-            if other not in started and not enter.is_alive(manifest.read("container", other) or {}):
+        for other in needs(wanted, decided):
+            if other in ended or (other not in started and not enter.is_alive(manifest.read("container", other) or {})):
                 text = f"container {wanted.name}: it depends on {other}, which does not run"
                 if not check:
                     raise BaleineError(text, f"Start it first: baleine container start -c {other}")
@@ -164,8 +176,8 @@ def _share(wanted: Wanted, found: Found, decided: Plan, before: Sequence[str]) -
     return decided
 
 
-def _needs(wanted: Wanted, decided: Optional[Plan] = None) -> dict[str, str]:
-    """What one needs that shall run, with the conditions; with a plan, only where that starts it.
+def needs(wanted: Wanted, decided: Optional[Plan] = None) -> dict[str, str]:
+    """Return what one needs that shall run, with the conditions; with a plan, only where that starts it.
 
     The pass of cron has looked by itself.
     """
@@ -177,14 +189,15 @@ def _needs(wanted: Wanted, decided: Optional[Plan] = None) -> dict[str, str]:
     return description.needs() if description else {}
 
 
-def _locks(wanted_all: Sequence[Wanted]) -> list[tuple[str, str, bool]]:
-    locks = []
+def locks(wanted_all: Sequence[Wanted]) -> list[tuple[str, str, bool]]:
+    """Return what is locked while a set is at work: its containers, and, shared, their images and bridges."""
+    found = []
     for wanted in wanted_all:
-        locks.append(("container", wanted.name, False))
+        found.append(("container", wanted.name, False))
         if wanted.description:
-            locks.append(("image", wanted.description.image, True))
-            locks += [("bridge", item.bridge, True) for item in wanted.description.networks]
-    return locks
+            found.append(("image", wanted.description.image, True))
+            found += [("bridge", item.bridge, True) for item in wanted.description.networks]
+    return found
 
 
 def correct(name: str) -> None:

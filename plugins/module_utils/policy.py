@@ -108,6 +108,12 @@ def parse_settings(params: Mapping[str, Any], what: str, init: bool) -> dict[str
     }
 
 
+def has_label(labels: Mapping[str, str], text: str) -> bool:
+    """Say whether labels hold what ``KEY`` or ``KEY=VALUE`` asks for."""
+    key, exact, value = text.partition("=")
+    return key in labels and (not exact or labels[key] == value)
+
+
 def check_host(name: str, what: str) -> str:
     """Return a host name as /etc/hosts can hold it.
 

@@ -124,6 +124,33 @@ def side_by_side(jobs: Mapping[str, Callable[[], Optional[str]]], seconds: float
     return answers
 
 
+def in_turns(jobs: Mapping[str, tuple[Callable[[], Any], set[str]]], at_once: int) -> dict[str, Any]:
+    """Run functions in forked children, ``at_once`` at a time, each once those that it names have ended.
+
+    :returns: what each returned, or its BaleineError.
+    """
+    import select
+
+    answers: dict[str, Any] = {}
+    running: dict[int, tuple[str, int]] = {}
+    waiting = dict(jobs)
+    while waiting or running:
+        ready = [name for name, (_job, after) in waiting.items() if after <= set(answers)]
+        for name in ready[: at_once - len(running)]:
+            child, read_end = _fork(waiting.pop(name)[0], name)
+            running[read_end] = name, child
+        poll = select.poll()
+        for read_end in running:
+            poll.register(read_end, select.POLLIN)
+        for read_end, _event in poll.poll():
+            name, child = running.pop(read_end)
+            try:
+                answers[name] = _answer(child, read_end, name)
+            except BaleineError as error:
+                answers[name] = error
+    return answers
+
+
 def _fork(function: Callable[[], Any], attempt: str) -> tuple[int, int]:
     """Run a function in a child; returns its pid and where its answer is read."""
     read_end, write_end = os.pipe()

@@ -48,7 +48,7 @@ def perform(module: Any, work: Callable[[Runner, dict[str, Any], bool], dict[str
         module.fail_json(msg=f"{module._name}: {error.strerror}{where}", reason=str(error), hint="")
     for warning in result.pop("warnings", []):
         module.warn(warning)
-    module.exit_json(**result)
+    (module.fail_json if result.get("failed") else module.exit_json)(**result)
 
 
 def result_of(outcomes: Sequence[Outcome], key: str) -> dict[str, Any]:
@@ -56,10 +56,13 @@ def result_of(outcomes: Sequence[Outcome], key: str) -> dict[str, Any]:
 
     :param key: under which the facts of the resource are returned.
     """
+    return {**told(outcomes), key: outcomes[0].facts if outcomes else {}}
+
+
+def told(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Return what a module says of what was done: changed, actions, drift, warnings, diff."""
     described = describe(outcomes)
-    described["diff"] = {side: pretty(described["diff"][side]) for side in ("before", "after")}
-    described[key] = outcomes[0].facts if outcomes else {}
-    return described
+    return {**described, "diff": {side: pretty(described["diff"][side]) for side in ("before", "after")}}
 
 
 def pretty(value: Mapping[str, Any]) -> str:

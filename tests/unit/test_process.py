@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,6 +53,44 @@ def test_a_child_that_fails_says_how(function, message):
 
 def test_a_child_that_becomes_a_program_which_succeeds_returns_nothing():
     assert process.in_child(lambda: os.execv("/bin/true", ["true"]), "trying") is None
+
+
+def ended_at(name: str, folder: Path, needs: str = "") -> Any:
+    """A job that leaves a file, and answers whether the one that it needs was there."""
+
+    def job() -> bool:
+        there = not needs or (folder / needs).exists()
+        (folder / name).touch()
+        return there
+
+    return job
+
+
+def test_jobs_in_turns_begin_when_those_they_name_have_ended_and_one_that_fails_is_its_own_error(tmp_path):
+    jobs = {
+        "c": (ended_at("c", tmp_path, "b"), {"b", "wrong"}),
+        "b": (ended_at("b", tmp_path, "a"), {"a"}),
+        "a": (ended_at("a", tmp_path), set()),
+        "wrong": (lambda: raise_(BaleineError("no", "try")), set()),
+        "large": (lambda: "x" * 1000000, set()),
+    }
+    answers = process.in_turns(jobs, 2)
+    assert str(answers.pop("wrong")) == "no. try"
+    assert answers == {"a": True, "b": True, "c": True, "large": "x" * 1000000}
+    assert process.in_turns({}, 2) == {}
+
+
+def test_no_more_jobs_run_at_the_same_time_than_were_asked_for(tmp_path):
+    def job() -> int:
+        mine = tmp_path / str(os.getpid())
+        mine.touch()
+        seen = 0
+        for _ in range(200):
+            seen = max(seen, len(list(tmp_path.iterdir())))
+        mine.unlink()
+        return seen
+
+    assert max(process.in_turns({str(number): (job, set()) for number in range(7)}, 3).values()) <= 3
 
 
 @pytest.mark.parametrize("name", ["HUP", "INT", "QUIT", "TERM", "PIPE", "USR1", "XFSZ", "TSTP"])

@@ -166,11 +166,10 @@ def chosen(options: Options, found: list[show.Facts]) -> list[show.Facts]:
     """
     for text in options.many("filter"):
         key, _equals, value = text.partition("=")
-        name, exact, content = value.partition("=")
         if key not in ("label", "state", "image") or not value:
             raise Usage(f"--filter {text!r}: there are label=KEY[=VALUE], state=… and image=…", options.topic)
         if key == "label":
-            found = [s for s in found if name in s["labels"] and (not exact or s["labels"][name] == content)]
+            found = [s for s in found if policy.has_label(s["labels"], value)]
         else:
             value = units.check_name(value, "image") if key == "image" else value
             found = [s for s in found if s[key] == value]

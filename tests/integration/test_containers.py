@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Many containers in one task: planned as a whole, side by side where safe, and nothing lost when one fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.lab.host import LabHost
+
+SLEEP = ["sleep", "1000"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bridge(lab: LabHost, tiny: str) -> None:
+    lab.module("baleine_bridge", name="private", addresses=["192.168.42.1/24"])
+    lab.rebase()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(lab: LabHost) -> Iterator[None]:
+    yield
+    lab.module("baleine_containers", containers=[], prune={"prefix": "c"})
+
+
+def one(name: str, **options: Any) -> dict[str, Any]:
+    """A container of the tiny image; its number is the last of its address."""
+    networks = [{"bridge": "private", "addresses": [f"192.168.42.{10 + int(name[1:])}/24"]}]
+    return {"name": name, "image": "tiny", "command": SLEEP, "networks": networks, **options}
+
+
+def ensure(lab: LabHost, *containers: dict[str, Any], **options: Any) -> dict[str, Any]:
+    return lab.module("baleine_containers", containers=list(containers), **options)
+
+
+def states(lab: LabHost) -> dict[str, str]:
+    found = lab.module("baleine_container_info")["containers"]
+    return {item["name"]: item["container"]["state"] for item in found}
+
+
+def test_one_plan_and_one_diff_are_predicted_and_carried_out_and_the_second_run_changes_nothing(lab: LabHost) -> None:
+    wanted = [one("c1"), one("c2", state="stopped"), one("c3", labels={"a": "b"})]
+    predicted = ensure(lab, *wanted, check=True)
+    assert states(lab) == {}
+    done = ensure(lab, *wanted)
+    assert predicted["changed"] and done["changed"]
+    assert predicted["diff"] == done["diff"] and predicted["actions"] == done["actions"]
+    assert set(json.loads(done["diff"]["after"])) == {"container c1", "container c2", "container c3"}
+    assert {name: result["container"]["state"] for name, result in done["results"].items()} == states(lab)
+    assert states(lab) == {"c1": "running", "c2": "stopped", "c3": "running"}
+    again = ensure(lab, *wanted)
+    assert not again["changed"] and again["actions"] == [] and again["diff"] == {"before": "", "after": ""}
+    changed = ensure(lab, one("c1"), one("c2", state="stopped"), one("c3"))
+    assert [name for name, result in changed["results"].items() if result["changed"]] == ["c3"]
+    assert [action["action"] for action in changed["actions"]] == ["set_policy"]
+
+
+def test_one_that_is_refused_keeps_all_of_them_from_being_changed(lab: LabHost) -> None:
+    nowhere = one("c2", networks=[{"bridge": "nowhere"}])
+    assert "container c2: there is no bridge nowhere" in ensure(lab, one("c1"), nowhere, expect_failure=True)["msg"]
+    same = {**one("c1"), "name": "c2"}
+    assert "192.168.42.11" in ensure(lab, one("c1"), same, expect_failure=True)["msg"]
+    assert "given twice" in ensure(lab, one("c1"), one("c1"), expect_failure=True)["msg"]
+    assert "label or a prefix" in ensure(lab, one("c1"), prune={"prefix": ""}, expect_failure=True)["msg"]
+    assert states(lab) == {}
+
+
+def test_one_that_fails_does_not_keep_the_others_and_its_own_is_named(lab: LabHost) -> None:
+    needs = {"depends_on": [{"name": "c2"}]}
+    failed = ensure(lab, one("c1"), one("c2", user="nobodyknows"), one("c3"), one("c4", **needs), expect_failure=True)
+    assert failed["msg"].startswith("2 of 4 containers failed: container c2: ")
+    results = failed["results"]
+    assert {name: bool(result.get("failed")) for name, result in results.items()} == {
+        "c1": False,
+        "c2": True,
+        "c3": False,
+        "c4": True,
+    }
+    assert "has no user nobodyknows" in results["c2"]["msg"] and results["c2"]["container"] == {}
+    assert "it depends on c2, which does not run" in results["c4"]["msg"]
+    assert results["c1"]["container"]["pid"] and "container c1" in json.loads(failed["diff"]["after"])
+    assert states(lab) == {"c1": "running", "c3": "running"}
+    mended = ensure(lab, one("c1"), one("c2"), one("c3"), one("c4", **needs))
+    assert sorted(name for name, result in mended["results"].items() if result["changed"]) == ["c2", "c4"]
+
+
+def test_what_is_not_listed_goes_by_label_or_prefix_and_its_address_is_free_in_the_same_task(lab: LabHost) -> None:
+    ensure(lab, one("c1", labels={"farm": "web"}), one("c2", labels={"farm": "web"}), one("c3", labels={"farm": "db"}))
+    heir = {**one("c2"), "name": "c4", "labels": {"farm": "web"}}
+    predicted = ensure(lab, one("c1", labels={"farm": "web"}), heir, prune={"label": "farm=web"}, check=True)
+    before, after = (json.loads(predicted["diff"][side]) for side in ("before", "after"))
+    assert before["container c2"]["state"] == "running" and after["container c2"] == {}
+    assert set(before) == {"container c2", "container c4"} and before["container c4"] == {}
+    assert states(lab) == {"c1": "running", "c2": "running", "c3": "running"}
+    done = ensure(lab, one("c1", labels={"farm": "web"}), heir, prune={"label": "farm=web"})
+    assert done["diff"] == predicted["diff"] and done["actions"] == predicted["actions"]
+    assert [(a["action"], a["resource"]) for a in done["actions"]] == [
+        ("stop", "container c2"),
+        ("remove", "container c2"),
+        ("create", "container c4"),
+        ("start", "container c4"),
+    ]
+    assert done["results"]["c2"] == {"changed": True, "container": {}}
+    assert states(lab) == {"c1": "running", "c3": "running", "c4": "running"}
+    ensure(lab, prune={"label": "farm"})
+    assert states(lab) == {}
+
+
+def test_what_others_need_is_started_first_and_they_wait_until_it_is_well(lab: LabHost) -> None:
+    well = {"command": ["test", "-e", "/well"], "retries": 1}
+    slow = one("c9", command=["sh", "-c", "sleep 1; touch /well; sleep 1000"], healthcheck=well)
+    done = ensure(lab, one("c1", depends_on=[{"name": "c9", "condition": "healthy"}]), slow)
+    assert [a["resource"] for a in done["actions"] if a["action"] == "start"] == ["container c9", "container c1"]
+    assert states(lab) == {"c1": "running", "c9": "running"}
+    refused = ensure(
+        lab,
+        {"name": "c9", "state": "stopped"},
+        one("c1", depends_on=[{"name": "c9"}], restart=True),
+        expect_failure=True,
+    )
+    assert "it depends on c9, which does not run" in refused["msg"]
+
+
+def test_those_whose_run_is_interrupted_take_turns_each_with_its_wait(lab: LabHost) -> None:
+    script = 'trap "echo down $0 >>/v/order; exit 0" TERM; echo up $0 $A >>/v/order; sleep 1000 & wait'
+    volumes = [{"source": "/srv/order", "target": "/v", "idmap": True}]
+    lab.sh("mkdir -p /srv/order")
+
+    def all_three(value: str) -> dict[str, Any]:
+        each = {"volumes": volumes, "env": {"A": value}, "recreate": "on_change", "init": False}
+        three = [
+            one(
+                name,
+                command=["sh", "-c", script, name],
+                wait={"command": ["grep", "-q", f"up {name} {value}", "/v/order"]},
+                **each,
+            )
+            for name in ("c1", "c2", "c3")
+        ]
+        return ensure(lab, *three)
+
+    all_three("one")
+    lab.sh("rm /srv/order/order")
+    all_three("two")
+    told = lab.read("/srv/order/order").splitlines()
+    assert told == [line for name in ("c1", "c2", "c3") for line in (f"down {name}", f"up {name} two")]
