@@ -81,16 +81,14 @@ def find(run: Runner, name: str) -> Found:
     """Return what is recorded of a bridge and what the kernel shows."""
     links = netlink.links(run)
     members, users = {}, []
-    for container in manifest.names("container"):
-        record = _readable("container", container)
+    for container, record in manifest.records("container").items():
         bridges = manifest.split(record.get("nom_bridge", ""))
         if name in bridges:
             users.append(container)
             for bridge, link in zip(bridges, manifest.split(record.get("interface", ""))):
                 if bridge == name and link in links:
                     members[link] = container
-    names = [other for other in manifest.names("bridge") if other != name]
-    others = {other: tuple(manifest.split(_readable("bridge", other).get("address", ""))) for other in names}
+    others = {other: _addresses(record) for other, record in manifest.records("bridge").items() if other != name}
     return Found(
         record=manifest.read("bridge", name),
         link=links.get(name),
@@ -105,12 +103,8 @@ def find(run: Runner, name: str) -> Found:
     )
 
 
-def _readable(kind: str, name: str) -> manifest.Record:
-    """Another resource's record; a torn one is that resource's trouble, not this one's."""
-    try:
-        return manifest.read(kind, name) or {}
-    except BaleineError:
-        return {}
+def _addresses(record: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(manifest.split(record.get("address", "")))
 
 
 def plan(wanted: Wanted, found: Found) -> Plan:

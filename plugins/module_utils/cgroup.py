@@ -14,7 +14,7 @@ from typing import Any, Optional
 
 from .errors import BaleineError
 from .manifest import registry
-from .process import wait_until
+from .process import read, wait_until
 from .rootfs import device_rule
 from .units import number
 
@@ -54,11 +54,7 @@ def layout() -> str:
 
 def unified_controllers() -> list[str]:
     """Return the controllers that a v1 host left on v2: crun refuses such a host."""
-    try:
-        with open(f"{ROOT}/unified/cgroup.controllers") as stream:
-            return stream.read().split()
-    except OSError:
-        return []
+    return (read(f"{ROOT}/unified/cgroup.controllers") or "").split()
 
 
 def hierarchies() -> list[str]:
@@ -80,11 +76,7 @@ def processes(name: str) -> list[int]:
     found: set[int] = set()
     for path in directories(name):
         for folder, _folders, _files in os.walk(path):
-            try:
-                with open(f"{folder}/cgroup.procs") as stream:
-                    found.update(int(line) for line in stream)
-            except OSError:
-                continue
+            found.update(map(int, (read(f"{folder}/cgroup.procs") or "").split()))
     return sorted(found)
 
 
@@ -163,15 +155,6 @@ def _file(name: str, controller: str, v1: str, v2: str) -> str:
     if layout() == "unified":
         return f"{ROOT}{path_of(name)}/{v2}"
     return f"{ROOT}/{controller}{path_of(name)}/{v1}"
-
-
-def read(path: str) -> Optional[str]:
-    """Return what a file of the kernel holds, or None where there is none."""
-    try:
-        with open(path) as stream:
-            return stream.read().strip()
-    except OSError:
-        return None
 
 
 def missing(limit: str) -> str:

@@ -14,7 +14,7 @@ from typing import NoReturn, Optional
 from . import manifest, netlink
 from .errors import BaleineError
 from .plan import Action, Plan
-from .process import ENVIRONMENT, Runner, need_program, start_ticks
+from .process import ENVIRONMENT, Runner, need_program, read, start_ticks
 
 FOLDER = "/run/baleine/guard"
 #: How long the guard waits for somebody to say, over a new connection, that the host is still reached.
@@ -68,8 +68,8 @@ def begin(run: Runner, name: str, action: Action) -> None:
 def waiting(name: str) -> str:
     """Return the token of the guard that waits for a bridge's confirmation, or an empty string."""
     for path in _paths(name):
-        with contextlib.suppress(FileNotFoundError), open(path) as stream:
-            _sign, token, pid, ticks = stream.readline().split()
+        for head in (read(path) or "").splitlines()[:1]:
+            _sign, token, pid, ticks = head.split()
             if start_ticks(int(pid)) == int(ticks):
                 return token
     return ""

@@ -11,7 +11,7 @@ import re
 from typing import Any, Optional
 
 from . import cgroup, disk, launch, manifest, runtime
-from .process import PACKAGES, Runner, find_program
+from .process import PACKAGES, Runner, find_program, read
 
 BRIDGE_FILTER = "/proc/sys/net/bridge/bridge-nf-call-iptables"
 FORWARDING = "/proc/sys/net/ipv4/ip_forward"
@@ -32,7 +32,7 @@ def _hazard(there: object, what: str, why: str, hint: str) -> list[dict[str, str
 
 def forwarding(run: Runner) -> list[dict[str, str]]:
     """Return the rule that drops what containers on one bridge send each other, if there is one."""
-    rule = dropping_rule(run) if _read(BRIDGE_FILTER) == "1" else None
+    rule = dropping_rule(run) if read(BRIDGE_FILTER) == "1" else None
     return _hazard(
         rule,
         f"{rule} while bridge-nf-call-iptables is 1",
@@ -54,7 +54,7 @@ def dropping_rule(run: Runner) -> Optional[str]:
                 return f"{rule} (-P FORWARD DROP)" if entry.get("name") == "FORWARD" else rule
     legacy = find_program("iptables-legacy")
     # the list of tables is looked at first: asking iptables-legacy for a table that is not there would make it
-    if legacy and "filter" in _read(LEGACY_TABLES).split():
+    if legacy and "filter" in (read(LEGACY_TABLES) or "").split():
         result = run([legacy, "-S", "FORWARD"])
         if "-P FORWARD DROP" in result.out:
             return "the policy of iptables' chain FORWARD is DROP (-P FORWARD DROP)"
@@ -70,7 +70,7 @@ def _chains(text: str) -> list[dict[str, Any]]:
 
 def _routing() -> list[dict[str, str]]:
     return _hazard(
-        _read(FORWARDING) == "1",
+        read(FORWARDING) == "1",
         "net.ipv4.ip_forward is 1",
         "this host routes between its bridges: a container that names it as gateway reaches the others",
         "Set it to 0 unless something else (Docker, a VPN) needs it; give private containers no gateway",
@@ -109,14 +109,6 @@ def _cgroups() -> list[dict[str, str]]:
         "crun refuses it: runc is used, which takes a few hundredths of a second longer per start",
         "Mount that controller on v1, or boot with cgroup v2 alone",
     )
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path) as stream:
-            return stream.read().strip()
-    except OSError:
-        return ""
 
 
 def missing_packages() -> list[str]:

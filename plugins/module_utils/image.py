@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -160,12 +159,8 @@ def true_digest(name: str, record: Mapping[str, str]) -> str:
 
 def users(name: str) -> tuple[str, ...]:
     """Return the containers that were made from an image."""
-    found = []
-    for container in manifest.names("container"):
-        with contextlib.suppress(BaleineError):
-            if (manifest.read("container", container) or {}).get("nom_image") == name:
-                found.append(container)
-    return tuple(found)
+    found = manifest.records("container").items()
+    return tuple(container for container, record in found if record.get("nom_image") == name)
 
 
 def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:

@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 from . import cgroup, rootfs, units
 from .errors import BaleineError
+from .process import read
 
 #: Bytes, or bytes a second, with the least that makes sense.
 SIZES = {"memory": units.MEMORY_FLOOR, "io_read_rate": 4096, "io_write_rate": 4096}
@@ -67,7 +68,7 @@ def refuse(limits: Mapping[str, Any], what: str) -> Optional[BaleineError]:
         if why:
             why = f"no cgroup controller {why}"
         elif key in SETS:
-            there = units.expand_ranges(cgroup.read(SETS[key]) or "0")
+            there = units.expand_ranges(read(SETS[key]) or "0")
             lacking = units.join_ranges(sorted(units.expand_ranges(limits[key]) - there))
             why = f"no number {lacking} of these" if lacking else ""
             hint = f"It has {units.join_ranges(sorted(there))}"

@@ -47,6 +47,15 @@ def names(kind: str) -> list[str]:
     return sorted(file[: -len(".manifest")] for file in files if file.endswith(".manifest") and file[0] != ".")
 
 
+def records(kind: str) -> dict[str, Record]:
+    """Return the records of all resources of a kind, by name; a torn one is left out: that is its own trouble."""
+    found = {}
+    for name in names(kind):
+        with contextlib.suppress(BaleineError):
+            found[name] = read(kind, name) or {}
+    return found
+
+
 def parse(text: str, path: str) -> Record:
     """Return the keys and values of a manifest; the first colon of a line ends its key.
 

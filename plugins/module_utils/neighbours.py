@@ -39,13 +39,7 @@ def _addresses(record: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def running() -> dict[str, manifest.Record]:
     """Return the records of the containers that run, by name."""
-    found = {}
-    for name in manifest.names("container"):
-        with contextlib.suppress(BaleineError):  # a torn manifest is that container's trouble
-            record = manifest.read("container", name)
-            if record and enter.is_alive(record):
-                found[name] = record
-    return found
+    return {name: record for name, record in manifest.records("container").items() if enter.is_alive(record)}
 
 
 def refresh(bridges: Optional[Iterable[str]] = None) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Optional
 
 from . import netlink, units
 from .errors import BaleineError
-from .process import Runner
+from .process import Runner, read
 
 MACHINE_ID = "/etc/machine-id"
 #: How soon a container notices that a neighbour is gone: in about 4 s instead of up to 50 (milliseconds, ip-ntable(8)).
@@ -78,11 +78,8 @@ def parse_network(request: Mapping[str, Any], what: str) -> Network:
 
 def machine_id() -> str:
     """Return what tells this machine from others (machine-id(5)), or its node name."""
-    try:
-        with open(MACHINE_ID) as stream:
-            return stream.read().strip()
-    except OSError:
-        return os.uname().nodename
+    known = read(MACHINE_ID)
+    return os.uname().nodename if known is None else known
 
 
 def check_overlap(what: str, addresses: Sequence[str], routes: Sequence[Mapping[str, Any]], own: str) -> None:
@@ -324,10 +321,6 @@ class Mending(NamedTuple):
 
 def counters(pid: int) -> dict[str, dict[str, int]]:
     """Return how many bytes each interface of a process's network received and sent (proc(5), /proc/PID/net/dev)."""
-    try:
-        with open(f"/proc/{pid}/net/dev") as stream:
-            pairs = [line.partition(":")[::2] for line in stream if ":" in line]
-    except OSError:  # it ended meanwhile
-        return {}
-    fields = {name.strip(): text.split() for name, text in pairs}
+    lines = (read(f"/proc/{pid}/net/dev") or "").splitlines()  # none, where it ended meanwhile
+    fields = {line.partition(":")[0].strip(): line.partition(":")[2].split() for line in lines if ":" in line}
     return {name: {"received": int(words[0]), "sent": int(words[8])} for name, words in fields.items() if name != "lo"}

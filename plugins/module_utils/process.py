@@ -232,10 +232,18 @@ def describe_status(status: int) -> str:
     return f"ended with code {os.WEXITSTATUS(status)}"
 
 
+def read(path: str) -> Optional[str]:
+    """Return what a file of the kernel's or of the host's holds, or None where there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read().strip()
+    except OSError:
+        return None
+
+
 def boot_id() -> str:
     """Return the kernel's identifier of this boot (random(4))."""
-    with open("/proc/sys/kernel/random/boot_id") as stream:
-        return stream.read().strip()
+    return read("/proc/sys/kernel/random/boot_id") or ""
 
 
 def start_ticks(pid: int) -> Optional[int]:
@@ -243,12 +251,8 @@ def start_ticks(pid: int) -> Optional[int]:
 
     None where there is no such process or only its zombie.
     """
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
-            fields = stream.read().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
+    fields = (read(f"/proc/{pid}/stat") or "").rpartition(")")[2].split()
+    return None if not fields or fields[0] in "ZX" else int(fields[19])
 
 
 def running_seconds(ticks: int) -> float:
@@ -311,15 +315,11 @@ def send_signal(pid: int, descriptor: int, number: int) -> None:
 
 
 def _children(pid: int) -> list[int]:
-    with open(f"/proc/{pid}/task/{pid}/children") as stream:
-        return [int(word) for word in stream.read().split()]
+    return [int(word) for word in (read(f"/proc/{pid}/task/{pid}/children") or "").split()]
 
 
 def handles_signal(pid: int, number: int) -> bool:
     """Say whether a process catches or blocks a signal (proc(5), SigCgt and SigBlk), or has ended."""
-    try:
-        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as stream:
-            masks = [int(line.split()[1], 16) for line in stream if line.startswith(("SigCgt:", "SigBlk:"))]
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-    return any(mask >> (number - 1) & 1 for mask in masks)
+    status = read(f"/proc/{pid}/status")
+    lines = [line for line in (status or "").splitlines() if line.startswith(("SigCgt:", "SigBlk:"))]
+    return status is None or any(int(line.split()[1], 16) >> (number - 1) & 1 for line in lines)

@@ -11,7 +11,7 @@ from typing import Optional
 
 from . import cgroup, rootfs
 from .errors import BaleineError
-from .process import Result, Runner, fault, find_program
+from .process import Result, Runner, fault, find_program, read
 
 STATE = "/run/baleine"
 
@@ -57,11 +57,7 @@ def create_argv(runtime: str, name: str, bundle: str, console: bool = False) -> 
 
 def last_words(bundle: str) -> str:
     """Return what the runtime logged last, in its own words."""
-    try:
-        with open(f"{bundle}/runtime.log", encoding="utf-8", errors="replace") as stream:
-            lines = [line for line in stream if line.strip()]
-    except OSError:
-        return ""
+    lines = [line for line in (read(f"{bundle}/runtime.log") or "").splitlines() if line.strip()]
     for line in reversed(lines):
         try:
             entry = json.loads(line)

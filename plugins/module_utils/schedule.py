@@ -41,9 +41,9 @@ def refresh() -> bool:
     """
     with manifest.registry():
         schedules, found = {}, ""
-        for name in manifest.names("container"):
-            with contextlib.suppress(BaleineError):  # a torn manifest is that container's trouble
-                schedules[name] = manifest.from_json(manifest.read("container", name) or {}, "schedule", {})
+        for name, record in manifest.records("container").items():
+            with contextlib.suppress(BaleineError):  # a torn schedule is that container's trouble
+                schedules[name] = manifest.from_json(record, "schedule", {})
         with contextlib.suppress(FileNotFoundError), open(TIMES, encoding="utf-8", errors="replace") as stream:
             found = stream.read()
         text = times(schedules)

@@ -13,7 +13,7 @@ from . import cgroup, disk, enter, image, launch, limits, log, manifest, netlink
 from .container import RUNS, Found, Wanted
 from .description import DIRECTORY, from_record, ip_of
 from .errors import BaleineError, known
-from .process import Runner, running_seconds
+from .process import Runner, read, running_seconds
 from .rootfs import IDS_PER_CONTAINER
 
 DISKS = f"{manifest.LIBRARY}/containers"
@@ -110,16 +110,14 @@ def _image_digest(name: str) -> Optional[str]:
 def surroundings(name: str) -> dict[str, Any]:
     """Return what the other resources have: bridges, addresses in use, interface names."""
     bridges, mtus, used = {}, {}, {}
-    for bridge in manifest.names("bridge"):
-        with contextlib.suppress(BaleineError, ValueError):
-            record = manifest.read("bridge", bridge) or {}
+    for bridge, record in manifest.records("bridge").items():
+        with contextlib.suppress(ValueError):
             bridges[bridge] = tuple(manifest.split(record.get("address", "")))
             mtus[bridge] = units.number(record.get("mtu", "")) or 1500
             used[bridge] = {ip_of(address): f"the bridge {bridge} itself" for address in bridges[bridge]}
     taken: list[str] = []
-    for other in manifest.names("container"):
-        with contextlib.suppress(BaleineError, ValueError):  # a torn manifest is that container's trouble
-            record = manifest.read("container", other) or {}
+    for other, record in manifest.records("container").items():
+        with contextlib.suppress(ValueError):  # a torn address is that container's trouble
             if other != name:
                 taken += manifest.split(record.get("interface", ""))
             for bridge, addresses in zip(
@@ -137,17 +135,14 @@ def free_ids(name: str) -> int:
     """
     ranges: list[tuple[int, int]] = []
     for path in ("/etc/subuid", "/etc/subgid"):
-        with contextlib.suppress(OSError), open(path) as stream:
-            for line in stream:
-                parts = line.strip().split(":")
-                first, size = (units.number(part) for part in parts[1:]) if len(parts) == 3 else (None, None)
-                if first is not None and size is not None:
-                    ranges.append((first, first + size))
-    for other in manifest.names("container"):
-        with contextlib.suppress(BaleineError):
-            taken = units.number((manifest.read("container", other) or {}).get("first_id", ""))
-            if taken is not None and other != name:
-                ranges.append((taken, taken + IDS_PER_CONTAINER))
+        for parts in [line.strip().split(":") for line in (read(path) or "").splitlines()]:
+            first, size = (units.number(part) for part in parts[1:]) if len(parts) == 3 else (None, None)
+            if first is not None and size is not None:
+                ranges.append((first, first + size))
+    for other, record in manifest.records("container").items():
+        taken = units.number(record.get("first_id", ""))
+        if taken is not None and other != name:
+            ranges.append((taken, taken + IDS_PER_CONTAINER))
     for start in range(FIRST_ID, LAST_ID, IDS_PER_CONTAINER):
         if not any(begin < start + IDS_PER_CONTAINER and start < end for begin, end in ranges):
             return start

@@ -53,9 +53,8 @@ def find(name: str) -> Found:
 def _users(name: str) -> dict[str, manifest.Record]:
     """The records of the containers that name a volume; a torn one is that container's trouble."""
     found = {}
-    for container in manifest.names("container"):
+    for container, record in manifest.records("container").items():
         with contextlib.suppress(BaleineError):
-            record = manifest.read("container", container) or {}
             if name in (item.get("source") for item in manifest.from_json(record, "volumes", [])):
                 found[container] = record
     return found
