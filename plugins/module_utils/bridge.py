@@ -5,21 +5,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 from . import guard, handover, manifest, netlink, network, units
 from .errors import BaleineError
-from .plan import Action, Outcome, Plan, apply, show
+from .plan import Action, Draft, Outcome, Plan, apply, show
 from .process import Runner
 
 DEFAULT_MTU = 1500
 IPV6_MTU = 1280
 #: A port forwards at once unless loops are looked for (802.1D wants 15 s then).
 STP = {True: ("forward_delay 1500", "stp_state 1"), False: ("stp_state 0", "forward_delay 0")}
-
-
-#: Adds one step to a plan: verb, reason, drift, and ``value`` as data.
-Step = Callable[..., None]
 
 
 class Wanted(NamedTuple):
@@ -113,8 +109,8 @@ def plan(wanted: Wanted, found: Found) -> Plan:
     :raises BaleineError: for what must not be done: a foreign link, a network routed elsewhere, a port in use,
         removing a bridge that containers are connected to.
     """
-    what = f"bridge {wanted.name}"
-    foreign = ""
+    draft, foreign = Draft(f"bridge {wanted.name}"), ""
+    what, step = draft.what, draft.step
     if found.link is not None and (found.record is None or netlink.kind(found.link) != "bridge"):
         kind = netlink.kind(found.link) or "a device"
         foreign = f"{what}: this host has a link {wanted.name} that Baleine did not make ({kind})"
@@ -126,8 +122,9 @@ def plan(wanted: Wanted, found: Found) -> Plan:
     recorded = _as_recorded(found)
     move = _plan_move(wanted, found, what, recorded)
     if wanted.state == "absent":
-        decided = _plan_absent(wanted, found, what, move)
-        return decided._replace(warnings=(f"{foreign}: it is left alone",)) if foreign and decided.changed else decided
+        _plan_absent(found, draft, move)
+        draft.warnings += [f"{foreign}: it is left alone"] if foreign and draft.actions else []
+        return draft.plan()
     network.check_overlap(what, wanted.addresses, move.routes_after(found.routes), wanted.name)
     network.check_others(what, wanted.addresses, found.others)
     goal = _goal(wanted, found, move)
@@ -135,13 +132,6 @@ def plan(wanted: Wanted, found: Found) -> Plan:
     if wanted.move_addresses and found.link is not None:  # what runs out by itself is nobody's wish
         passing = handover.dynamic(found.link)
         is_now["addresses"] = [address for address in is_now["addresses"] if address not in passing]
-    actions, drift = list[Action](), list[str]()
-
-    def step(verb: str, reason: str, gone: str = "", **data: Any) -> None:
-        """Add a step; ``gone``: what the kernel no longer shows of what was recorded."""
-        drift.extend([f"{what}: {gone}"] if gone else [])
-        actions.append(Action(verb, what, reason, data))
-
     if found.link is None:
         lost = "the link is gone" if found.record is not None and found.record.get("state") != "creating" else ""
         step("create", f"drift: {lost}" if lost else "there is none", lost, mac=goal["mac"], mtu=goal["mtu"])
@@ -156,7 +146,7 @@ def plan(wanted: Wanted, found: Found) -> Plan:
             was, drifted = show(is_now.get(key)), found.link is not None and recorded.get(key) == goal[key]
             reason = f"{'drift: ' if drifted else ''}{key} {was} -> {show(goal[key])}" if found.link else key
             step(f"set_{key}", reason, f"{key} was {was}" if drifted else "", value=goal[key])
-    actions += move.actions(what)
+    draft.actions += move.actions(what)
     was_there = _expected(recorded.get("addresses", []), recorded.get("state")) if found.link else []
     for address in _expected(goal["addresses"], wanted.state):
         if address in carried:
@@ -165,17 +155,18 @@ def plan(wanted: Wanted, found: Found) -> Plan:
             drifted = address in was_there
             reason = f"drift: {address} is gone" if drifted else f"{address} is missing"
             step("add_address", reason, f"the address {address} is gone" if drifted else "", value=move.words(address))
-    _plan_ports(wanted, found, what, recorded, step, move)
+    _plan_ports(wanted, found, draft, recorded, move)
     for route in move.missing_routes(wanted.name, found.routes) if wanted.state == "up" else ():
         gone = f"the route {route} is gone" if recorded.get("state") == "up" else ""
         step("add_route", f"the route {route} is missing", gone, value=route)
     if recorded != goal:
         step("record", "the manifest says otherwise" if recorded else "new")
         if found.record is None:
-            actions.insert(0, Action("record_creating", what, "what is begun is recorded first", move.begun(goal)))
+            begun = Action("record_creating", what, "what is begun is recorded first", move.begun(goal))
+            draft.actions.insert(0, begun)
     ports = [port for port in found.ports if port not in found.members]
-    before = {**recorded, **is_now, "ports": ports} if found.link else {}
-    return Plan(what, tuple(actions), before, goal, tuple(drift))
+    draft.before, draft.after = {**recorded, **is_now, "ports": ports} if found.link else {}, goal
+    return draft.plan()
 
 
 def _expected(addresses: Sequence[str], state: Optional[str]) -> list[str]:
@@ -193,15 +184,15 @@ def _plan_move(wanted: Wanted, found: Found, what: str, recorded: Mapping[str, A
 
 
 def _plan_ports(
-    wanted: Wanted, found: Found, what: str, recorded: Mapping[str, Any], step: Step, move: handover.Handover
+    wanted: Wanted, found: Found, draft: Draft, recorded: Mapping[str, Any], move: handover.Handover
 ) -> None:
-    had = recorded.get("ports", [])
+    had, step = recorded.get("ports", []), draft.step
     for port in found.ports:
         if port in had and port not in (*wanted.ports, *move.back):
             step("remove_port", f"{port} is not wanted", value=port)
     for port in wanted.ports:
         if port not in found.ports and port not in move.over:
-            handover.check_port(what, port, found.links, found.routes)
+            handover.check_port(draft.what, port, found.links, found.routes)
             gone = f"the port {port} is gone" if port in had and found.link is not None else ""
             step("add_port", f"{port} is missing", gone, value=port)
     for link, container in found.members.items():
@@ -210,16 +201,16 @@ def _plan_ports(
             step("add_port", f"drift: {cut_off}", cut_off, value=link)
 
 
-def _plan_absent(wanted: Wanted, found: Found, what: str, move: handover.Handover) -> Plan:
+def _plan_absent(found: Found, draft: Draft, move: handover.Handover) -> None:
     if found.record is None:
-        return Plan(what)
+        return
     if found.users:
-        users = ", ".join(found.users)
-        hint = "Remove these containers first"
-        raise BaleineError(f"{what}: it cannot be removed, containers are connected to it: {users}", hint)
-    steps = ["forget"] if found.link is None else ["remove_link", "forget"]
-    actions = [*move.actions(what), *(Action(verb, what, "absent is wanted") for verb in steps)]
-    return Plan(what, tuple(actions), _as_found(found) if found.link else _as_recorded(found), {})
+        met = f"it cannot be removed, containers are connected to it: {', '.join(found.users)}"
+        raise BaleineError(f"{draft.what}: {met}", "Remove these containers first")
+    draft.actions += move.actions(draft.what)
+    for verb in ("remove_link", "forget") if found.link else ("forget",):
+        draft.step(verb, "absent is wanted")
+    draft.before = _as_found(found) if found.link else _as_recorded(found)
 
 
 def _goal(wanted: Wanted, found: Found, move: handover.Handover) -> dict[str, Any]:
@@ -365,3 +356,23 @@ def facts(run: Runner, name: str, found: Optional[Found] = None) -> dict[str, An
     blank: dict[str, Any] = {"state": "", "addresses": [], "mtu": None, "stp": False, "mac": None, "ports": []}
     now = {"state": "missing", **_as_found(found)}
     return {"name": name, **blank, **_as_recorded(found), **now, "containers": sorted(set(found.members.values()))}
+
+
+def as_recorded(run: Runner, name: str, state: str) -> Wanted:
+    """Return a bridge as its manifest has it, in a state; one of the 2019 scripts has its name alone.
+
+    :raises BaleineError: for a manifest that is not understood.
+    """
+    found = find(run, name)
+    recorded = _as_recorded(found)  # a link that is down, or gone, no longer shows all that was asked for
+    moves = {"state": state, "move_addresses": "moved" in recorded}
+    return request({**facts(run, name, found), **recorded, **moves})
+
+
+def is_lost(record: Mapping[str, str], link: Mapping[str, Any]) -> bool:
+    """Say whether a bridge should be up and its link, or one of its addresses, is gone.
+
+    :param link: as the kernel has it; empty for none.
+    """
+    gone = not link or not set(_addresses(record)) <= set(netlink.global_addresses(link))
+    return record.get("state") == "up" and "mtu" in record and gone

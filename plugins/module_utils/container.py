@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
 from . import launch, limits, manifest, network, units
-from .description import DIRECTORY, FIXED, Description, describe, network_as_dict
+from .description import DIRECTORY, Description, describe, network_as_dict
 from .errors import BaleineError, known
-from .plan import Action, Plan, show
+from .plan import Action, Draft, Plan, changes, show
 
 #: Bytes; the blocks of an ext4 disk are as large.
 PAGE = 4096
@@ -119,77 +119,75 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
     :param check: a missing image or bridge is taken to come from an earlier task.
     :raises BaleineError: for what cannot or must not be done, before anything was changed.
     """
-    what = f"container {wanted.name}"
-    decided = _decide(wanted, found, what, check)
-    if not any(action.verb in ("start", "recreate") for action in decided.actions):
-        return decided
-    made = [Action("make_volume", what, f"there is no volume {name}", {"name": name}) for name in found.no_volumes]
-    return decided._replace(actions=(*made, *decided.actions))
+    draft = Draft(f"container {wanted.name}")
+    _decide(wanted, found, draft, check)
+    if draft.has("start", "recreate"):
+        new = [(name, f"there is no volume {name}") for name in found.no_volumes]
+        draft.actions[:0] = [Action("make_volume", draft.what, reason, {"name": name}) for name, reason in new]
+    return draft.plan()
 
 
-def _decide(wanted: Wanted, found: Found, what: str, check: bool) -> Plan:
+def _decide(wanted: Wanted, found: Found, draft: Draft, check: bool) -> None:
+    what, begun = draft.what, found.record is None or found.state in ("creating", "removing")
     if wanted.state == "absent":
-        return _plan_absent(what, found)
-    if wanted.description is None:
+        _plan_absent(found, draft)
+    elif wanted.description is None:
         if wanted.state == "settled" and found.record is None:
-            return Plan(what)
-        if found.record is None or found.state in ("creating", "removing"):
+            return
+        if begun:
             raise BaleineError(f"{what}: there is none", "Name its image to create it")
         if wanted.state in RUNS and not found.disk and not found.alive:
             raise BaleineError(f"{what}: its disk is gone", "Name its image to start it anew, or remove it")
-        return _plan_state(wanted, found, what, _plan_size(wanted, found, what), [], [])
-    if not wanted.description.directory:  # not spoken of: where it is, or the default
-        kept = found.description.directory if found.description else f"{DIRECTORY}/{wanted.name}"
-        wanted = wanted._replace(description=wanted.description._replace(directory=kept))
-    description = known(wanted.description, what)
-    warnings = _check_surroundings(wanted.name, what, description, found, check)
-    if wanted.size and not found.disk:
-        _plan_size(wanted, found._replace(alive=False), what)
-    if found.record is None and (found.disk or found.leftovers):
-        raise BaleineError(
-            f"{what}: there is a disk or a run of it, but no manifest",
-            "Put its manifest back, or remove what there is by its name: state: absent",
-        )
-    if found.record is None or found.state in ("creating", "removing"):
-        reason = "there is none" if found.record is None else f"it was interrupted while {found.state}"
-        actions = [Action("create", what, reason, {"description": description})]
-        if wanted.state in RUNS:
-            actions.append(Action("start", what, "started is wanted"))
-        actions += [Action("pause", what, "paused is wanted")] if wanted.state == "paused" else []
-        after = {**after_state(wanted), **({"size": wanted.size} if wanted.size else {})}
-        return Plan(what, tuple(actions), {}, after, (), tuple(warnings))
-    return _plan_changes(wanted, found, what, warnings)
+        _plan_size(wanted, found, draft)
+        _plan_state(wanted, found, draft)
+    else:
+        description = wanted.description
+        if not description.directory:  # not spoken of: where it is, or the default
+            kept = found.description.directory if found.description else f"{DIRECTORY}/{wanted.name}"
+            description = description._replace(directory=kept)
+        wanted = wanted._replace(description=description)
+        _check_surroundings(description, found, draft, check)
+        if wanted.size and not found.disk:
+            _plan_size(wanted, found._replace(alive=False), Draft(what))
+        if found.record is None and (found.disk or found.leftovers):
+            raise BaleineError(
+                f"{what}: there is a disk or a run of it, but no manifest",
+                "Put its manifest back, or remove what there is by its name: state: absent",
+            )
+        if begun:
+            reason = "there is none" if found.record is None else f"it was interrupted while {found.state}"
+            draft.step("create", reason, description=description)
+            if wanted.state in RUNS:
+                draft.step("start", "started is wanted")
+            if wanted.state == "paused":
+                draft.step("pause", "paused is wanted")
+            draft.after = {**after_state(wanted), **({"size": wanted.size} if wanted.size else {})}
+        else:
+            _plan_changes(wanted, description, found, draft)
+            _plan_state(wanted, found, draft)
 
 
-def _plan_absent(what: str, found: Found) -> Plan:
+def _plan_absent(found: Found, draft: Draft) -> None:
     if found.record is None and not found.leftovers and not found.disk:
-        return Plan(what)
-    kept = [f"{what}: an older disk of it is kept: {disk}" for disk in found.old_disks]
-    actions = [Action("stop", what, "absent is wanted")] if found.alive else []
-    actions.append(Action("remove", what, "absent is wanted"))
-    before = before_state(found) or {"state": "a disk without a container"}
-    return Plan(what, tuple(actions), before, {}, (), tuple(kept))
+        return
+    draft.warnings += [f"{draft.what}: an older disk of it is kept: {disk}" for disk in found.old_disks]
+    if found.alive:
+        draft.step("stop", "absent is wanted")
+    draft.step("remove", "absent is wanted")
+    draft.before = before_state(found) or {"state": "a disk without a container"}
 
 
-def _plan_changes(wanted: Wanted, found: Found, what: str, warnings: list[str]) -> Plan:
+def _plan_changes(wanted: Wanted, new: Description, found: Found, draft: Draft) -> None:
     """What it takes to make an existing container what is described."""
-    new = known(wanted.description, f"{what}: what is wanted")
+    what = draft.what
     old, record = known(found.description, f"{what}: what it is"), known(found.record, f"{what}: its record")
-    actions: list[Action] = []
-    drift: list[str] = []
-    fixed_new, fixed_old = new.fixed(), old.fixed()
-    differing = [
-        f"{key} {show(fixed_old[key])} -> {show(fixed_new[key])}" for key in FIXED if fixed_new[key] != fixed_old[key]
-    ]
-    new_disk = []
-    if new.image != old.image:
-        new_disk.append(f"image {old.image} -> {new.image}")
+    differing = changes(new.fixed(), old.fixed())
+    new_disk = [f"image {old.image} -> {new.image}"] if new.image != old.image else []
     outdated = bool(found.image_digest) and record.get("image_digest", found.image_digest) != found.image_digest
     if outdated and not new_disk and wanted.recreate == "on_change":
         new_disk.append(f"image {old.image} was rebuilt")
     elif outdated and not new_disk:
-        warnings.append(f"{what}: it runs an older content of the image {old.image} (image_outdated)")
-    must = wanted.recreate == "always" or bool(differing or new_disk)
+        draft.warnings.append(f"{what}: it runs an older content of the image {old.image} (image_outdated)")
     if (differing or new_disk) and wanted.recreate == "never":
         lost = "its disk would be replaced by a new one and kept aside" if new_disk else "its disk would be kept"
         raise BaleineError(
@@ -202,122 +200,102 @@ def _plan_changes(wanted: Wanted, found: Found, what: str, warnings: list[str]) 
             "Save what matters from inside it; then set recreate: on_change to begin with a new disk",
         )
     if not found.disk:
-        drift.append(f"{what}: its disk is gone")
-        actions += [Action("stop", what, "drift: its disk is gone")] if found.alive else []
-        actions.append(Action("create", what, "drift: its disk is gone", {"description": new}))
-    elif must:
-        reason = "; ".join(new_disk + differing) or "always is wanted"
-        data = {
-            "description": new,
-            "new_disk": bool(new_disk),
-            "start": wanted.state in RUNS or (found.alive and wanted.state == "present"),
-        }
-        actions += [] if new_disk else _plan_size(wanted, found, what)
-        actions.append(Action("recreate", what, reason, data))
+        if found.alive:
+            draft.step("stop", "drift: its disk is gone")
+        draft.step("create", "drift: its disk is gone", "its disk is gone", description=new)
+    elif wanted.recreate == "always" or differing or new_disk:
+        if not new_disk:
+            _plan_size(wanted, found, draft)
+        reason, starts = "; ".join(new_disk + differing), wanted.state in RUNS
+        starts = starts or (found.alive and wanted.state == "present")
+        reason = reason or "always is wanted"
+        draft.step("recreate", reason, description=new, new_disk=bool(new_disk), start=starts)
     else:
-        actions += _plan_limits(new, found, what, drift)
-        actions += _plan_settings(new, old, what)
-        actions += _plan_networks(wanted.name, new, found, what, drift)
-        actions += _plan_size(wanted, found, what)
-    return _plan_state(wanted, found, what, actions, drift, warnings)
+        _plan_limits(new, found, draft)
+        reasons = changes(new.settings, old.settings)
+        if reasons:
+            draft.step("set_policy", ", ".join(reasons), settings=new.settings)
+        _plan_networks(wanted.name, new, found, draft)
+        _plan_size(wanted, found, draft)
 
 
-def _plan_size(wanted: Wanted, found: Found, what: str) -> list[Action]:
+def _plan_size(wanted: Wanted, found: Found, draft: Draft) -> None:
     """What it takes to give an existing disk the size that is wanted."""
-    size, now = wanted.size, found.disk_size
+    size, now, what = wanted.size, found.disk_size, draft.what
     if not size or not now or size == now:
-        return []
+        return
     change = f"size {units.show_size(now)} -> {units.show_size(size)}"
     if size < now:
         raise BaleineError(f"{what}: {change}: a disk can only grow", "Leave the size out, or give a larger one")
     if found.alive and wanted.recreate == "never" and wanted.state != "stopped":
         raise BaleineError(f"{what}: {change}: not while it runs", "Stop it first, or set recreate: on_change")
-    return [*([Action("stop", what, change)] if found.alive else []), Action("grow", what, change, {"size": size})]
+    if found.alive:
+        draft.step("stop", change)
+    draft.step("grow", change, size=size)
 
 
-def _plan_limits(new: Description, found: Found, what: str, drift: list[str]) -> list[Action]:
-    recorded = known(found.description, f"{what}: what it is").limits
+def _plan_limits(new: Description, found: Found, draft: Draft) -> None:
+    recorded = known(found.description, f"{draft.what}: what it is").limits
     reasons = []
     for key in limits.KEYS:
         wanted, was, seen = new.limits.get(key), recorded.get(key), found.limits.get(key)
-        if wanted != was:
-            reasons.append(f"{key} {limits.show_one(key, was)} -> {limits.show_one(key, wanted)}")
-        elif found.alive and wanted != seen:
-            drift.append(f"{what}: limits.{key} was {limits.show_one(key, seen)}")
-            reasons.append(f"drift: {key} {limits.show_one(key, seen)} -> {limits.show_one(key, wanted)}")
-    return [Action("set_limits", what, ", ".join(reasons), {"limits": dict(new.limits)})] if reasons else []
+        drifted = wanted == was and found.alive and wanted != seen
+        if wanted != was or drifted:
+            shown = limits.show_one(key, seen if drifted else was)
+            reasons.append(f"{'drift: ' if drifted else ''}{key} {shown} -> {limits.show_one(key, wanted)}")
+            draft.drift += [f"{draft.what}: limits.{key} was {shown}"] if drifted else []
+    if reasons:
+        draft.step("set_limits", ", ".join(reasons), limits=dict(new.limits))
 
 
-def _plan_settings(new: Description, old: Description, what: str) -> list[Action]:
-    reasons = [
-        f"{key} {show(old.settings[key])} -> {show(value)}"
-        for key, value in new.settings.items()
-        if value != old.settings[key]
-    ]
-    return [Action("set_policy", what, ", ".join(reasons), {"settings": new.settings})] if reasons else []
-
-
-def _plan_networks(name: str, new: Description, found: Found, what: str, drift: list[str]) -> list[Action]:
+def _plan_networks(name: str, new: Description, found: Found, draft: Draft) -> None:
     interfaces = network.interfaces_for(name, new.networks, found.interfaces, found.taken)
-    actions: list[Action] = []
-    if found.alive:
-        for index in range(len(interfaces), len(found.interfaces)):
-            link = found.interfaces[index].link
-            actions.append(Action("cut", what, f"{found.interfaces[index].inside} is not wanted", {"link": link}))
-        for item in interfaces:
-            mtu = item.network.mtu or found.mtus.get(item.network.bridge, 1500)
-            mending = network.mend(item, found.host_links.get(item.link), found.inside.get(item.inside), mtu)
-            if mending.reasons:
-                same = item.index < len(found.interfaces) and found.interfaces[item.index] == item
-                if same:
-                    drift.extend(f"{what}: {item.inside}: {reason}" for reason in mending.reasons)
-                reason = f"{'drift: ' if same else ''}{item.inside}: {', '.join(mending.reasons)}"
-                actions.append(Action("connect", what, reason, {"interface": item, "mending": mending}))
+    for item in found.interfaces[len(interfaces) :] if found.alive else ():
+        draft.step("cut", f"{item.inside} is not wanted", link=item.link)
+    for item in interfaces if found.alive else ():
+        mtu = item.network.mtu or found.mtus.get(item.network.bridge, 1500)
+        mending = network.mend(item, found.host_links.get(item.link), found.inside.get(item.inside), mtu)
+        if mending.reasons:
+            same = item in found.interfaces
+            draft.drift += [f"{draft.what}: {item.inside}: {reason}" for reason in mending.reasons if same]
+            reason = f"{'drift: ' if same else ''}{item.inside}: {', '.join(mending.reasons)}"
+            draft.step("connect", reason, interface=item, mending=mending)
     if interfaces != found.interfaces:
-        actions.append(Action("record_networks", what, "networks differ", {"interfaces": interfaces}))
-    return actions
+        draft.step("record_networks", "networks differ", interfaces=interfaces)
 
 
-def _plan_state(
-    wanted: Wanted, found: Found, what: str, actions: list[Action], drift: list[str], warnings: list[str]
-) -> Plan:
+def _plan_state(wanted: Wanted, found: Found, draft: Draft) -> None:
     """Append what the state needs."""
-    record = known(found.record, f"{what}: its record")
-    recreated = any(action.verb == "recreate" for action in actions)
+    record = known(found.record, f"{draft.what}: its record")
+    recreated, stops = draft.has("recreate"), draft.has("stop")
     died = is_over(record, found.alive)
     half = found.alive and record.get("state") in ("starting", "stopping")  # nobody is at work on it: the lock is ours
-    if died:
-        drift.append(f"{what}: its first process is gone")
-    starts, stops = False, any(action.verb == "stop" for action in actions)
+    interrupted = f"it was interrupted while {record.get('state')}"
+    draft.drift += [f"{draft.what}: its first process is gone"] if died else []
+    starts = False
     if (wanted.state in RUNS or (stops and wanted.state == "present")) and not recreated:
-        starts = True
+        starts = not found.alive or stops or half or wanted.restart
         if not found.alive or stops:
-            actions.append(Action("start", what, "drift: its first process is gone" if died else "started is wanted"))
-        elif half:
-            reason = f"it was interrupted while {record['state']}"
-            actions += [Action("stop", what, reason), Action("start", what, reason)]
-        elif wanted.restart:
-            actions += [Action("stop", what, "restart is asked for"), Action("start", what, "restart is asked for")]
-        else:
-            starts = False
-            actions += (
-                [Action("unpause", what, "started is wanted")] if found.frozen and wanted.state != "paused" else []
-            )
+            draft.step("start", "drift: its first process is gone" if died else "started is wanted")
+        elif starts:
+            for verb in ("stop", "start"):
+                draft.step(verb, interrupted if half else "restart is asked for")
+        elif found.frozen and wanted.state != "paused":
+            draft.step("unpause", "started is wanted")
     elif wanted.state == "stopped" and found.alive and not recreated and not stops:
-        actions.append(Action("stop", what, "stopped is wanted"))
+        draft.step("stop", "stopped is wanted")
     elif wanted.state == "settled" and half and not recreated:
-        actions.append(Action("stop", what, f"it was interrupted while {record['state']}"))
+        draft.step("stop", interrupted)
     elif wanted.state in ("stopped", "settled") and not found.alive and (died or found.leftovers):
-        actions.append(Action("settle", what, "drift: it ended by itself"))
+        draft.step("settle", "drift: it ended by itself")
     if wanted.state == "paused" and (starts or recreated or not found.frozen):
-        actions.append(Action("pause", what, "paused is wanted"))
+        draft.step("pause", "paused is wanted")
     wished, wish = record.get("wanted_state"), WISHES.get(wanted.state, record.get("wanted_state"))
-    if wished != wish and not actions:
-        actions.append(Action("wish", what, f"wanted state {show(wished)} -> {wish}"))
-    before, after = before_state(found), after_state(wanted, found)
+    if wished != wish and not draft.actions:
+        draft.step("wish", f"wanted state {show(wished)} -> {wish}")
+    draft.before, draft.after = before_state(found), after_state(wanted, found)
     if wanted.size:
-        before["size"], after["size"] = found.disk_size, wanted.size
-    return Plan(what, tuple(actions), before, after, tuple(drift), tuple(warnings))
+        draft.before["size"], draft.after["size"] = found.disk_size, wanted.size
 
 
 def is_over(record: Mapping[str, str], alive: bool) -> bool:
@@ -378,7 +356,7 @@ def after_state(wanted: Wanted, found: Optional[Found] = None) -> dict[str, Any]
     return {**shown, "limits": dict(description.limits), "networks": networks}
 
 
-def _check_surroundings(name: str, what: str, new: Description, found: Found, check: bool) -> list[str]:
+def _check_surroundings(new: Description, found: Found, draft: Draft, check: bool) -> None:
     """Refuse an image or bridge that is not there, and addresses that cannot be; in check mode say so only."""
     if found.refusal:
         raise found.refusal
@@ -387,14 +365,13 @@ def _check_surroundings(name: str, what: str, new: Description, found: Found, ch
     if found.image_digest is None and (disk_is_needed or (found.record or {}).get("nom_image") != new.image):
         missing.append((f"there is no image {new.image}", "Make it with baleine_image or 'baleine image create'"))
     for item in new.networks:
-        if item.bridge not in found.bridges:
-            missing.append(
-                (f"there is no bridge {item.bridge}", "Make it with baleine_bridge or 'baleine bridge create'")
-            )
-            continue
-        used = {address: who for address, who in found.used.get(item.bridge, {}).items() if who != what}
-        network.check_member(what, item, found.bridges[item.bridge], used)
+        if item.bridge in found.bridges:
+            used = {address: who for address, who in found.used.get(item.bridge, {}).items() if who != draft.what}
+            network.check_member(draft.what, item, found.bridges[item.bridge], used)
+        else:
+            hint = "Make it with baleine_bridge or 'baleine bridge create'"
+            missing.append((f"there is no bridge {item.bridge}", hint))
     missing += [(f"{path}: No such file or directory", "Make it on the host first") for path in found.no_sources]
     if missing and not check:
-        raise BaleineError(f"{what}: {missing[0][0]}", missing[0][1])
-    return [f"{what}: {text}; taken to come from an earlier task" for text, _hint in missing]
+        raise BaleineError(f"{draft.what}: {missing[0][0]}", missing[0][1])
+    draft.warnings += [f"{draft.what}: {text}; taken to come from an earlier task" for text, _hint in missing]

@@ -14,11 +14,6 @@ from . import limits, manifest, network, oci, policy, stage, units
 from .errors import BaleineError
 
 DIRECTORY = "/mnt/baleine"
-#: What cannot change in a running container; the disk is kept.
-FIXED = (
-    "command", "env", "user", "workdir", "hostname", "init", "volumes", "directory", "dns", "ulimits", "sysctls",
-    "secrets", "share_network",
-)  # fmt: skip
 #: What a manifest leaves out where it is empty.
 SELDOM = ("dns", "ulimits", "sysctls", "secrets", "share_network")
 RESOLVER = ("servers", "search", "options")

@@ -46,6 +46,30 @@ class Plan(NamedTuple):
         return bool(self.actions)
 
 
+class Draft:
+    """A plan while it is made: steps, and what was found to have drifted."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.actions: list[Action] = []
+        self.before: dict[str, Any] = {}
+        self.after: dict[str, Any] = {}
+        self.drift: list[str] = []
+        self.warnings: list[str] = []
+
+    def step(self, verb: str, reason: str, gone: str = "", **data: Any) -> None:
+        """Add a step; ``gone``: what is no longer there, or no longer so, of what was recorded."""
+        self.drift += [f"{self.what}: {gone}"] if gone else []
+        self.actions.append(Action(verb, self.what, reason, data))
+
+    def has(self, *verbs: str) -> bool:
+        return any(action.verb in verbs for action in self.actions)
+
+    def plan(self) -> Plan:
+        lists = tuple(self.drift), tuple(self.warnings)
+        return Plan(self.what, tuple(self.actions), self.before, self.after, *lists)
+
+
 class Outcome(NamedTuple):
     """What became of one resource: its plan and the facts after it."""
 
@@ -106,6 +130,11 @@ def describe(outcomes: Iterable[Outcome]) -> dict[str, Any]:
             "after": {plan.name: dict(plan.after) for plan in plans if plan.changed},
         },
     }
+
+
+def changes(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Return in words which values of ``wanted`` are not what was found."""
+    return [f"{key} {show(found.get(key))} -> {show(wanted[key])}" for key in differences(wanted, found)]
 
 
 def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Callable, NamedTuple, Optional
 
-from . import bridge, container, lifecycle, log, manifest, netlink, policy, restore, schedule, units, waiting
+from . import bridge, container, lifecycle, log, manifest, netlink, policy, schedule, units, waiting
 from .container import Found, Wanted
 from .errors import BaleineError, Busy, known
 from .process import Runner, boot_id, running_seconds, side_by_side
@@ -146,8 +146,8 @@ class _Pass:
             with self.of(f"bridge {name}"):
                 record = manifest.read("bridge", name) or {}
                 links = netlink.links(self.run) if links is None else links
-                if restore.is_lost(record, links.get(name, {})):
-                    for outcome in bridge.ensure(self.run, [restore.wanted(self.run, name, "up")], wait=False):
+                if bridge.is_lost(record, links.get(name, {})):
+                    for outcome in bridge.ensure(self.run, [bridge.as_recorded(self.run, name, "up")], wait=False):
                         self.tell(f"bridge {name}", "restored", ", ".join(outcome.plan.drift))
 
     def look(self, name: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from baleine import bridge, restore
+from baleine import bridge
 from baleine.plan import Outcome
 
 from . import show
@@ -46,12 +46,12 @@ def row(facts: show.Facts) -> Sequence[str]:
 
 def up(options: Options) -> int:
     """Set bridges up."""
-    return show.each(options, "bridge", lambda name: bridge.ensure(run, [restore.wanted(run, name, "up")]))
+    return show.each(options, "bridge", lambda name: bridge.ensure(run, [bridge.as_recorded(run, name, "up")]))
 
 
 def down(options: Options) -> int:
     """Set bridges down."""
-    return show.each(options, "bridge", lambda name: bridge.ensure(run, [restore.wanted(run, name, "down")]))
+    return show.each(options, "bridge", lambda name: bridge.ensure(run, [bridge.as_recorded(run, name, "down")]))
 
 
 def remove(options: Options) -> int:
