@@ -9,18 +9,20 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from typing import NoReturn, Optional
+from typing import Optional
 
 from . import manifest, netlink
-from .errors import BaleineError
+from .errors import BaleineError, explained
 from .plan import Action, Plan
-from .process import ENVIRONMENT, Runner, need_program, read, start_ticks
+from .process import ENVIRONMENT, Runner, keep_own, need_program, read, start_ticks
 
 FOLDER = "/run/baleine/guard"
 #: How long the guard waits for somebody to say, over a new connection, that the host is still reached.
 SECONDS = 30
 #: Its arguments: marker, where that goes while it is played, token, deadline in seconds after boot, ip(8).
 GUARD = """
+trap "" HUP
+read -r go  # it ends when the marker is there
 while read -r sign token rest <"$1" && [ "$token" = "$3" ]; do
     read -r now rest </proc/uptime
     if [ "${now%.*}" -ge "$4" ]; then
@@ -80,17 +82,14 @@ def confirm(name: str, token: str) -> None:
 
     :raises BaleineError: when it was taken back, or another move waits.
     """
-    try:
-        waits = waiting(name) == token
-        if waits:
+    with contextlib.suppress(FileNotFoundError):
+        if waiting(name) == token:
             os.unlink(_paths(name)[0])
-    except FileNotFoundError:
-        waits = False
-    if not waits:
-        raise BaleineError(
-            f"bridge {name}: no move of addresses waits for this confirmation: it was taken back after {SECONDS} s",
-            "Look how the host is reached through the bridge, then run the task again",
-        )
+            return
+    raise BaleineError(
+        f"bridge {name}: no move of addresses waits for this confirmation: it was taken back after {SECONDS} s",
+        "Look how the host is reached through the bridge, then run the task again",
+    )
 
 
 def _paths(name: str) -> tuple[str, str]:
@@ -103,38 +102,19 @@ def _start_guard(name: str, backward: Sequence[str]) -> str:
     token, ip = os.urandom(8).hex(), need_program("ip", "network")
     deadline = int(time.clock_gettime(time.CLOCK_BOOTTIME)) + 1 + SECONDS
     words = ["sh", "-c", GUARD, "baleine-guard", *_paths(name), token, str(deadline), ip]
-    read_end, write_end = os.pipe()
-    child = os.fork()
-    if child == 0:
-        _become_guard(words, backward, write_end)
-    os.close(write_end)
-    with os.fdopen(read_end, "rb") as pipe:
-        said = pipe.read().decode(errors="replace")  # ends when the guard has become sh
-    os.waitpid(child, 0)
-    if said or waiting(name) != token:
-        raise BaleineError(f"bridge {name}: no guard could be started for its addresses: {said or 'it ended'}")
-    return token
-
-
-def _become_guard(words: list[str], backward: Sequence[str], write_end: int) -> NoReturn:
-    """In a forked child: let go of everything of the caller's, write the marker, become the guard."""
+    keep_own()
+    waits, go = os.pipe()
+    null = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_WRONLY, 0) for number in (1, 2)]
+    files = [(os.POSIX_SPAWN_DUP2, waits, 0), *null]
     try:
-        os.setsid()
-        if os.fork() == 0:
-            os.chdir("/")
-            for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
-                signal.signal(sign, signal.SIG_DFL)
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            null = os.open(os.devnull, os.O_RDWR)
-            for number in (0, 1, 2):
-                os.dup2(null, number)
-            for number in {int(entry) for entry in os.listdir("/proc/self/fd")} - {0, 1, 2, write_end}:
-                with contextlib.suppress(OSError):  # the one that listed them
-                    os.close(number)
-            lines = [f"# {words[6]} {os.getpid()} {start_ticks(os.getpid())}", *backward]
-            manifest.replace(words[4], "".join(f"{line}\n" for line in lines).encode())
-            os.execve("/bin/sh", words, ENVIRONMENT)
-    except BaseException as error:  # the child must never run on into the caller's code
-        os.write(write_end, f"{type(error).__name__}: {error}".encode())
-        os._exit(1)
-    os._exit(0)
+        with explained(f"bridge {name}: no guard could be started for its addresses"):
+            default = (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
+            child = os.posix_spawn("/bin/sh", words, ENVIRONMENT, file_actions=files, setsid=True, setsigdef=default)
+            lines = [f"# {token} {child} {start_ticks(child)}", *backward]
+            manifest.replace(_paths(name)[0], "".join(f"{line}\n" for line in lines).encode())
+    finally:
+        os.close(waits)
+        os.close(go)
+    if waiting(name) != token:
+        raise BaleineError(f"bridge {name}: no guard could be started for its addresses: it ended")
+    return token

@@ -23,6 +23,7 @@ from .process import (
     find_program,
     handles_signal,
     in_child,
+    keep_own,
     need_program,
     open_process,
     running_seconds,
@@ -217,9 +218,7 @@ def _become_runtime(launch: Launch) -> None:
         os.fchown(descriptor, launch.first_id + identity.uid, launch.first_id + identity.gid)
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
-    for descriptor in [int(entry) for entry in os.listdir("/proc/self/fd") if int(entry) > 2]:
-        with contextlib.suppress(OSError):
-            os.set_inheritable(descriptor, False)
+    keep_own()
     os.chdir("/")
     os.umask(0o022)
     words = runtime.create_argv(launch.runtime, launch.name, folder, console)

@@ -206,6 +206,14 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def keep_own() -> None:
+    """Let no program that is executed from now on inherit what is open here, but the standard streams."""
+    for number in map(int, os.listdir("/proc/self/fd")):
+        if number > 2:
+            with contextlib.suppress(OSError):  # the listing's own
+                os.set_inheritable(number, False)
+
+
 def empty() -> int:
     """Return a descriptor that has nothing to read: a pipe, for crun gives what a container reads from to its root.
 

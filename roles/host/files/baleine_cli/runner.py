@@ -10,12 +10,9 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Optional
 
-from baleine.process import ENVIRONMENT, Result
+from baleine.process import ENVIRONMENT, Result, keep_own
 
-for _number in map(int, os.listdir("/proc/self/fd")):
-    if _number > 2:
-        with contextlib.suppress(OSError):  # the listing's own
-            os.set_inheritable(_number, False)  # what our caller left open is none of our commands' business
+keep_own()  # what our caller left open is none of our commands' business
 
 
 def run(argv: Sequence[str], stdin: str = "", env: Optional[Mapping[str, str]] = None) -> Result:
