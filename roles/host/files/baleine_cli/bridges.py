@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 from baleine import bridge
 from baleine.plan import Outcome
@@ -13,6 +13,8 @@ from baleine.plan import Outcome
 from . import show
 from .parse import Options
 from .runner import run
+
+HEAD = ("name", "state", "addresses", "stp", "containers")
 
 
 def create(options: Options) -> int:
@@ -26,16 +28,7 @@ def create(options: Options) -> int:
     return 0
 
 
-def facts(name: str) -> dict[str, Any]:
-    """Return what is true of a bridge now."""
-    return bridge.facts(run, name)
-
-
-def list_(options: Options) -> int:
-    """List the bridges."""
-    found, code = show.collect("bridge", facts)
-    show.print_list(options, found, ("name", "state", "addresses", "stp", "containers"), row)
-    return code
+facts = partial(bridge.facts, run)
 
 
 def row(facts: show.Facts) -> Sequence[str]:
@@ -44,25 +37,12 @@ def row(facts: show.Facts) -> Sequence[str]:
     return facts["name"], facts["state"], ",".join(facts["addresses"]), stp, str(len(facts["containers"]))
 
 
-def up(options: Options) -> int:
-    """Set bridges up."""
-    return show.each(options, "bridge", lambda name: bridge.ensure(run, [bridge.as_recorded(run, name, "up")]))
+def set_state(options: Options) -> int:
+    """Set bridges up or down."""
+    state = options.topic.split()[1]
+    return show.each(options, "bridge", lambda name: bridge.ensure(run, [bridge.as_recorded(run, name, state)]))
 
 
-def down(options: Options) -> int:
-    """Set bridges down."""
-    return show.each(options, "bridge", lambda name: bridge.ensure(run, [bridge.as_recorded(run, name, "down")]))
-
-
-def remove(options: Options) -> int:
-    """Remove bridges."""
-
-    def change(name: str) -> Sequence[Outcome]:
-        return bridge.ensure(run, [bridge.request({"name": name, "state": "absent"})])
-
-    return show.each(options, "bridge", change, removes=True)
-
-
-def inspect(options: Options) -> int:
-    """Show everything that is known of bridges."""
-    return show.inspect(options, "bridge", facts)
+def absent(name: str) -> Sequence[Outcome]:
+    """Remove a bridge."""
+    return bridge.ensure(run, [bridge.request({"name": name, "state": "absent"})])

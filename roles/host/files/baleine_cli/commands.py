@@ -126,13 +126,13 @@ CONTAINERS = (
     "peut être exécuté, 127 : il n'existe pas. Un nom est inventé s'il n'est pas donné, et cron ne le redémarre que si "
     "--restart le dit. Il finit avec le dernier de ses processus. Si baleine lui-même est tué par -9, il continue ; sa "
     "prochaine écriture trouve alors un tube fermé (SIGPIPE).",
-    required=("image",), program=True, failed=125,
+    required=("image",), program=True,
     examples=("baleine container run --rm -i apache2 -- apache2ctl -v",
               "baleine container run --rm -it -i apache2 -b private -- /bin/bash")),
     Command("container", "list", "containers:list_", (
         Flag("-a", "--all", "", "also those that do not run", "aussi ceux qui ne tournent pas"), FILTER, QUIET, FORMAT,
     ), "", "List the containers that run: name, image, pid, running time, bridges with addresses, limits.",
-    "Lister les conteneurs qui tournent : nom, image, pid, durée, ponts avec adresses, limites.", guarded=False),
+    "Lister les conteneurs qui tournent : nom, image, pid, durée, ponts avec adresses, limites."),
     Command("container", "update", "containers:update", (CONTAINER, *LIMITS), "one",
     "Change limits of a container in place. One that is not named stays, none takes it away.",
     "Changer des limites d'un conteneur sur place. Celle qui n'est pas nommée reste, none l'enlève.",
@@ -164,14 +164,14 @@ CONTAINERS = (
     ), "one", "Make an image of a container's disk as it is now. One that runs goes on; what it writes waits.",
     "Faire une image du disque d'un conteneur tel qu'il est. S'il tourne, il continue ; ses écritures attendent.",
     required=("image",), examples=("baleine container commit -c web1 -i apache2:configured",)),
-    Command("container", "start", "containers:start", (CONTAINER, WAIT), "many",
+    Command("container", "start", "containers:change", (CONTAINER, WAIT), "many",
     "Start containers on their own disks.", "Démarrer des conteneurs sur leurs propres disques.",
     examples=("baleine container start -c web1",)),
-    Command("container", "stop", "containers:stop", (CONTAINER, TIME), "many",
+    Command("container", "stop", "containers:change", (CONTAINER, TIME), "many",
     "End containers and their network; their disks and characteristics stay.",
     "Arrêter des conteneurs et leur réseau ; leurs disques et caractéristiques restent.",
     examples=("baleine container stop -c web1", "baleine container stop web1 web2 -t 30")),
-    Command("container", "restart", "containers:restart", (CONTAINER, TIME), "many",
+    Command("container", "restart", "containers:change", (CONTAINER, TIME), "many",
     "End containers where they run, and start them on the same disks with their network.",
     "Arrêter des conteneurs s'ils tournent, et les redémarrer sur les mêmes disques avec leur réseau."),
     Command("container", "kill", "containers:kill", (
@@ -181,11 +181,11 @@ CONTAINERS = (
     "does not start them again.",
     "Envoyer un signal aux programmes de conteneurs ; KILL, par défaut, les arrête aussitôt, et cron ne les redémarre "
     "pas.", examples=("baleine container kill -c web1 -s HUP",)),
-    Command("container", "pause", "containers:pause", (CONTAINER,), "many",
+    Command("container", "pause", "containers:change", (CONTAINER,), "many",
     "Freeze the processes of containers that run.", "Geler les processus de conteneurs qui tournent."),
-    Command("container", "unpause", "containers:unpause", (CONTAINER,), "many",
+    Command("container", "unpause", "containers:change", (CONTAINER,), "many",
     "Let the processes of paused containers go on.", "Laisser repartir les processus de conteneurs gelés."),
-    Command("container", "remove", "containers:remove", (CONTAINER, FORCE, TIME), "many",
+    Command("container", "remove", "containers:change", (CONTAINER, FORCE, TIME), "many",
     "Destroy containers, running or not: disks and characteristics.",
     "Détruire des conteneurs, qu'ils tournent ou non : disques et caractéristiques."),
     Command("container", "exec", "enter:execute", (
@@ -197,7 +197,7 @@ CONTAINERS = (
     "cannot be executed, 127: there is no such program.",
     "Lancer un programme de plus dans un conteneur. Le code de sortie est celui du programme ; 125 : échec de Baleine, "
     "126 : il ne peut être exécuté, 127 : il n'existe pas.",
-    program=True, failed=125, guarded=False,
+    program=True,
     examples=("baleine container exec -c web1 -- apache2ctl configtest",
               "baleine container exec -c web1 -it -- /bin/bash")),
     Command("container", "logs", "watch:logs", (
@@ -208,13 +208,13 @@ CONTAINERS = (
         Flag("", "--since", "TIME", "only what was written since then, to the minute: 10m, 2h, 1d, or ISO 8601",
              "seulement ce qui est écrit depuis, à la minute près : 10m, 2h, 1d, ou ISO 8601"),
     ), "one", "Print what a container's program wrote to its standard output and error output.",
-    "Afficher ce que le programme d'un conteneur a écrit sur ses sorties.", guarded=False,
+    "Afficher ce que le programme d'un conteneur a écrit sur ses sorties.",
     examples=("baleine container logs -c web1 -n 20 -f",)),
     Command("container", "stats", "watch:stats", (CONTAINER, FORMAT), "any",
     "Show what containers use, all that run where none is named: CPU now and in all, memory and its limit, processes, "
     "bytes read and written, bytes received and sent by each interface.",
     "Montrer ce que des conteneurs utilisent, tous ceux qui tournent si aucun n'est nommé : processeur (maintenant et "
-    "en tout), mémoire et limite, processus, octets lus et écrits, reçus et envoyés par interface.", guarded=False),
+    "en tout), mémoire et limite, processus, octets lus et écrits, reçus et envoyés par interface."),
     Command("container", "prune", "containers:prune", (
         FILTER, Flag("-n", "--dry-run", "", "only print the names", "seulement afficher les noms"),
     ), "", "Destroy the containers that do not run and are not wanted to, and print their names.",
@@ -232,8 +232,8 @@ CONTAINERS = (
     ), "one", "Make the disk of a container that does not run larger.",
     "Agrandir le disque d'un conteneur arrêté.", required=("size",),
     examples=("baleine container grow -c web1 -s 20G",)),
-    Command("container", "inspect", "containers:inspect", (CONTAINER, FORMAT), "many",
-    "Show everything that is known of containers.", "Montrer tout ce que l'on sait des conteneurs.", guarded=False),
+    Command("container", "inspect", "show:inspect", (CONTAINER, FORMAT), "many",
+    "Show everything that is known of containers.", "Montrer tout ce que l'on sait des conteneurs."),
 )  # fmt: skip
 
 COMMANDS = (HELP, SUPERVISE, *IMAGES, *BRIDGES, *VOLUMES, *CONTAINERS)

@@ -7,6 +7,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 KINDS = ("image", "bridge", "volume", "container")
+#: What changes nothing, or becomes another program.
+LOOKING = ("help", "list", "inspect", "exec", "logs", "stats")
 
 
 class Flag(NamedTuple):
@@ -37,8 +39,6 @@ class Command(NamedTuple):
         ``two``: exactly two; ``pair``: two other words.
     :param required: long names without which it cannot run.
     :param program: it takes a program after ``--``.
-    :param failed: the exit code when Baleine fails.
-    :param guarded: a signal that ends it shall unwind what is half made.
     """
 
     kind: str
@@ -50,10 +50,18 @@ class Command(NamedTuple):
     fr: str
     required: tuple[str, ...] = ()
     program: bool = False
-    failed: int = 1
-    guarded: bool = True
     root: bool = True
     examples: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> int:
+        """The exit code when Baleine fails."""
+        return 125 if self.program else 1
+
+    @property
+    def guarded(self) -> bool:
+        """Whether a signal that ends it shall unwind what is half made."""
+        return self.verb not in LOOKING
 
 
 FORMAT = Flag("", "--format", "FORMAT", "table (the default) or json", "table (par défaut) ou json")
@@ -129,7 +137,7 @@ HELP = Command(
     "", "help", "manual:show", (), "many",
     "Show this manual, or the part of it that is about COMMAND. It is in French where the locale is.",
     "Afficher ce manuel, ou sa partie sur COMMANDE. Il est en français si la langue du système l'est.",
-    guarded=False, root=False, examples=("baleine help container create",),
+    root=False, examples=("baleine help container create",),
 )  # fmt: skip
 
 SUPERVISE = Command(
@@ -153,10 +161,10 @@ IMAGES = (
     "Faire une image : un fichier contenant un seul système de fichiers ext4 avec une Debian. Une image qui existe "
     "déjà est une erreur.",
     examples=("baleine image create -i apache2 -s 10240", "baleine image create -i bare -s 2G --packages none")),
-    Command("image", "list", "images:list_", (QUIET, FORMAT), "",
+    Command("image", "list", "show:list_", (QUIET, FORMAT), "",
     "List the images: name, size, what it takes on the disk, path.",
-    "Lister les images : nom, taille, place prise sur le disque, chemin.", guarded=False),
-    Command("image", "remove", "images:remove", (IMAGE, FORCE), "many",
+    "Lister les images : nom, taille, place prise sur le disque, chemin."),
+    Command("image", "remove", "show:remove", (IMAGE, FORCE), "many",
     "Remove images. One that a container uses is kept, and the error names these containers.",
     "Supprimer des images. Celle qu'un conteneur utilise est gardée, et l'erreur nomme ces conteneurs.",
     examples=("baleine image remove -i apache2", "baleine image remove apache2")),
@@ -190,8 +198,8 @@ IMAGES = (
     "their names.",
     "Supprimer les versions (NOM:ÉTIQUETTE) dont aucun conteneur n'est issu et dont aucune image gardée ne part, et "
     "afficher leurs noms."),
-    Command("image", "inspect", "images:inspect", (IMAGE, FORMAT), "many",
-    "Show everything that is known of images.", "Montrer tout ce que l'on sait des images.", guarded=False),
+    Command("image", "inspect", "show:inspect", (IMAGE, FORMAT), "many",
+    "Show everything that is known of images.", "Montrer tout ce que l'on sait des images."),
 )  # fmt: skip
 
 BRIDGES = (
@@ -207,20 +215,20 @@ BRIDGES = (
     ), "one", "Make a bridge and set it up. A bridge that exists already is an error.",
     "Faire un pont et l'activer. Un pont qui existe déjà est une erreur.",
     examples=("baleine bridge create -b private -a 192.168.42.1/24",)),
-    Command("bridge", "list", "bridges:list_", (QUIET, FORMAT), "",
+    Command("bridge", "list", "show:list_", (QUIET, FORMAT), "",
     "List the bridges: name, state, addresses, STP, how many containers are connected.",
-    "Lister les ponts : nom, état, adresses, STP, nombre de conteneurs connectés.", guarded=False),
-    Command("bridge", "remove", "bridges:remove", (BRIDGE, FORCE), "many",
+    "Lister les ponts : nom, état, adresses, STP, nombre de conteneurs connectés."),
+    Command("bridge", "remove", "show:remove", (BRIDGE, FORCE), "many",
     "Remove bridges. One that containers are connected to is kept, and the error names them.",
     "Supprimer des ponts. Celui auquel des conteneurs sont connectés est gardé, et l'erreur les nomme.",
     examples=("baleine bridge remove -b private", "baleine bridge remove private")),
-    Command("bridge", "up", "bridges:up", (BRIDGE,), "many", "Set bridges up, as they were created.",
+    Command("bridge", "up", "bridges:set_state", (BRIDGE,), "many", "Set bridges up, as they were created.",
     "Activer des ponts, tels qu'ils ont été créés.", examples=("baleine bridge -b private up",)),
-    Command("bridge", "down", "bridges:down", (BRIDGE,), "many",
+    Command("bridge", "down", "bridges:set_state", (BRIDGE,), "many",
     "Set bridges down: their containers stay, cut off.", "Désactiver des ponts : leurs conteneurs restent, isolés.",
     examples=("baleine bridge -b private down",)),
-    Command("bridge", "inspect", "bridges:inspect", (BRIDGE, FORMAT), "many",
-    "Show everything that is known of bridges.", "Montrer tout ce que l'on sait des ponts.", guarded=False),
+    Command("bridge", "inspect", "show:inspect", (BRIDGE, FORMAT), "many",
+    "Show everything that is known of bridges.", "Montrer tout ce que l'on sait des ponts."),
 )  # fmt: skip
 
 #: What a container is, but for its image, name and program.
@@ -230,13 +238,13 @@ VOLUMES = (
     "one makes it too.",
     "Faire un volume vide : un répertoire qui survit aux conteneurs et que plusieurs peuvent partager. Un conteneur "
     "qui en nomme un le fait aussi.", examples=("baleine volume create -v data",)),
-    Command("volume", "list", "volumes:list_", (QUIET, FORMAT), "",
-    "List the volumes: name, path, containers.", "Lister les volumes : nom, chemin, conteneurs.", guarded=False),
-    Command("volume", "remove", "volumes:remove", (VOLUME, FORCE), "many",
+    Command("volume", "list", "show:list_", (QUIET, FORMAT), "",
+    "List the volumes: name, path, containers.", "Lister les volumes : nom, chemin, conteneurs."),
+    Command("volume", "remove", "show:remove", (VOLUME, FORCE), "many",
     "Destroy volumes with their files. One that a container names is kept, and the error names these containers.",
     "Détruire des volumes et leurs fichiers. Celui qu'un conteneur nomme est gardé, et l'erreur nomme ces conteneurs."),
-    Command("volume", "inspect", "volumes:inspect", (VOLUME, FORMAT), "many",
-    "Show everything that is known of volumes.", "Montrer tout ce que l'on sait des volumes.", guarded=False),
+    Command("volume", "inspect", "show:inspect", (VOLUME, FORMAT), "many",
+    "Show everything that is known of volumes.", "Montrer tout ce que l'on sait des volumes."),
     Command("volume", "backup", "volumes:backup", (
         VOLUME,
         Flag("", "--target", "FILE", "a new tar file; .gz, .xz or .zst compresses it",

@@ -19,6 +19,15 @@ from .runner import run
 
 #: The states of what has processes.
 ACTIVE = ("starting", "running", "paused")
+#: What each verb asks for, and what a container must be for it.
+VERBS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "start": ({"state": "started"}, ()),
+    "stop": ({"state": "stopped"}, ()),
+    "restart": ({"state": "started", "restart": True}, ()),
+    "pause": ({"state": "paused"}, ("running", "paused")),
+    "unpause": ({"state": "started"}, ("paused",)),
+    "remove": ({"state": "absent"}, ()),
+}
 #: Options that are taken as they are, and those whose KEY=VALUE have a flag of another name.
 TEXTS = ("image", "size", "directory", "hostname", "workdir", "user", "stop-signal", "share-network", "log-size")
 PAIRS = {"env": "env", "labels": "label", "extra_hosts": "add-host", "ulimits": "ulimit", "sysctls": "sysctl"}
@@ -211,11 +220,13 @@ def _interface(item: Mapping[str, Any]) -> str:
     return f"{item['bridge']}={addresses}" if addresses else str(item["bridge"])
 
 
-def _state(options: Options, params: Mapping[str, Any], needs: Sequence[str] = ()) -> int:
+def change(options: Options) -> int:
+    """Start, stop, restart, pause, unpause or remove containers."""
     seconds: Optional[int] = options.number("time")
     grace = None if seconds is None else float(seconds)
+    params, needs = VERBS[options.topic.split()[1]]
 
-    def change(name: str) -> Sequence[Outcome]:
+    def one(name: str) -> Sequence[Outcome]:
         state = survey.facts(run, name)["state"] if needs else ""
         if needs and state not in needs:
             raise BaleineError(f"container {name}: it is {state}", f"This is for one that is {needs[0]}")
@@ -224,32 +235,7 @@ def _state(options: Options, params: Mapping[str, Any], needs: Sequence[str] = (
             waiting.wait(run, name, policy.Condition(healthy=True))
         return outcomes
 
-    return show.each(options, "container", change, removes=params["state"] == "absent")
-
-
-def start(options: Options) -> int:
-    """Start containers."""
-    return _state(options, {"state": "started"})
-
-
-def stop(options: Options) -> int:
-    """Stop containers."""
-    return _state(options, {"state": "stopped"})
-
-
-def restart(options: Options) -> int:
-    """Stop containers that run, and start them."""
-    return _state(options, {"state": "started", "restart": True})
-
-
-def pause(options: Options) -> int:
-    """Freeze containers that run."""
-    return _state(options, {"state": "paused"}, ("running", "paused"))
-
-
-def unpause(options: Options) -> int:
-    """Let containers that are frozen go on."""
-    return _state(options, {"state": "started"}, ("paused",))
+    return show.each(options, "container", one, removes=params["state"] == "absent")
 
 
 def kill(options: Options) -> int:
@@ -261,11 +247,6 @@ def kill(options: Options) -> int:
         return ()
 
     return show.each(options, "container", change)
-
-
-def remove(options: Options) -> int:
-    """Destroy containers."""
-    return _state(options, {"state": "absent"})
 
 
 def commit_(options: Options) -> int:
@@ -286,8 +267,3 @@ def grow(options: Options) -> int:
     size = units.parse_size(options.text("size") or "", units.MEBIBYTE)
     change = [container.Wanted(options.names[0], "present", size=-(-size // container.PAGE) * container.PAGE)]
     return show.each(options, "container", lambda name: lifecycle.ensure(run, change))
-
-
-def inspect(options: Options) -> int:
-    """Show everything that is known of containers."""
-    return show.inspect(options, "container", facts)

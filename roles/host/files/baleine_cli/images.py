@@ -15,6 +15,8 @@ from . import show
 from .parse import Options
 from .runner import run
 
+facts = image.facts
+HEAD = ("name", "size", "allocated", "path")
 #: As in the documents.
 PACKAGES = ("apache2", "vim", "nano")
 
@@ -41,25 +43,14 @@ def create(options: Options) -> int:
     return show.result(options, make(options, name, options.text("directory")))
 
 
-def list_(options: Options) -> int:
-    """List the images."""
-    found, code = show.collect("image", image.facts)
-    show.print_list(options, found, ("name", "size", "allocated", "path"), row)
-    return code
-
-
 def row(facts: show.Facts) -> Sequence[str]:
     """Return an image's line in the list."""
     mebibytes = -(-facts["allocated"] // units.MEBIBYTE)  # blocks of 4 KiB are no size that says something
     return facts["name"], units.show_size(facts["size"]), f"{mebibytes}M", facts["path"]
 
 
-def remove(options: Options) -> int:
-    """Remove images."""
-    return show.each(options, "image", _absent, removes=True)
-
-
-def _absent(name: str) -> Sequence[Outcome]:
+def absent(name: str) -> Sequence[Outcome]:
+    """Remove an image."""
     return image_store.ensure(run, [image.request({"name": name, "state": "absent"})])
 
 
@@ -73,11 +64,6 @@ def umount(options: Options) -> int:
     """Put the edited copy in the image's place."""
     image_store.umount(run, units.check_name(options.names[0], "image"))
     return 0
-
-
-def inspect(options: Options) -> int:
-    """Show everything that is known of images."""
-    return show.inspect(options, "image", image.facts)
 
 
 def tag(options: Options) -> int:
@@ -104,7 +90,7 @@ def prune(options: Options) -> int:
     options.names = versions.unused(options.on("all"))
 
     def change(name: str) -> Sequence[Outcome]:
-        done = [] if options.on("dry-run") else _absent(name)
+        done = [] if options.on("dry-run") else absent(name)
         print(name, flush=True)
         return done
 

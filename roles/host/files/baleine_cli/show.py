@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from typing import Any, Callable
 
 from baleine import manifest, units
@@ -51,6 +52,12 @@ def changed(found: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
     return [{"change": mark, "path": path} for mark, path in found]
 
 
+def kind_of(options: Options) -> tuple[str, Any]:
+    """Return the kind that a command is about, and its module: ``facts``, ``HEAD``, ``row``, ``absent``."""
+    kind = options.topic.split()[0]
+    return kind, import_module(f"{__package__}.{kind}s")
+
+
 def collect(kind: str, facts: Callable[[str], Facts]) -> tuple[list[Facts], int]:
     """Return the facts of all resources of a kind, and the exit code: one that is broken does not stop the rest."""
     found = list[Facts]()
@@ -82,10 +89,25 @@ def print_list(
     print(text, end="")
 
 
-def inspect(options: Options, kind: str, facts: Callable[[str], Facts]) -> int:
+def list_(options: Options) -> int:
+    """List what there is of a kind."""
+    kind, module = kind_of(options)
+    found, code = collect(kind, module.facts)
+    print_list(options, found, module.HEAD, module.row)
+    return code
+
+
+def remove(options: Options) -> int:
+    """Remove the resources that are named."""
+    kind, module = kind_of(options)
+    return each(options, kind, module.absent, removes=True)
+
+
+def inspect(options: Options) -> int:
     """Print everything that is known of the resources that are named."""
+    kind, module = kind_of(options)
     as_table, found = not wants_json(options), list[Facts]()
-    code = _each(options.names, lambda name: found.append(known(kind, name, facts)))
+    code = _each(options.names, lambda name: found.append(known(kind, name, module.facts)))
     if as_table:
         print("\n".join("".join(f"{key}: {_text(value)}\n" for key, value in shown.items()) for shown in found), end="")
     else:

@@ -13,6 +13,9 @@ from . import show
 from .parse import Options
 from .runner import run
 
+facts = volume.facts
+HEAD = ("name", "path", "containers")
+
 
 def create(options: Options) -> int:
     """Make an empty volume."""
@@ -22,30 +25,14 @@ def create(options: Options) -> int:
     return 0
 
 
-def list_(options: Options) -> int:
-    """List the volumes."""
-    found, code = show.collect("volume", volume.facts)
-    show.print_list(options, found, ("name", "path", "containers"), row)
-    return code
-
-
 def row(facts: show.Facts) -> Sequence[str]:
     """Return a volume's line in the list."""
     return facts["name"], facts["path"], ",".join(facts["containers"])
 
 
-def _absent(name: str) -> list[Outcome]:
+def absent(name: str) -> list[Outcome]:
+    """Remove a volume."""
     return volume.ensure([volume.request({"name": name, "state": "absent"})])
-
-
-def remove(options: Options) -> int:
-    """Destroy volumes."""
-    return show.each(options, "volume", _absent, removes=True)
-
-
-def inspect(options: Options) -> int:
-    """Show everything that is known of volumes."""
-    return show.inspect(options, "volume", volume.facts)
 
 
 def backup(options: Options) -> int:
@@ -65,6 +52,6 @@ def prune(options: Options) -> int:
     for name in manifest.names("volume"):
         if not volume.find(name).users:
             if not options.on("dry-run"):
-                _absent(name)
+                absent(name)
             print(name)
     return 0
