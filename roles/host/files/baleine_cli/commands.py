@@ -4,37 +4,46 @@
 
 from __future__ import annotations
 
-from .commands_common import (
-    BRIDGES,
-    CONTAINER,
-    ENV,
-    FILTER,
-    FORCE,
-    FORMAT,
-    HELP,
-    IMAGES,
-    INTERACTIVE,
-    KINDS,
-    LIMITS,
-    MADE,
-    PROXY,
-    QUIET,
-    REPLACE,
-    RESULT,
-    SUPERVISE,
-    TIME,
-    TTY,
-    USER,
-    VOLUMES,
-    WAIT,
-    WORKDIR,
-    Command,
-    Flag,
-    name_flag,
+from .commands_common import CONTAINER, FORCE, FORMAT, MADE, OTHERS, PROXY, QUIET, REPLACE, RESULT, Command, Flag
+
+ENV = Flag("-e", "--env", "KEY=VALUE", "a variable of its environment; may be repeated",
+           "une variable de son environnement ; peut être répété", True)  # fmt: skip
+USER = Flag("-u", "--user", "USER[:GROUP]", "who it runs as, by the container's own /etc/passwd",
+            "l'utilisateur, selon le /etc/passwd du conteneur")  # fmt: skip
+WORKDIR = Flag(
+    "-w", "--workdir", "DIRECTORY", "its working directory inside", "son répertoire de travail, à l'intérieur"
 )
-
-__all__ = ["COMMANDS", "HELP", "KINDS", "MADE", "Command", "Flag", "name_flag"]
-
+LIMITS = (
+    Flag("", "--memory", "SIZE", "the most memory it gets, swap included: 512M",
+         "le plus de mémoire qu'il reçoit, échange compris : 512M"),
+    Flag("", "--cpus", "NUMBER", "the most CPU time it gets, in CPUs: 0.5",
+         "le plus de temps processeur qu'il reçoit, en processeurs : 0.5"),
+    Flag("", "--cpu-weight", "NUMBER", "its share where CPU time is short, 1 to 10000 (default 100)",
+         "sa part quand le temps processeur manque, de 1 à 10000 (100 par défaut)"),
+    Flag("", "--cpuset", "CPUS", "the CPUs it may run on: 0-2,7", "les processeurs où il peut tourner : 0-2,7"),
+    Flag("", "--cpuset-mems", "NODES", "the memory nodes it may use: 0",
+         "les nœuds de mémoire qu'il peut utiliser : 0"),
+    Flag("", "--pids", "NUMBER", "the most processes it may have", "le plus de processus qu'il peut avoir"),
+    Flag("", "--io-read-rate", "SIZE", "the most bytes a second read from its disk: 10M",
+         "le plus d'octets par seconde lus sur son disque : 10M"),
+    Flag("", "--io-write-rate", "SIZE", "the most bytes a second written to its disk: 10M",
+         "le plus d'octets par seconde écrits sur son disque : 10M"),
+    Flag("", "--io-read-ops", "NUMBER", "the most reads a second", "le plus de lectures par seconde"),
+    Flag("", "--io-write-ops", "NUMBER", "the most writes a second", "le plus d'écritures par seconde"),
+    Flag("", "--device", "PATH[:ACCESS]", "a device of the host that it may use, access r, w, m (default rw); may be "
+         "repeated", "un périphérique de l'hôte qu'il peut utiliser, accès r, w, m (rw par défaut) ; peut être répété",
+         True),
+)  # fmt: skip
+TIME = Flag("-t", "--time", "SECONDS", "how long its program gets to end after SIGTERM (default 10)",
+            "le temps laissé au programme pour finir après SIGTERM (10 par défaut)")  # fmt: skip
+WAIT = Flag("", "--wait", "", "until its health check passes, at most 30 s", "jusqu'à ce qu'il soit sain, au plus 30 s")
+FILTER = Flag("", "--filter", "KEY=VALUE", "only those of this label (label=KEY or label=KEY=VALUE), state or image; "
+              "may be repeated", "seulement ceux de cette étiquette (label=CLÉ ou label=CLÉ=VALEUR), de cet état ou de "
+              "cette image (state, image) ; peut être répété", True)  # fmt: skip
+INTERACTIVE = Flag("", "--interactive", "", "pass standard input on (also -i, where no NAME follows it)",
+                   "transmettre l'entrée standard (aussi -i, sans NOM derrière)")  # fmt: skip
+TTY = Flag("-t", "--tty", "", "give it a terminal", "lui donner un terminal")
+#: What a container is, but for its image, name and program.
 DESCRIBED = (
         Flag("-b", "--bridge", "BRIDGE[,…]", "the bridges it is connected to: eth0, eth1, … in this order",
              "les ponts auxquels il est connecté : eth0, eth1, … dans cet ordre"),
@@ -236,4 +245,4 @@ CONTAINERS = (
     "Show everything that is known of containers.", "Montrer tout ce que l'on sait des conteneurs."),
 )  # fmt: skip
 
-COMMANDS = (HELP, SUPERVISE, *IMAGES, *BRIDGES, *VOLUMES, *CONTAINERS)
+COMMANDS = (*OTHERS, *CONTAINERS)

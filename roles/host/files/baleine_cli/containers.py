@@ -13,7 +13,7 @@ from baleine.errors import BaleineError
 from baleine.plan import Outcome
 
 from . import show
-from .commands import MADE
+from .commands_common import MADE
 from .parse import Options, Usage
 from .runner import run
 

@@ -9,7 +9,8 @@ import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
-from .commands import COMMANDS, Command, Flag
+from .commands import COMMANDS
+from .commands_common import Command, Flag
 from .parse import Options, Usage
 
 WIDTH = 100

@@ -8,7 +8,8 @@ import os
 from collections.abc import Sequence
 from typing import Any, Optional
 
-from .commands import COMMANDS, HELP, KINDS, Command, name_flag
+from .commands import COMMANDS
+from .commands_common import HELP, KINDS, Command, name_flag
 
 
 class Usage(Exception):
