@@ -15,18 +15,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Callable, NamedTuple, Optional
 
-from . import disk, enter, image, launch, lifecycle, manifest, rootfs, units
+from . import disk, enter, image, launch, lifecycle, manifest, process, rootfs, units
 from .description import DIRECTORY
 from .errors import BaleineError
-from .process import (
-    ENVIRONMENT,
-    Runner,
-    begin_child,
-    die_with_parent,
-    in_child,
-    need_program,
-    start_ticks,
-)
 from .survey import disk_of, mounted_at, need_closed
 
 #: Ids for the disk of a container that never ran and so has none of its own.
@@ -54,7 +45,7 @@ class Tree(NamedTuple):
         if self.pid:
             root = os.open(f"/proc/{self.pid}/root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             users = os.open(f"/proc/{self.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-            if start_ticks(self.pid) != self.ticks:
+            if process.start_ticks(self.pid) != self.ticks:
                 raise BaleineError("it has ended meanwhile")
             rootfs.enter_mounts(self.pid)
             root = rootfs.clone_tree("/") if alone else root
@@ -66,7 +57,7 @@ class Tree(NamedTuple):
         os.fchdir(root)
         os.chroot(".")
         rootfs.become_root_of(users)
-        die_with_parent()  # the kernel forgets it when ids change
+        process.die_with_parent()  # the kernel forgets it when ids change
 
 
 @contextlib.contextmanager
@@ -84,7 +75,7 @@ def _held(name: str, *images: str) -> Iterator[manifest.Record]:
         yield record
 
 
-def _tree(run: Runner, name: str, record: Mapping[str, str]) -> Tree:
+def _tree(run: process.Runner, name: str, record: Mapping[str, str]) -> Tree:
     """Where a container's files are now; the journal of a disk that is not in use is replayed."""
     if enter.is_alive(record):
         return Tree(int(record["pid"]), int(record["start_ticks"]))
@@ -93,7 +84,7 @@ def _tree(run: Runner, name: str, record: Mapping[str, str]) -> Tree:
     return Tree(disk=disk_of(name), first_id=units.number(record.get("first_id", "")) or SPARE_IDS)
 
 
-def mount(run: Runner, name: str) -> str:
+def mount(run: process.Runner, name: str) -> str:
     """Mount the disk of a container that does not run, and return where.
 
     :raises BaleineError: when it runs, or is mounted already.
@@ -136,7 +127,7 @@ def split(text: str) -> tuple[str, str]:
     return "", text
 
 
-def copy(run: Runner, source: str, target: str) -> None:
+def copy(run: process.Runner, source: str, target: str) -> None:
     """Copy a file or directory into a container or out of it, as ``cp -a`` does: into a directory that is there.
 
     One of both is ``NAME:PATH``, the other a path of the host or ``-``, a tar stream. ``/.`` at the end of the source
@@ -150,7 +141,7 @@ def copy(run: Runner, source: str, target: str) -> None:
     what, name = f"copying {source} to {target}", giver or taker
     with _held(name) as record, contextlib.ExitStack() as stack:
         tree = _tree(run, name, record)
-        busybox = os.open(need_program("busybox", what), os.O_RDONLY | os.O_CLOEXEC)
+        busybox = os.open(process.need_program("busybox", what), os.O_RDONLY | os.O_CLOEXEC)
         said = stack.enter_context(open(os.memfd_create("baleine"), "r+", errors="replace"))
         leaf = "" if path.endswith("/.") or path in ("/", "-") else os.path.basename(path.rstrip("/"))
         stream, flow = os.pipe()
@@ -186,8 +177,8 @@ def copy(run: Runner, source: str, target: str) -> None:
             except BaleineError as error:
                 failed.append(error)
 
-        giving = begin_child(give, what) if source != "-" else lambda: None
-        taking = begin_child(take, what) if target != "-" else lambda: None
+        giving = process.begin_child(give, what) if source != "-" else lambda: None
+        taking = process.begin_child(take, what) if target != "-" else lambda: None
         for descriptor in (stream, flow):
             _close(descriptor)
         try:
@@ -214,7 +205,7 @@ def _become_tar(busybox: int, words: list[str], read: int, write: int, said: int
     os.dup2(said, 2)
     os.dup2(read, 0)
     os.dup2(write, 1)
-    os.execve(busybox, ["tar", *words], ENVIRONMENT)
+    os.execve(busybox, ["tar", *words], process.ENVIRONMENT)
 
 
 def receive(
@@ -239,7 +230,7 @@ def receive(
             rootfs.forgo_devices()
             unpack()
 
-        in_child(isolated, f"unpacking at {target}")
+        process.in_child(isolated, f"unpacking at {target}")
         if not complete():
             raise BaleineError("not all of it came")
         for top, _folders, names in os.walk(part) if clean else ():
@@ -265,7 +256,7 @@ def _settle(source: str, target: str) -> None:
     os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
-def diff(run: Runner, name: str) -> list[tuple[str, str]]:
+def diff(run: process.Runner, name: str) -> list[tuple[str, str]]:
     """Return what differs between a container's disk and its image: ``A``, ``C`` or ``D``, and the path.
 
     A file that was written anew counts as changed whatever it holds; a directory is changed by its owner or mode alone.
@@ -281,7 +272,7 @@ def diff(run: Runner, name: str) -> list[tuple[str, str]]:
         tree = _tree(run, name, record)
 
         def listing(where: Tree) -> Any:
-            return in_child(lambda: _listing(where), f"container {name}: reading its files")
+            return process.in_child(lambda: _listing(where), f"container {name}: reading its files")
 
         old, new = listing(Tree(disk=image.path_of(source, kept), read_only=True)), listing(tree)
     return changes(old, new)

@@ -10,26 +10,12 @@ import signal
 import time
 from typing import Optional
 
-from . import (
-    cgroup,
-    disk,
-    enter,
-    image,
-    launch,
-    log,
-    manifest,
-    neighbours,
-    netlink,
-    network,
-    policy,
-    runtime,
-    units,
-    volume,
-)
+from . import cgroup, disk, enter, image, launch, log, manifest, neighbours, network, policy, runtime, units, volume
 from .container import WISHES, Found, Wanted
 from .description import DIRECTORY, Description, to_record
 from .devices import change as change_devices
 from .errors import BaleineError, known
+from .netlink import batch
 from .plan import Action, Plan, apply
 from .process import Runner, boot_id, fault
 from .survey import DISKS, disk_of, free_ids, surroundings
@@ -307,7 +293,7 @@ class Keeper:
     def cut(self, link: str) -> None:
         """Take an interface away."""
         if os.path.exists(f"/sys/class/net/{link}"):
-            netlink.batch(self.run, [f"link del dev {link}"], self.what)
+            batch(self.run, [f"link del dev {link}"], self.what)
 
     def connect(self, action: Action) -> None:
         """Make or mend one interface of the running container."""
@@ -319,8 +305,8 @@ class Keeper:
             self.cut(item.link)
             host = tuple(network.link_lines(item, pid, surroundings(self.name)["mtus"]))
             inside = tuple(network.inside_lines(item))
-        netlink.batch(self.run, host, f"{self.what}: connecting it")
-        netlink.batch(self.run, inside, f"{self.what}: addressing it", pid)
+        batch(self.run, host, f"{self.what}: connecting it")
+        batch(self.run, inside, f"{self.what}: addressing it", pid)
 
     def record_networks(self, action: Action) -> None:
         """Write the networks into the manifest, and all addresses into the hosts files."""

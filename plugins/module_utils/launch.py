@@ -11,27 +11,9 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
-from . import cgroup, devices, disk, enter, log, netlink, network, oci, pid1, rootfs, runtime, stage
+from . import cgroup, devices, disk, enter, log, netlink, network, oci, pid1, process, rootfs, runtime, stage
 from .description import Description
 from .errors import BaleineError
-from .process import (
-    ENVIRONMENT,
-    Runner,
-    boot_id,
-    empty,
-    fault,
-    find_program,
-    handles_signal,
-    in_child,
-    keep_own,
-    need_program,
-    open_process,
-    running_seconds,
-    send_signal,
-    start_ticks,
-    wait_ended,
-    wait_until,
-)
 
 if TYPE_CHECKING:
     import socket
@@ -84,7 +66,7 @@ def bundle_of(name: str) -> str:
     return f"{BUNDLES}/{name}"
 
 
-def start(run: Runner, launch: Launch, begun: Callable[[int, int], None]) -> None:
+def start(run: process.Runner, launch: Launch, begun: Callable[[int, int], None]) -> None:
     """Start a container; nothing is left of one that does not start.
 
     :param begun: is told the pid of its first process, and when that started in clock ticks after boot, before the
@@ -98,13 +80,13 @@ def start(run: Runner, launch: Launch, begun: Callable[[int, int], None]) -> Non
     try:
         _prepare_bundle(launch)
         try:
-            in_child(lambda: _become_runtime(launch), f"{what}: starting it")
+            process.in_child(lambda: _become_runtime(launch), f"{what}: starting it")
         except BaleineError as error:
             said = runtime.last_words(bundle_of(launch.name))
             raise BaleineError(f"{what}: {launch.runtime} says: {said}", error.hint) if said else error from None
         with open(f"{bundle_of(launch.name)}/pid") as stream:
             pid = int(stream.read())
-        begun(pid, start_ticks(pid) or 0)
+        begun(pid, process.start_ticks(pid) or 0)
         cgroup.set_limits(launch.name, pid, launch.described.limits)
         network.connect(run, what, pid, launch.interfaces, launch.mtus)
         result = runtime.start(run, launch.runtime, launch.name)
@@ -120,7 +102,7 @@ def need_free(path: str, what: str) -> None:
 
     :raises BaleineError: naming what still holds it.
     """
-    if not wait_until(lambda: not disk.holders(path), SETTLE_SECONDS):
+    if not process.wait_until(lambda: not disk.holders(path), SETTLE_SECONDS):
         raise BaleineError(
             f"{what}: its disk {path} is still held by {', '.join(disk.holders(path))}",
             "Something still uses the disk (a mount, a shell in /proc/PID/root): end it, then try again",
@@ -149,7 +131,7 @@ def _prepare_bundle(launch: Launch) -> None:
     options = f"size=16k,nr_inodes=8,mode=0700,uid={launch.first_id},gid={launch.first_id}"
     flags = rootfs.MS_NOSUID | rootfs.MS_NODEV | rootfs.MS_NOEXEC
     rootfs.mount("baleine", f"{folder}/state", "tmpfs", flags, options)
-    fault("bundle made")
+    process.fault("bundle made")
 
 
 def resolver(dns: Mapping[str, Sequence[str]]) -> str:
@@ -184,7 +166,7 @@ def _become_runtime(launch: Launch) -> None:
         binds.append(stage.secrets(launch.described.secrets, f"{folder}/secrets", launch.first_id, identity, what))
     command = (_find_program(launch, what), *launch.described.command[1:])
     if launch.described.init:
-        binds += oci.init_binds(need_program("busybox", f"{what}: its PID 1"), folder)
+        binds += oci.init_binds(process.need_program("busybox", f"{what}: its PID 1"), folder)
         command = tuple(pid1.arguments(command))
     if launch.described.limits.get("devices"):
         binds += devices.stage(launch.described.limits["devices"], f"{folder}/devices", launch.first_id)
@@ -193,15 +175,15 @@ def _become_runtime(launch: Launch) -> None:
         for index, volume in enumerate(launch.described.volumes)
     ]
     console = launch.stdio is not None and launch.stdio.console is not None
-    process = oci.process(
+    first = oci.process(
         command, identity, launch.described.env, launch.described.workdir, console, launch.described.ulimits
     )
     if launch.stdio and console:
-        process["consoleSize"] = launch.stdio.size
+        first["consoleSize"] = launch.stdio.size
     specification = oci.specification(
         launch.described.directory,
         launch.described.hostname,
-        process,
+        first,
         launch.described.limits.get("devices") or (),
         launch.first_id,
         cgroup.path_of(launch.name),
@@ -211,18 +193,18 @@ def _become_runtime(launch: Launch) -> None:
         launch.joined,
     )
     _write(f"{folder}/config.json", json.dumps(specification), 0o600)
-    fault("specified")
+    process.fault("specified")
     output = os.open(log.path_of(launch.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-    streams = launch.stdio.streams if launch.stdio and not console else (empty(), output, output)
+    streams = launch.stdio.streams if launch.stdio and not console else (process.empty(), output, output)
     for descriptor in {output, *streams}:  # so that /dev/stdout can be opened
         os.fchown(descriptor, launch.first_id + identity.uid, launch.first_id + identity.gid)
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
-    keep_own()
+    process.keep_own()
     os.chdir("/")
     os.umask(0o022)
     words = runtime.create_argv(launch.runtime, launch.name, folder, console)
-    os.execve(words[0], words, ENVIRONMENT)
+    os.execve(words[0], words, process.ENVIRONMENT)
 
 
 def _find_program(launch: Launch, what: str) -> str:
@@ -258,15 +240,15 @@ def stop(name: str, pid: int, ticks: int, seconds: float, number: int = signal.S
 
     :raises BaleineError: when even that does not end it.
     """
-    descriptor = open_process(pid, ticks)
+    descriptor = process.open_process(pid, ticks)
     if descriptor is None:
         return
     try:
-        cares = wait_until(lambda: handles_signal(pid, number), min(1.0, seconds))
-        send_signal(pid, descriptor, number)
-        if not wait_ended(descriptor, seconds if cares else 0):
+        cares = process.wait_until(lambda: process.handles_signal(pid, number), min(1.0, seconds))
+        process.send_signal(pid, descriptor, number)
+        if not process.wait_ended(descriptor, seconds if cares else 0):
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-            if not wait_ended(descriptor, 10.0):
+            if not process.wait_ended(descriptor, 10.0):
                 raise BaleineError(
                     f"container {name}: process {pid} does not end, not even by SIGKILL",
                     "It waits for a device: look at the kernel's messages (dmesg)",
@@ -294,7 +276,7 @@ def ended(name: str, record: Mapping[str, str]) -> dict[str, str]:
         found["oom_kills"] = str(kills)
     if code is None:
         found["exit_code"] = "unknown" if record.get("pid") else record.get("exit_code") or "unknown"
-    if ticks and (record.get("boot_id") != boot_id() or running_seconds(int(ticks)) >= LONG_RUN):
+    if ticks and (record.get("boot_id") != process.boot_id() or process.running_seconds(int(ticks)) >= LONG_RUN):
         found.update(restarts="", retry_at="")
     return found
 
@@ -306,7 +288,7 @@ def leftovers(name: str, runtime_name: str) -> list[str]:
     return [path for path in [folder, *states, *cgroup.directories(name)] if os.path.exists(path)]
 
 
-def clear(run: Runner, name: str, runtime_name: str, links: Sequence[str] = ()) -> None:
+def clear(run: process.Runner, name: str, runtime_name: str, links: Sequence[str] = ()) -> None:
     """Take away what a container that does not run left: runtime state, groups, tmpfs, bundle, links.
 
     What never was there is no error.
@@ -319,16 +301,16 @@ def clear(run: Runner, name: str, runtime_name: str, links: Sequence[str] = ()) 
     if rootfs.is_mounted(f"{folder}/state"):
         rootfs.unmount(f"{folder}/state", rootfs.MNT_DETACH)
     rootfs.remove_tree(folder)
-    fault("cleared")
+    process.fault("cleared")
     for path in (BUNDLES, f"{runtime.STATE}/{runtime_name}"):
         with contextlib.suppress(OSError):  # others use it
             os.rmdir(path)
     for link in links:  # the kernel removes them with their namespace, a moment later
         path = f"/sys/class/net/{link}"
-        if not wait_until(lambda path=path: not os.path.exists(path), SETTLE_SECONDS):  # type: ignore[misc]
+        if not process.wait_until(lambda path=path: not os.path.exists(path), SETTLE_SECONDS):  # type: ignore[misc]
             netlink.batch(run, [f"link del dev {link}"], f"container {name}")
 
 
 def have_init() -> bool:
     """Say whether the host has the static busybox that PID 1 is made of."""
-    return find_program("busybox") is not None
+    return process.find_program("busybox") is not None
