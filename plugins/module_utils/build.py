@@ -15,10 +15,10 @@ import signal
 import stat
 from typing import Any, Callable, NamedTuple, Optional
 
-from . import disk, rootfs
+from . import architecture, disk, families, rootfs
 from .errors import BaleineError
 from .manifest import discard
-from .process import Result, Runner, check, find_program, in_child, need_program, wait_until
+from .process import Runner, find_program, in_child, need_program, wait_until
 
 #: Where a tree is mounted while it is built; only the build's own processes see it.
 PLACE = "/mnt/baleine-images"
@@ -30,7 +30,10 @@ POLICY = "#!/bin/sh\nexit 101\n"
 FULL = 4 << 20
 DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 #: What a build leaves of the machine it ran on.
-TRACES = ("etc/resolv.conf", "etc/hostname", "etc/apt/apt.conf.d/99mmdebstrap", "var/lib/dbus/machine-id")
+TRACES = (
+    "etc/resolv.conf", "etc/hostname", "etc/apt/apt.conf.d/99mmdebstrap", "var/lib/dbus/machine-id",
+    "var/cache/apt/pkgcache.bin", "var/cache/apt/srcpkgcache.bin",
+)  # fmt: skip
 
 
 class File(NamedTuple):
@@ -59,6 +62,8 @@ class Recipe(NamedTuple):
     files: tuple[File, ...] = ()
     commands: tuple[str, ...] = ()
     proxy: str = ""
+    architecture: str = ""
+    keyring: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """What is recorded and compared: everything that shapes the image."""
@@ -69,29 +74,31 @@ class Recipe(NamedTuple):
         }
 
 
-def build(run: Runner, recipe: Recipe, target: str, source: Optional[str], what: str) -> Optional[disk.Copied]:
+def build(run: Runner, recipe: Recipe, target: str, source: Optional[str], digest: str, what: str) -> dict[str, str]:
     """Make an image file.
 
     :param target: the file, a temporary name; the caller removes it when this fails.
-    :param source: the file to start from, or None for a tree from nothing.
-    :returns: how that file was copied.
+    :param source: the file to start from, or None for a tree from nothing; :param digest: what identifies it.
+    :returns: what is to be recorded: how that file was copied, and the architecture of the tree.
     :raises BaleineError: with the last words of the step that failed.
     """
-    copied = None
+    architecture.need_runnable(recipe.architecture, what)
+    record: dict[str, str] = {}
     if source is None:
         need_program("mmdebstrap", what)
         disk.create(run, target, recipe.size)
     else:
-        copied = disk.copy(source, target)
+        record = disk.copy(source, target).record()
         if recipe.size > os.path.getsize(target):
             disk.grow(run, target, recipe.size)
     if source is None or recipe.packages or recipe.files or recipe.commands:
-        _isolated(lambda: _fill(run, recipe, target, source is None, what), what)
+        record["architecture"] = _isolated(lambda: _fill(run, recipe, target, digest, what), what)
         leave(target)
+        families.forget_packages(families.CACHE_SIZE)
     if not wait_free(target):
         raise BaleineError(f"{what}: its file is still held by {', '.join(disk.holders(target))}")
     disk.check_ext4(run, target)
-    return copied
+    return record
 
 
 def place_of(target: str) -> str:
@@ -111,21 +118,23 @@ def wait_free(path: str) -> bool:
     return wait_until(lambda: not disk.holders(path), 10.0)
 
 
-def _isolated(function: Callable[[], None], what: str) -> None:
-    """Run a function as PID 1 of a new PID namespace, in a new mount namespace."""
+def _isolated(function: Callable[[], Any], what: str) -> Any:
+    """Run a function as PID 1 of a new PID namespace, in a new mount namespace, and return what it returns."""
 
-    def inner() -> None:
+    def inner() -> Any:
         rootfs.mount("proc", "/proc", "proc", rootfs.MS_NOSUID | rootfs.MS_NODEV | rootfs.MS_NOEXEC)
-        function()
+        return function()
 
-    def outer() -> None:
+    def outer() -> Any:
         rootfs.unshare(rootfs.CLONE_NEWNS | rootfs.CLONE_NEWPID | rootfs.CLONE_NEWIPC)
-        in_child(inner, what)
+        return in_child(inner, what)
 
-    in_child(outer, what)
+    return in_child(outer, what)
 
 
-def _fill(run: Runner, recipe: Recipe, target: str, from_nothing: bool, what: str) -> None:
+def _fill(run: Runner, recipe: Recipe, target: str, source: str, what: str) -> str:
+    """Fill the tree of an image's file; returns its architecture."""
+    os.umask(0o022)
     place = place_of(target)
     while not os.path.isdir(place):  # who ends its work takes the common directory away
         with contextlib.suppress(FileNotFoundError):
@@ -141,28 +150,28 @@ def _fill(run: Runner, recipe: Recipe, target: str, from_nothing: bool, what: st
     proxy = recipe.proxy or host_proxy(run)
     env = {**FRONTEND, **({"http_proxy": proxy, "https_proxy": proxy} if proxy else {})}
     try:
-        _fill_mounted(run, recipe, tree, from_nothing, env, what)
+        _fill_mounted(run, recipe, tree, source, env, what)
     except BaleineError as error:
         space = os.statvfs(tree)
         if space.f_bavail * space.f_frsize < FULL:
             raise BaleineError(error.message, "The image is too small for this tree: give it a larger size") from None
         raise
-    for trace in TRACES if from_nothing else ():
+    for trace in () if source else TRACES:
         with contextlib.suppress(OSError):
             os.unlink(f"{tree}/{trace}")
-    if from_nothing and os.path.exists(f"{tree}/etc/machine-id"):
+    if not source and os.path.exists(f"{tree}/etc/machine-id"):
         os.truncate(f"{tree}/etc/machine-id", 0)
+    made_for = architecture.of_tree(tree)
     rootfs.unmount(tree)
+    return made_for
 
 
-def _fill_mounted(run: Runner, recipe: Recipe, tree: str, from_nothing: bool, env: dict[str, str], what: str) -> None:
-    if from_nothing:
-        words = [need_program("mmdebstrap", what), "--quiet", "--mode=root", "--variant=minbase", "--format=directory"]
-        words += ["--include=" + ",".join(recipe.packages)] if recipe.packages else []
-        words += [recipe.suite, tree, *([recipe.mirror] if recipe.mirror else [])]
-        check_built(run(words, env=env), f"{what}: making a {recipe.suite} tree")
-    if (not from_nothing and recipe.packages) or recipe.commands:
-        _with_chroot(run, recipe, tree, env, not from_nothing, what)
+def _fill_mounted(run: Runner, recipe: Recipe, tree: str, source: str, env: dict[str, str], what: str) -> None:
+    if not source:
+        options = {key: getattr(recipe, key) for key in ("suite", "mirror", "keyring", "architecture")}
+        families.debian(run, tree, recipe.packages, options, env, what)
+    if (source and recipe.packages) or recipe.commands:
+        _with_chroot(run, recipe, tree, env, source, what)
     elif recipe.files:
         in_child(lambda: _write_files(tree, recipe.files), f"{what}: writing files")
 
@@ -175,16 +184,7 @@ def host_proxy(run: Runner) -> str:
     return match.group(1) if match else ""
 
 
-def check_built(result: Result, attempt: str) -> None:
-    """Turn the failure of a build's step into words a person can act on."""
-    hint = "See that its packages and suite exist and that the mirror can be reached from this host"
-    errors = [line for line in result.err.splitlines() if line.startswith(("E:", "dpkg: error"))]
-    if result.code != 0 and errors:
-        result = Result(result.argv, result.code, result.out, "\n".join(errors[:3]))
-    check(result, attempt, hint)
-
-
-def _with_chroot(run: Runner, recipe: Recipe, tree: str, env: dict[str, str], install: bool, what: str) -> None:
+def _with_chroot(run: Runner, recipe: Recipe, tree: str, env: dict[str, str], source: str, what: str) -> None:
     """Install packages, write files and run commands in the tree, with what programs expect around them."""
     rootfs.check_real_directories(tree, ("proc", "sys", "dev", "etc"), what)
     strict = rootfs.MS_NOSUID | rootfs.MS_NOEXEC
@@ -204,12 +204,13 @@ def _with_chroot(run: Runner, recipe: Recipe, tree: str, env: dict[str, str], in
     added: list[str] = in_child(lambda: _write_files(tree, tuple(helpers), keep=True), f"{what}: preparing its tree")
 
     def inside(words: list[str], attempt: str) -> None:
-        check_built(run([need_program("chroot", what), tree, *words], env=env), f"{what}: {attempt}")
+        families.check_built(run([need_program("chroot", what), tree, *words], env=env), f"{what}: {attempt}")
 
-    if install and recipe.packages:
-        inside(["apt-get", "-q", "update"], "reading the package lists")
-        words = ["apt-get", "-q", "-y", "--no-install-recommends", "-o", "Dpkg::Options::=--force-unsafe-io", "install"]
-        inside([*words, "--", *recipe.packages], "installing packages")
+    if source and recipe.packages:
+        with families.kept_packages(source, tree):
+            inside(["apt-get", "-q", "update"], "reading the package lists")
+            words = ["apt-get", "-qy", "--no-install-recommends", "-o", "Dpkg::Options::=--force-unsafe-io", "install"]
+            inside([*words, "--", *recipe.packages], "installing packages")
         inside(["/bin/sh", "-c", "apt-get clean; rm -rf /var/lib/apt/lists/*"], "cleaning")
     if recipe.files:
         in_child(lambda: _write_files(tree, recipe.files), f"{what}: writing files")

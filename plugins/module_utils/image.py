@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
-from . import build, disk, manifest, units
+from . import architecture, build, disk, manifest, units
 from .errors import BaleineError, known
 from .plan import Action, Plan, differences, show
 from .process import Runner
@@ -19,6 +19,8 @@ DEFAULT_SIZE = 10 << 30
 DEFAULT_SUITE = "bookworm"
 PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]+(?::[a-z0-9]+)?(?:=[A-Za-z0-9.+:~-]+)?(?:/[a-z0-9-]+)?")
 SUITE = re.compile(r"[a-z][a-z0-9-]*")
+#: What only a tree from nothing is asked to be.
+FROM_NOTHING = ("suite", "mirror", "keyring", "architecture")
 
 
 class Wanted(NamedTuple):
@@ -64,8 +66,9 @@ def request(params: Mapping[str, Any]) -> Wanted:
         source = units.check_name(str(source), "image")
         if source == name:
             raise BaleineError(f"{what}: it cannot start from itself", "Name another image")
-        if params.get("suite") or params.get("mirror"):
-            raise BaleineError(f"{what}: suite and mirror do not go with from_image", "They are those of that image")
+        if any(params.get(key) for key in FROM_NOTHING):
+            refused = f"{what}: {', '.join(FROM_NOTHING[:-1])} and {FROM_NOTHING[-1]} do not go with from_image"
+            raise BaleineError(refused, "They are those of that image")
     elif not SUITE.fullmatch(suite):
         raise BaleineError(f"{what}: {suite!r} is no suite", "Write its code name: bookworm")
     packages = tuple(sorted({str(package) for package in params.get("packages") or ()}))
@@ -83,10 +86,17 @@ def request(params: Mapping[str, Any]) -> Wanted:
     directory = os.path.normpath(params["directory"]) if params.get("directory") else ""
     if directory and not directory.startswith("/"):
         raise BaleineError(f"{what}: directory {directory!r} is no absolute path")
-    mirror, proxy = (str(params.get(key) or "") for key in ("mirror", "proxy"))
+    mirror, proxy, keyring, arch = (
+        str(params.get(key) or "") for key in ("mirror", "proxy", "keyring", "architecture")
+    )
+    if arch and arch not in architecture.KNOWN:
+        raise BaleineError(f"{what}: {arch!r} is no architecture", f"There are {', '.join(architecture.KNOWN)}")
+    if keyring and not re.fullmatch(r"/.+\.(gpg|asc)", keyring):
+        raise BaleineError(f"{what}: {keyring!r} is no absolute path of a keyring", "Name a file FILE.gpg or FILE.asc")
     files = tuple(_parse_file(item, what) for item in params.get("files") or ())
     commands = tuple(str(command) for command in params.get("commands") or ())
-    recipe = build.Recipe(size, suite, packages, mirror, source, files, commands, proxy)
+    arch = "" if arch == architecture.native() else arch
+    recipe = build.Recipe(size, suite, packages, mirror, source, files, commands, proxy, arch, keyring)
     return Wanted(name, "present", recipe, directory, params.get("rebuild") or "on_change")
 
 
@@ -191,7 +201,7 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
         reason = "drift: its file is gone" if drift else "there is none"
         return Plan(what, (Action("build", what, reason),), {}, goal, drift, tuple(warnings))
     unknown = ("source", "size") if found.source_digest is None else ()  # the image to start from is yet to come
-    differing = [key for key in differences(goal, before) if goal[key] or key not in unknown]
+    differing = [key for key in differences(goal, before) if goal[key] or (before.get(key) and key not in unknown)]
     if not before:
         differing = [] if wanted.rebuild != "always" else ["recipe"]
         warnings.append(f"{what}: its manifest does not say what it was made from; it is kept as it is")
@@ -293,6 +303,7 @@ def facts(name: str) -> dict[str, Any]:
         "allocated": disk.allocated(path) if there else 0,
         "path": path,
         "digest": record.get("digest", ""),
+        "architecture": record.get("architecture", ""),
         "created": record.get("created", ""),
         "edited": there and _is_edited(path, record),
         "recipe": recorded(record),

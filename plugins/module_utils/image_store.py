@@ -47,11 +47,13 @@ def _warned(wanted: Wanted, decided: Plan) -> Plan:
 
 def _build(run: Runner, wanted: Wanted, decided: Plan, _action: Action) -> None:
     what, recipe = f"image {wanted.name}", known(wanted.recipe, f"image {wanted.name}: its recipe")
-    source = path_of(recipe.from_image, current(recipe.from_image) or {}) if recipe.from_image else None
+    origin = (current(recipe.from_image) or {}) if recipe.from_image else {}
+    source = path_of(recipe.from_image, origin) if recipe.from_image else None
 
     def fill(part: str) -> dict[str, str]:
-        copied = build.build(run, recipe, part, source, what)
-        return {"recipe": manifest.to_json({**decided.after}), **(copied.record() if copied else {})}
+        built = build.build(run, recipe, part, source, str(decided.after["source"]), what)
+        inherited = {"architecture": origin.get("architecture", "")}
+        return {"recipe": manifest.to_json({**decided.after}), **inherited, **built}
 
     make(wanted.name, str(decided.after["directory"]), fill)
 

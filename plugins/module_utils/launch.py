@@ -11,7 +11,22 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
-from . import cgroup, devices, disk, enter, log, netlink, network, oci, pid1, process, rootfs, runtime, stage
+from . import (
+    architecture,
+    cgroup,
+    devices,
+    disk,
+    enter,
+    log,
+    netlink,
+    network,
+    oci,
+    pid1,
+    process,
+    rootfs,
+    runtime,
+    stage,
+)
 from .description import Description
 from .errors import BaleineError
 
@@ -229,6 +244,7 @@ def _find_program(launch: Launch, what: str) -> str:
     if code:
         word = "its tree has no program" if code == enter.NOT_FOUND else "its tree has no executable program"
         raise BaleineError(f"{what}: {word} {program}", "Name one that the image holds, with its path", code)
+    architecture.need_runnable(architecture.of_path(launch.described.directory, path), what)
     return path
 
 

@@ -11,7 +11,8 @@ short_description: Make and remove container images
 version_added: 0.1.0
 description:
   - An image is one file that holds one ext4 filesystem. Containers are started from copies of it.
-  - A Debian tree is made with C(mmdebstrap), or a copy of another image is the start.
+  - A tree of Debian, Ubuntu or another of that family is made with C(mmdebstrap), or a copy of another image is the
+    start.
   - Until an image is complete it is not visible; an interrupted build leaves nothing that a later task would take for
     an image.
 extends_documentation_fragment:
@@ -37,7 +38,7 @@ options:
     type: str
   suite:
     description:
-      - The Debian suite of the tree, by code name. The default is V(bookworm).
+      - The suite of the tree, by code name, of Debian, Ubuntu or O(mirror). The default is V(bookworm).
       - Does not go with O(from_image).
     type: str
   packages:
@@ -51,6 +52,20 @@ options:
       - The mirror packages come from, or a whole line of C(sources.list). The default is that of C(mmdebstrap).
       - Does not go with O(from_image).
     type: str
+  keyring:
+    description:
+      - The file on the target that holds the keys which O(suite) is signed with, where the target does not trust them
+        already, such as C(/usr/share/keyrings/ubuntu-archive-keyring.gpg). Its name ends in C(.gpg) or C(.asc).
+      - It is copied into the tree, for the tree's own apt.
+      - Does not go with O(from_image).
+    type: str
+  architecture:
+    description:
+      - The architecture of the tree, as Debian calls it. The default is that of the target.
+      - For another one than the target's, the target needs C(qemu-user-static), here and to start a container from it.
+      - Does not go with O(from_image).
+    type: str
+    choices: [amd64, arm64, armhf, i386, ppc64el, riscv64, s390x]
   proxy:
     description:
       - The HTTP proxy through which packages are fetched. The default is the one that the target's own apt uses. It
@@ -154,6 +169,10 @@ image:
       description: Digest of the content; holes and blocks of zeros count the same.
       type: str
       returned: always
+    architecture:
+      description: What its programs are for, as Debian calls it. Empty where that is not known.
+      type: str
+      returned: always
     created:
       description: When it was made, in UTC.
       type: str
@@ -215,6 +234,11 @@ def main() -> None:
             "suite": {"type": "str"},
             "packages": {"type": "list", "elements": "str", "default": []},
             "mirror": {"type": "str"},
+            "keyring": {"type": "str"},
+            "architecture": {
+                "type": "str",
+                "choices": ["amd64", "arm64", "armhf", "i386", "ppc64el", "riscv64", "s390x"],
+            },
             "proxy": {"type": "str"},
             "from_image": {"type": "str"},
             "files": {

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from baleine import image, install, manifest
-from baleine.errors import BaleineError
+from baleine import architecture, image, install, manifest
+from baleine.errors import BaleineError, known
 from baleine.image import Found
 from tests.unit.support import reasons, replace, verbs
 
@@ -99,6 +99,11 @@ def test_a_bare_size_is_mib_and_whole_blocks_are_taken(params, size):
         ({"files": [{"path": "/a", "mode": "0888"}]}, "no mode"),
         ({"files": [{"path": "/a", "mode": "u+x"}]}, "no mode"),
         ({"directory": "images"}, "no absolute path"),
+        ({"keyring": "keys.gpg"}, "no absolute path of a keyring"),
+        ({"keyring": "/etc/keys"}, "no absolute path of a keyring"),
+        ({"architecture": "vax"}, "no architecture"),
+        ({"from_image": "debian", "suite": None, "mirror": None, "architecture": "arm64"}, "do not go with from_image"),
+        ({"from_image": "debian", "suite": None, "mirror": None, "keyring": "/k.gpg"}, "do not go with from_image"),
     ],
     ids=str,
 )
@@ -126,6 +131,7 @@ SAME = {
     "proxy": {"proxy": "http://10.0.0.1:3142"},
     "directory": {"directory": "/var/lib/baleine/images/"},
     "rebuild": {"rebuild": "never"},
+    "this host's architecture": {"architecture": architecture.native()},
 }
 CHANGED = {
     "size": {"size": "3G"},
@@ -135,6 +141,8 @@ CHANGED = {
     "packages gone": {"packages": None},
     "mirror": {"mirror": "http://ftp.fr.debian.org/debian"},
     "mirror gone": {"mirror": None},
+    "keyring": {"keyring": "/etc/apt/keyrings/mine.gpg"},
+    "architecture": {"architecture": "s390x"},
     "file's content": {"files": [{"path": "/etc/motd", "content": "Hello\n"}]},
     "file's mode": {"files": [{"path": "/etc/motd", "content": "hello\n", "mode": "0600"}]},
     "file's path": {"files": [{"path": "/etc/issue", "content": "hello\n"}]},
@@ -182,6 +190,18 @@ def test_after_one_plan_a_second_one_is_empty(changes):
     goal = wanted(**changes)
     second = image.plan(goal, built(goal))
     assert (verbs(second), second.warnings) == ([], ())
+
+
+def test_an_image_made_before_an_option_came_is_not_rebuilt_for_it():
+    record = known(THERE.record, "the record")
+    recipe = {
+        key: value
+        for key, value in manifest.from_json(record, "recipe", {}).items()
+        if key not in ("keyring", "architecture")
+    }
+    older = replace(THERE, record={**record, "recipe": manifest.to_json(recipe)})
+    assert verbs(image.plan(wanted(), older)) == []
+    assert verbs(image.plan(wanted(keyring="/k.gpg"), older)) == ["build"]
 
 
 def test_an_image_from_nothing_is_built():

@@ -83,9 +83,13 @@ PROXY = Flag("-p", "--proxy", "URL", "the HTTP proxy that packages are fetched t
 MADE = (
     Flag("", "--packages", "PACKAGE[,…]", "what is installed (default apache2,vim,nano); none: a bare tree",
          "ce qui est installé (apache2,vim,nano par défaut) ; none : un système nu"),
-    Flag("", "--suite", "SUITE", "the Debian release (default bookworm)",
-         "la version de Debian (bookworm par défaut)"),
+    Flag("", "--suite", "SUITE", "the release, of Debian, Ubuntu or the mirror (default bookworm)",
+         "la version, de Debian, d'Ubuntu ou du miroir (bookworm par défaut)"),
     Flag("", "--mirror", "URL", "where packages are fetched from", "d'où viennent les paquets"),
+    Flag("", "--keyring", "FILE", "the keys that the suite is signed with, where the host does not trust them already",
+         "les clés qui signent la version, si l'hôte ne les connaît pas déjà"),
+    Flag("", "--architecture", "NAME", "another one than the host's, through qemu-user: arm64",
+         "une autre architecture que celle de l'hôte, par qemu-user : arm64"),
     Flag("", "--from-image", "NAME", "start from this image instead of nothing; packages are added to it",
          "partir de cette image plutôt que de rien ; les paquets s'y ajoutent"),
 )  # fmt: skip

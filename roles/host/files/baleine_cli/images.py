@@ -30,7 +30,8 @@ def packages(text: Optional[str], from_image: Optional[str]) -> list[str]:
 
 def make(options: Options, name: str, directory: Optional[str] = None) -> Sequence[Outcome]:
     """Make an image as flags describe it."""
-    texts = {key.replace("-", "_"): options.text(key) for key in ("size", "proxy", "suite", "mirror", "from-image")}
+    keys = ("size", "proxy", "suite", "mirror", "keyring", "architecture", "from-image")
+    texts = {key.replace("-", "_"): options.text(key) for key in keys}
     chosen = packages(options.text("packages"), options.text("from-image"))
     wanted = image.request({"name": name, "directory": directory, "packages": chosen, **texts})
     return show.made(image_store.ensure(run, [wanted]))
