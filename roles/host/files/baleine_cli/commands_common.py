@@ -167,6 +167,33 @@ IMAGES = (
     "afficher leurs noms."),
     Command("image", "inspect", "show:inspect", (IMAGE, FORMAT), "many",
     "Show everything that is known of images.", "Montrer tout ce que l'on sait des images."),
+    Command("image", "publish", "publishing:publish", (
+        IMAGE,
+        Flag("", "--directory", "DIRECTORY", "where they are written, for a web server to give them away",
+             "où ils sont écrits, pour qu'un serveur web les donne"),
+        Flag("", "--version", "VERSION", "what is published of it (default: its tag, or else when it was made)",
+             "ce qui en est publié (par défaut son étiquette, sinon sa date)"),
+        Flag("", "--key", "KEY", "the secret key of GnuPG that signs; without it nothing is signed",
+             "la clé secrète de GnuPG qui signe ; sans elle rien n'est signé"),
+    ), "one",
+    "Make an image ready for any web server: NAME.image describes it, NAME-VERSION.tar.zst holds it, NAME.image.sig is "
+    "the signature of the description. Elsewhere: baleine image import --source https://HOST/PATH/NAME.image",
+    "Préparer une image pour n'importe quel serveur web : NOM.image la décrit, NOM-VERSION.tar.zst la contient, "
+    "NOM.image.sig est la signature de la description. Ailleurs : baleine image import --source "
+    "https://HÔTE/CHEMIN/NOM.image",
+    required=("directory",),
+    examples=("baleine image publish -i apache2 --directory /var/www/html/images --key images@example.org",)),
+    Command("image", "trust", "publishing:trust", (
+        Flag("", "--prefix", "PREFIX", "the name of published images, or its beginning before . - or _",
+             "le nom d'images publiées, ou son début avant . - ou _"),
+        Flag("", "--key", "FILE", "the public keys whose signature is believed for these names, instead of others",
+             "les clés publiques dont la signature est crue pour ces noms, à la place d'autres"),
+        Flag("", "--remove", "", "believe none for these names", "n'en croire aucune pour ces noms"),
+    ), "",
+    "List which keys are trusted for which names of published images, or change it. The longest prefix decides alone.",
+    "Lister les clés auxquelles on se fie pour chaque nom d'image publiée, ou les changer. Le préfixe le plus long "
+    "décide seul.",
+    examples=("baleine image trust --prefix apache2 --key images.asc",)),
 )  # fmt: skip
 
 BRIDGES = (
