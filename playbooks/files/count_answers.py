@@ -19,7 +19,7 @@ def main(url: str, times: int) -> int:
     # Straight to the farm, whatever proxy the environment names.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     answers: Counter[str] = Counter()
-    for _ in range(times):
+    for _turn in range(times):
         try:
             with opener.open(url, timeout=10) as answer:
                 answers[answer.headers.get("X-Farm-Server") or "unnamed"] += 1

@@ -391,9 +391,10 @@ OPTIONS = r"""
 class ModuleDocFragment:
     """The options of a container: those of the module of one, and of an element of the module of many."""
 
-    DOCUMENTATION = f"options:\n{OPTIONS}"
+    # annotated, because yamllint takes what is merely assigned in such a class for a literal
+    DOCUMENTATION: str = f"options:\n{OPTIONS}"
 
-    SET = """
+    SET: str = """
 options:
   containers:
     description:

@@ -118,7 +118,7 @@ def diff(name: str, other: str) -> Difference:
             for path, record in zip(paths, records)
         )
     settings = [(key, old.get(key), new.get(key)) for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
-    return Difference([(mark, path) for mark, path in found], settings)
+    return Difference(list(map(tuple, found)), settings)
 
 
 def _compare(disks: Iterable[str]) -> list[tuple[str, str]]:

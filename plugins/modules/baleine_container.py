@@ -137,7 +137,7 @@ container:
       elements: str
       returned: always
     env:
-      description: Its environment; also here are O(user), O(workdir), O(hostname), O(init), O(volumes), O(directory),
+      description: Its environment; also here are O(user), O(workdir), O(hostname), O(init), O(volumes), C(directory),
         O(dns), O(ulimits), O(sysctls), O(secrets) and O(share_network), normalised, and without what a secret holds.
       type: dict
       returned: always

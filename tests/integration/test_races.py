@@ -59,6 +59,11 @@ def test_a_slow_copy_blocks_nobody_else(lab: LabHost, baleine: Any) -> None:
     slow = lab.popen([BALEINE, "container", "create", "--no-start", "-i", "big", "-c", "slow", "-p", "sleep 1"])
     assert wait_for(lambda: lab.path(f"{DISKS}/.slow.part").exists(), 20, interval=0.001)
     os.killpg(slow.pid, signal.SIGSTOP)  # as slow as can be
+
+    def ended() -> bool:
+        os.killpg(slow.pid, signal.SIGCONT)  # nsenter(1) stops itself again for a child that it saw stopped
+        return slow.poll() is not None
+
     try:
         baleine("container", "create", "-i", "tiny", "-c", "fast", "-p", "sleep 1000")
         assert "fast" in baleine("container", "list", "-q").stdout
@@ -68,11 +73,6 @@ def test_a_slow_copy_blocks_nobody_else(lab: LabHost, baleine: Any) -> None:
             "slow": "creating", "fast": "running", "other": "stopped",
         }  # fmt: skip
     finally:
-
-        def ended() -> bool:
-            os.killpg(slow.pid, signal.SIGCONT)  # nsenter(1) stops itself again for a child that it saw stopped
-            return slow.poll() is not None
-
         assert wait_for(ended, 60, interval=0.1)
     assert slow.returncode == 0
     baleine("container", "remove", "slow")

@@ -42,9 +42,9 @@ def floors(text: str) -> list[tuple[str, list[str]]]:
 def upwards(drawn: list[tuple[str, list[str]]], imports: dict[str, set[str]]) -> list[str]:
     """Return what contradicts a drawing: files that are not in it or not there, and imports that go up or left."""
     place = {
-        file: (floor, -column) for floor, (_, files) in enumerate(drawn[::-1]) for column, file in enumerate(files)
+        file: (floor, -column) for floor, (_name, files) in enumerate(drawn[::-1]) for column, file in enumerate(files)
     }
-    names = [file for _, files in drawn for file in files]
+    names = [file for _name, files in drawn for file in files]
     wrong = [f"{file} is drawn twice" for file in sorted({file for file in names if names.count(file) > 1})]
     wrong += [f"{file} is drawn, but is not there" for file in sorted(set(place) - set(imports))]
     wrong += [f"{file} is there, but is not drawn" for file in sorted(set(imports) - set(place))]
@@ -78,8 +78,7 @@ def modules(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def lines(path: Path) -> int:
-    with open(path) as stream:
-        return sum(1 for _ in stream)
+    return len(path.read_text().splitlines())
 
 
 def lines_of_code(path: Path) -> int:

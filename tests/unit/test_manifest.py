@@ -110,7 +110,11 @@ def test_a_record_that_lacks_a_leading_key_gets_it_empty():
 def test_a_value_is_cut_with_cut():
     manifest.write("bridge", "a", {"nom_bridge": "a", "address": "fd00::1/64,10.0.0.1/8"})
     line = subprocess.run(
-        f"grep ^address: {manifest.path_of('bridge', 'a')} | cut -d: -f2-", shell=True, capture_output=True, text=True
+        f"grep ^address: {manifest.path_of('bridge', 'a')} | cut -d: -f2-",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert line.stdout.strip() == "fd00::1/64,10.0.0.1/8"
 
@@ -348,7 +352,7 @@ def test_a_lock_asked_for_in_both_ways_is_exclusive():
 
 def test_after_an_error_inside_nothing_is_held():
     with pytest.raises(ZeroDivisionError), manifest.lock([("image", "a", False), ("bridge", "b", True)]):
-        _ = 1 / 0
+        raise ZeroDivisionError
     assert held() == []
     assert refused([("image", "a", False)]) == ""
 
@@ -374,11 +378,11 @@ def test_who_waits_gets_the_lock_and_only_one_at_a_time(tmp_path):
     number = tmp_path / "number"
     number.write_text("0")
     children = []
-    for _ in range(20):
+    for _child in range(20):
         child = os.fork()
         if child == 0:
             try:
-                for _ in range(10):
+                for _turn in range(10):
                     with manifest.lock([("container", "web1", False)]):
                         number.write_text(str(int(number.read_text()) + 1))
             finally:
@@ -392,7 +396,9 @@ def test_who_waits_gets_the_lock_and_only_one_at_a_time(tmp_path):
 
 def test_a_lock_does_not_pass_to_a_program_that_is_started(tmp_path):
     with manifest.lock([("image", "a", False)]):
-        done = subprocess.run(["ls", "-l", "/proc/self/fd"], capture_output=True, text=True, close_fds=False)
+        done = subprocess.run(
+            ["ls", "-l", "/proc/self/fd"], capture_output=True, text=True, close_fds=False, check=True
+        )
     assert manifest.LOCKS not in done.stdout
 
 

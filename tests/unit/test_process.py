@@ -85,7 +85,7 @@ def test_no_more_jobs_run_at_the_same_time_than_were_asked_for(tmp_path):
         mine = tmp_path / str(os.getpid())
         mine.touch()
         seen = 0
-        for _ in range(200):
+        for _turn in range(200):
             seen = max(seen, len(list(tmp_path.iterdir())))
         mine.unlink()
         return seen

@@ -27,7 +27,7 @@ def run(argv: Sequence[str], stdin: str = "", env: Optional[Mapping[str, str]] =
     with contextlib.ExitStack() as stack:
         given, out, err = (
             stack.enter_context(open(os.memfd_create("baleine"), "r+", encoding="utf-8", errors="replace"))
-            for _ in range(3)
+            for _stream in range(3)
         )
         if stdin:
             given.write(stdin)
