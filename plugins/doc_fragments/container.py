@@ -343,6 +343,61 @@ OPTIONS = r"""
       - Another container whose network and ids it shares, instead of O(networks) of its own. That one must run first.
       - When that one was restarted, its network is a new one. The next run of the task restarts this container too.
     type: str
+  capabilities:
+    description:
+      - Changes to the eleven capabilities(7) that root has in every container, those of Podman. Names with or without
+        C(CAP_). Nobody else in it has any.
+      - Each one holds for what belongs to the container alone, unless O(userns=host).
+    type: dict
+    suboptions:
+      add:
+        description: Further capabilities, such as V(NET_RAW).
+        type: list
+        elements: str
+      drop:
+        description: Those that it shall not have; V(ALL) are all of them.
+        type: list
+        elements: str
+  no_new_privileges:
+    description:
+      - No program in it gains privileges that who starts it has not. Programs with a set-user-ID bit or with file
+        capabilities (C(su), C(sudo), C(ping)) then run as the user who starts them. The default is V(true).
+    type: bool
+  seccomp:
+    description:
+      - Which system calls it may make. V(default) is at least as strict as Docker's. V(compat) lets 32-bit programs run
+        on a 64-bit host too. V(unconfined) is all. An absolute path is that of a profile on the host, in Docker's form;
+        it is read at each start.
+    type: str
+  userns:
+    description:
+      - V(auto) gives it 65,536 user and group ids of its own, which nobody else on the host has. It is the default.
+      - V(host) gives it the host's ids, for a kernel older than Linux 5.12. Its root is the host's then, without the
+        host's capabilities.
+      - The disk is the same either way.
+    type: str
+    choices: [auto, host]
+  read_only:
+    description:
+      - Whether its disk cannot be written to while it runs. Volumes and O(tmpfs) can. The default is V(false).
+    type: bool
+  tmpfs:
+    description:
+      - Directories in memory, empty at each start. What lies in them counts against O(limits.memory).
+    type: list
+    elements: dict
+    suboptions:
+      target:
+        description: Absolute path inside.
+        type: str
+        required: true
+      size:
+        description: How much it may hold, such as V(16M). The default is V(64M).
+        type: str
+      mode:
+        description: The mode of the directory, in octal.
+        type: str
+        default: '1777'
   restart:
     description:
       - Restart the container if it runs. This is not idempotent, every run restarts it.
@@ -353,9 +408,8 @@ OPTIONS = r"""
       - What to do when something differs that cannot change in a running container.
       - V(never) fails, changes nothing, and says what differs.
       - V(on_change) restarts the container as described. Its disk is kept when O(command), O(env), O(user),
-        O(workdir), O(hostname), O(init) or
-        O(volumes) differ. It gets a new disk when O(image) differs or was rebuilt; the old one is kept as
-          C(NAME.old-TIME).
+        O(workdir), O(hostname), O(init), O(volumes) or what it may do (such as O(capabilities)) differ. It gets a new
+        disk when O(image) differs or was rebuilt; the old one is kept as C(NAME.old-TIME).
         If the new one does not start, the old one is started again.
       - V(always) does it even when nothing differs, keeping the disk. This is not idempotent.
     type: str

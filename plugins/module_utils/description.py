@@ -10,12 +10,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from . import limits, manifest, network, oci, policy, stage, units
+from . import limits, manifest, network, oci, policy, privileges, stage, units
 from .errors import BaleineError
 
 DIRECTORY = "/mnt/baleine"
 #: What a manifest leaves out where it is empty.
 SELDOM = ("dns", "ulimits", "sysctls", "secrets", "share_network")
+DEFAULTS: Mapping[str, Any] = {**policy.DEFAULTS, **privileges.DEFAULTS}
 RESOLVER = ("servers", "search", "options")
 #: Sysctls that belong to the namespaces of a container alone (namespaces(7), ipc_namespaces(7)).
 OWN_SYSCTLS = re.compile(
@@ -43,6 +44,7 @@ class Description(NamedTuple):
     secrets: tuple[stage.Secret, ...] = ()
     share_network: str = ""
     settings: Mapping[str, Any] = policy.DEFAULTS
+    privileges: Mapping[str, Any] = privileges.DEFAULTS
 
     def named_volumes(self) -> list[str]:
         """The volumes of Baleine's own that it names."""
@@ -69,6 +71,7 @@ class Description(NamedTuple):
             "sysctls": dict(self.sysctls),
             "secrets": [secret._asdict() for secret in self.secrets],
             "share_network": self.share_network,
+            **self.privileges,
         }
 
 
@@ -105,7 +108,10 @@ def describe(params: Mapping[str, Any], what: str) -> Description:
     _refuse_twice(what, "address", addresses)
     _refuse_twice(what, "default route for IPv", [6 if ":" in item.gateway else 4 for item in networks if item.gateway])
     volumes = tuple(_parse_volume(item, what) for item in params.get("volumes") or ())
-    _refuse_twice(what, "volume's target", [volume.target for volume in volumes])
+    rights = privileges.parse(params, what)
+    _refuse_twice(
+        what, "target", [*(volume.target for volume in volumes), *(item["target"] for item in rights["tmpfs"])]
+    )
     secrets = tuple(sorted(_parse_secret(item, what) for item in params.get("secrets") or ()))
     _refuse_twice(what, "secret", [secret.name for secret in secrets])
     shared = params.get("share_network") or ""
@@ -130,6 +136,7 @@ def describe(params: Mapping[str, Any], what: str) -> Description:
         secrets=secrets,
         share_network=str(shared),
         settings=policy.parse_settings(params, what, init),
+        privileges=rights,
     )
 
 
@@ -147,13 +154,10 @@ def ip_of(address: str) -> str:
 def _parse_volume(item: Mapping[str, Any], what: str) -> stage.Volume:
     source, target = str(item["source"]), str(item["target"])
     named = "/" not in source
-    for path in (target,) if named else (source, target):
-        if not path.startswith("/") or "\0" in path:
-            raise BaleineError(f"{what}: volume {path!r} is no absolute path")
+    if not named and (not source.startswith("/") or "\0" in source):
+        raise BaleineError(f"{what}: volume {source!r} is no absolute path")
     source = units.check_name(source, "volume") if named else os.path.normpath(source)
-    target = "/" + os.path.normpath(target).lstrip("/")
-    if target == "/" or target.split("/")[1] in ("proc", "sys", "dev"):
-        raise BaleineError(f"{what}: a volume cannot lie at {target}", "Choose a directory of the container's own disk")
+    target = privileges.place(target, f"{what}: a volume")
     return stage.Volume(source, target, bool(item.get("read_only")), named or bool(item.get("idmap")))
 
 
@@ -219,9 +223,9 @@ def to_record(
         "limits": manifest.to_json(dict(description.limits)),
     }
     for key, value in {**description.fixed(), **description.settings}.items():
-        if value if key in SELDOM else value != policy.DEFAULTS.get(key):
+        if value if key in SELDOM else value != DEFAULTS.get(key):
             record[key] = value if isinstance(value, str) else manifest.to_json(value)
-    described = {*record, *SELDOM, *policy.DEFAULTS} - {"pid", "starting_time"}
+    described = {*record, *SELDOM, *DEFAULTS} - {"pid", "starting_time"}
     return {**record, **{key: value for key, value in kept.items() if key not in described}}
 
 
@@ -265,10 +269,8 @@ def from_record(name: str, record: manifest.Record) -> tuple[Description, tuple[
         **{key: manifest.from_json(record, key, {}) for key in ("dns", "ulimits", "sysctls")},
         "secrets": manifest.from_json(record, "secrets", []),
         "share_network": record.get("share_network"),
+        **manifest.recorded(record, DEFAULTS),
     }
-    for key, default in policy.DEFAULTS.items():
-        if key in record:
-            params[key] = record[key] if isinstance(default, str) else manifest.from_json(record, key, default)
     try:
         description = describe(params, what)
     except (KeyError, TypeError, AttributeError, ValueError) as error:

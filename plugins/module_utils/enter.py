@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Mapping
 from typing import Optional
 
-from . import oci, rootfs, runtime, units
+from . import manifest, oci, privileges, rootfs, runtime, units
 from .errors import BaleineError
 from .process import boot_id, start_ticks
 
@@ -99,8 +99,10 @@ def exec_argv(
         ``launch.Stdio`` has them); none is the runtime's own way.
     :raises BaleineError: for a user that the container does not know.
     """
-    identity = find_identity(f"/proc/{record['pid']}/root", user, f"container {name}")
-    process = oci.process(command, identity, env, workdir, terminal, json.loads(record.get("ulimits") or "{}"))
+    what = f"container {name}"
+    identity = find_identity(f"/proc/{record['pid']}/root", user, what)
+    rights = privileges.rights(privileges.parse(manifest.recorded(record, privileges.DEFAULTS), what))
+    process = oci.process(command, identity, env, workdir, terminal, json.loads(record.get("ulimits") or "{}"), rights)
     if console:
         process["consoleSize"] = console[1]
     words = ["--console-socket", console[0]] if console else []

@@ -45,6 +45,8 @@ class Tree(NamedTuple):
         if self.pid:
             root = os.open(f"/proc/{self.pid}/root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             users = os.open(f"/proc/{self.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+            if os.path.samestat(os.fstat(users), os.stat("/proc/self/ns/user")):
+                users = rootfs.user_namespace(0)  # the host's ids, and none of its privileges
             if process.start_ticks(self.pid) != self.ticks:
                 raise BaleineError("it has ended meanwhile")
             rootfs.enter_mounts(self.pid)
@@ -81,7 +83,7 @@ def _tree(run: process.Runner, name: str, record: Mapping[str, str]) -> Tree:
         return Tree(int(record["pid"]), int(record["start_ticks"]))
     need_closed(disk_of(name), name, f"container {name}")
     disk.repair(run, disk_of(name))
-    return Tree(disk=disk_of(name), first_id=units.number(record.get("first_id", "")) or SPARE_IDS)
+    return Tree(disk=disk_of(name), first_id=int(record.get("first_id") or SPARE_IDS))
 
 
 def mount(run: process.Runner, name: str) -> str:

@@ -80,10 +80,15 @@ class Keeper:
             interfaces = network.interfaces_for(self.name, description.networks, self.interfaces, around["taken"])
             was_shared = self.description is not None and self.description.share_network
             mine = "" if was_shared and not description.share_network else self.record.get("first_id")
-            first_id = mine or str(free_ids(self.name))
+            first_id = self.ids_of(description, mine or "")
             self.description, self.interfaces = description, interfaces
             self.record = to_record(self.name, description, interfaces, self.record)
             self.save(first_id=first_id, **changes)
+
+    def ids_of(self, description: Description, mine: str = "") -> str:
+        """Return where its ids begin on the host: at those that it has, at new ones, or at the host's own."""
+        private = description.privileges["userns"] != "host"
+        return (mine if mine != "0" else "") or str(free_ids(self.name)) if private else "0"
 
     def create(self, action: Action) -> None:
         """Copy the image; the manifest comes first, the disk appears under its name when it is whole."""
@@ -129,12 +134,15 @@ class Keeper:
         runtime_name, _reason = runtime.choose()
         if not self.record.get("first_id"):  # one of the 2019 scripts
             with manifest.registry():
-                self.save(first_id=str(free_ids(self.name)))
+                self.save(first_id=self.ids_of(description))
         joined = None
         if description.share_network:
             other = manifest.read("container", description.share_network) or {}
             if not enter.is_alive(other):
                 raise BaleineError(f"{self.what}: share_network: container {description.share_network} does not run")
+            if (other["first_id"] == "0") != (description.privileges["userns"] == "host"):
+                hint = "Give both of them the same userns: who owns a network decides over it"
+                raise BaleineError(f"{self.what}: share_network: {description.share_network} has another userns", hint)
             joined, self.record["first_id"] = int(other["pid"]), other["first_id"]
         restarts = units.number(self.record.get("restarts", "")) or 0
         self.record = policy.observed(self.record, dict.fromkeys(policy.OBSERVED, ""))

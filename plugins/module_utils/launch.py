@@ -22,9 +22,11 @@ from . import (
     network,
     oci,
     pid1,
+    privileges,
     process,
     rootfs,
     runtime,
+    seccomp,
     stage,
 )
 from .description import Description
@@ -190,9 +192,8 @@ def _become_runtime(launch: Launch) -> None:
         for index, volume in enumerate(launch.described.volumes)
     ]
     console = launch.stdio is not None and launch.stdio.console is not None
-    first = oci.process(
-        command, identity, launch.described.env, launch.described.workdir, console, launch.described.ulimits
-    )
+    described, rights = launch.described, privileges.rights(launch.described.privileges)
+    first = oci.process(command, identity, described.env, described.workdir, console, described.ulimits, rights)
     if launch.stdio and console:
         first["consoleSize"] = launch.stdio.size
     specification = oci.specification(
@@ -206,6 +207,8 @@ def _become_runtime(launch: Launch) -> None:
         os.path.isdir("/proc/sys/net/ipv6"),
         launch.described.sysctls,
         launch.joined,
+        described.privileges,
+        seccomp.profile(described.privileges["seccomp"], rights.capabilities, what),
     )
     _write(f"{folder}/config.json", json.dumps(specification), 0o600)
     process.fault("specified")

@@ -208,6 +208,15 @@ def from_json(record: Mapping[str, str], key: str, default: Any) -> Any:
     return value
 
 
+def recorded(record: Mapping[str, str], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a record says of options; those whose default is a text are no JSON.
+
+    :raises BaleineError: as :func:`from_json`.
+    """
+    there = {key: default for key, default in defaults.items() if key in record}
+    return {key: record[key] if isinstance(d, str) else from_json(record, key, d) for key, d in there.items()}
+
+
 @contextlib.contextmanager
 def lock(wanted: Sequence[tuple[str, str, bool]], wait: bool = True) -> Iterator[None]:
     """Hold the locks of resources, taken in one fixed order: image, bridge, volume, container, then by name.

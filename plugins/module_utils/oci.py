@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
@@ -18,10 +19,14 @@ CAPABILITIES = (
 )  # fmt: skip
 #: capabilities(7); a program that is not root's has the first alone, and nobody the last two
 CAPABILITY_SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
+#: What Docker masks (moby daemon/pkg/oci/defaults.go) and what Podman does (containers/common pkg/config/default.go).
 MASKED = (
-    "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
-    "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware", "/sys/fs/selinux",
+    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/dev/block",
+    "/sys/devices/virtual/powercap", "/sys/firmware", "/sys/fs/selinux",
 )  # fmt: skip
+#: Counters that tell of other processes' work.
+MASKED_PATTERN = "/sys/devices/system/cpu/cpu*/thermal_throttle"
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 #: Forwarding stays off inside, whatever the host's default is: a container on two bridges is no router.
 NO_ROUTER = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "net.ipv6.conf.default.forwarding")
@@ -40,6 +45,13 @@ class Identity(NamedTuple):
     gid: int = 0
     groups: tuple[int, ...] = ()
     home: str = "/root"
+
+
+class Rights(NamedTuple):
+    """What a process may do beyond what its user may."""
+
+    capabilities: tuple[str, ...] = CAPABILITIES
+    no_new_privileges: bool = True
 
 
 class Bind(NamedTuple):
@@ -62,6 +74,7 @@ def process(
     workdir: str,
     terminal: bool = False,
     ulimits: Optional[Mapping[str, str]] = None,
+    rights: Rights = Rights(),  # noqa: B008
 ) -> dict[str, Any]:
     """Return the process part: for the first program, and the same privileges for every ``exec``.
 
@@ -76,7 +89,8 @@ def process(
         "args": list(command),
         "env": [f"{key}={value}" for key, value in environment.items()],
         "cwd": workdir or "/",
-        "capabilities": {key: list(CAPABILITIES) if key in used else [] for key in CAPABILITY_SETS},
+        "capabilities": {key: list(rights.capabilities) if key in used else [] for key in CAPABILITY_SETS},
+        "noNewPrivileges": rights.no_new_privileges,
         **({"rlimits": [{"type": kind, "soft": soft, "hard": hard} for kind, soft, hard in limits]} if limits else {}),
     }
 
@@ -92,6 +106,8 @@ def specification(
     ipv6: bool = True,
     sysctls: Optional[Mapping[str, str]] = None,
     joined: Optional[int] = None,
+    privileges: Mapping[str, Any] = {},
+    seccomp: Optional[Mapping[str, Any]] = None,
 ) -> dict[str, Any]:
     """Return the whole specification.
 
@@ -104,14 +120,20 @@ def specification(
     :param ipv6: whether the host's kernel has IPv6.
     :param sysctls: further settings of its own namespaces.
     :param joined: a process whose network it shares, and so the user namespace that owns that; of the same ids.
+    :param privileges: the options ``userns``, ``read_only`` and ``tmpfs``; :param seccomp: its filter.
     """
+    private = privileges.get("userns") != "host"
     shared = {"network": f"/proc/{joined}/ns/net", "user": f"/proc/{joined}/ns/user"} if joined else {}
-    kinds = ("pid", "network", "ipc", "uts", "mount", "cgroup", "user")
+    kinds = ("pid", "network", "ipc", "uts", "mount", "cgroup", *(["user"] if private else []))
+    own = [bind.as_mount() for bind in binds]
+    for item in privileges.get("tmpfs", ()):
+        options = ("nosuid", "nodev", "noexec", f"mode={item['mode']}", f"size={item['size']}")
+        own.append(_mount(item["target"], "tmpfs", "tmpfs", *options))
     mapping = [{"containerID": 0, "hostID": first_id, "size": IDS_PER_CONTAINER}]
     return {
         "ociVersion": "1.0.2",
         "process": dict(first),
-        "root": {"path": root, "readonly": False},
+        "root": {"path": root, "readonly": privileges.get("read_only", False)},
         "hostname": hostname,
         "mounts": [
             _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev"),
@@ -123,17 +145,17 @@ def specification(
             _mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev"),
             _mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro"),
             _mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro"),
-            *(bind.as_mount() for bind in binds),
+            *sorted(own, key=lambda mount: mount["destination"].count("/")),  # what lies in another one after that
         ],
         "linux": {
             "namespaces": [{"type": kind, **({"path": shared[kind]} if kind in shared else {})} for kind in kinds],
-            "uidMappings": mapping,
-            "gidMappings": mapping,
+            **({"uidMappings": mapping, "gidMappings": mapping} if private else {}),
             "cgroupsPath": cgroup,
             "resources": device_rules(devices),
             "sysctl": {**{key: "0" for key in NO_ROUTER if ipv6 or ".ipv6." not in key}, **(sysctls or {})},
-            "maskedPaths": list(MASKED),
+            "maskedPaths": [*MASKED, *glob.glob(MASKED_PATTERN)],
             "readonlyPaths": list(READ_ONLY),
+            **({"seccomp": seccomp} if seccomp else {}),
         },
     }
 

@@ -161,17 +161,21 @@ def user_namespace(first_id: int) -> int:
 def map_owners(target: str, first_id: int) -> None:
     """Replace the mount at ``target`` by one whose owners 0-65535 look like the host's ids from ``first_id`` on.
 
-    An idmapped mount: ext4 since Linux 5.12, mount_setattr(2).
+    An idmapped mount: ext4 since Linux 5.12, mount_setattr(2). Nothing is to be done where they begin at 0.
 
     :raises BaleineError: naming the kernel that is needed.
     """
-    tree = clone_tree(target)
-    namespace = user_namespace(first_id)
+    if not first_id:
+        return
     attempt = f"private user namespace: the kernel {os.uname().release} cannot map the owners of {target}"
+    hint = "Linux 5.12 or newer is needed, and user namespaces (user.max_user_namespaces); userns: host does without"
+    with explained(attempt, hint):
+        tree = clone_tree(target)
+        namespace = user_namespace(first_id)
     attributes = struct.pack("QQQQ", MOUNT_ATTR_IDMAP, 0, 0, namespace)
     size = ctypes.c_size_t(len(attributes))
     try:
-        with explained(attempt, "Linux 5.12 or newer is needed"):
+        with explained(attempt, hint):
             _checked(_libc.syscall(SYS_MOUNT_SETATTR, tree, b"", AT_EMPTY_PATH, attributes, size), target)
             unmount(target, MNT_DETACH)
             place = (AT_FDCWD, target.encode(), MOVE_MOUNT_F_EMPTY_PATH)

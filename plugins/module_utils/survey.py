@@ -18,7 +18,7 @@ from .rootfs import IDS_PER_CONTAINER
 
 DISKS = f"{manifest.LIBRARY}/containers"
 FIRST_ID = 0x70000000
-LAST_ID = 0x7FFF0000
+LAST_ID = 0x7FFE0000  # systemd's range of foreign ids follows (UIDS-GIDS.md)
 
 
 def disk_of(name: str) -> str:
@@ -129,7 +129,8 @@ def surroundings(name: str) -> dict[str, Any]:
 
 
 def free_ids(name: str) -> int:
-    """Return the first of 65,536 host ids that nobody has: no other container, no line of /etc/subuid or subgid.
+    """Return the first of 65,536 host ids that nobody has: no other container, no line of /etc/subuid or subgid (those
+    of Docker's userns-remap and Podman are there), no user namespace that lives, whoever made it.
 
     :raises BaleineError: when none is left.
     """
@@ -138,6 +139,11 @@ def free_ids(name: str) -> int:
         for parts in [line.strip().split(":") for line in (read(path) or "").splitlines()]:
             first, size = (units.number(part) for part in parts[1:]) if len(parts) == 3 else (None, None)
             if first is not None and size is not None:
+                ranges.append((first, first + size))
+    for text in {read(f"/proc/{pid}/uid_map") for pid in os.listdir("/proc") if pid.isdigit()}:
+        for line in (text or "").splitlines():
+            _inside, first, size = map(int, line.split())
+            if size < 1 << 31:  # more is what maps the host's ids as they are
                 ranges.append((first, first + size))
     for other, record in manifest.records("container").items():
         taken = units.number(record.get("first_id", ""))

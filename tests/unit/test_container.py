@@ -271,6 +271,13 @@ RECREATED = {
     "volume writable": {"volumes": [{"source": "/srv/www", "target": "/var/www"}]},
     "volume gone": {"volumes": []},
     "directory": {"directory": "/srv/trees/web1"},
+    "capability added": {"capabilities": {"add": ["NET_RAW"]}},
+    "capability dropped": {"capabilities": {"drop": ["CAP_KILL"]}},
+    "new privileges": {"no_new_privileges": False},
+    "system calls": {"seccomp": "unconfined"},
+    "ids": {"userns": "host"},
+    "read only": {"read_only": True},
+    "tmpfs": {"tmpfs": [{"target": "/run"}]},
 }
 
 SAME = {
@@ -286,6 +293,9 @@ SAME = {
     "volume": {"volumes": [{"source": "/srv//www/", "target": "/var/www/", "read_only": True}]},
     "image": {"image": "debian:latest"},
     "recreate": {"recreate": "on_change"},
+    "usual capabilities": {"capabilities": {"add": ["CAP_CHOWN", "kill"], "drop": ["NET_RAW"]}},
+    "default privileges": {"no_new_privileges": True, "seccomp": "default", "userns": "auto", "read_only": False},
+    "no tmpfs": {"tmpfs": []},
 }
 
 

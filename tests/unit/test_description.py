@@ -57,6 +57,12 @@ OPTIONS: dict[str, list[Any]] = {
     ],
     "init": [None, True, False],
     "directory": [None, "/srv/trees/web1", "/srv/trees//web1/"],
+    "capabilities": [None, {}, {"add": ["cap_net_raw"], "drop": ["KILL"]}, {"drop": ["ALL"], "add": ["CHOWN"]}],
+    "no_new_privileges": [None, True, False],
+    "seccomp": [None, "default", "compat", "/etc/baleine/my profile.json"],
+    "userns": [None, "auto", "host"],
+    "read_only": [None, False, True],
+    "tmpfs": [None, [], [{"target": "/run"}, {"target": "/a, b/", "size": "16M", "mode": "755"}]],
 }
 
 

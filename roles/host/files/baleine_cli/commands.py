@@ -91,6 +91,22 @@ DESCRIBED = (
              "un fichier de l'hôte vu comme /run/secrets/NOM ; peut être répété", True),
         Flag("", "--share-network", "NAME", "the container whose network it shares",
              "le conteneur dont il partage le réseau"),
+        Flag("", "--cap-add", "NAME[,…]", "capabilities that it has beyond the usual ones: NET_RAW",
+             "capacités qu'il a en plus des habituelles : NET_RAW"),
+        Flag("", "--cap-drop", "NAME[,…]", "usual capabilities that it has not, or ALL",
+             "capacités habituelles qu'il n'a pas, ou ALL"),
+        Flag("", "--new-privileges", "", "let set-user-ID programs (su, sudo) gain privileges inside",
+             "laisser les programmes set-user-ID (su, sudo) gagner des privilèges à l'intérieur"),
+        Flag("", "--seccomp", "PROFILE", "which system calls it may make: default, compat (32-bit programs too), "
+             "unconfined, or a file in Docker's form",
+             "les appels système permis : default, compat (aussi les programmes 32 bits), unconfined, ou un fichier au "
+             "format de Docker"),
+        Flag("", "--userns", "auto|host", "whose ids its users have: 65,536 of its own (the default) or the host's",
+             "les identifiants de ses utilisateurs : 65 536 à lui (par défaut) ou ceux de l'hôte"),
+        Flag("", "--read-only", "", "its disk cannot be written to while it runs",
+             "son disque ne peut être écrit pendant qu'il tourne"),
+        Flag("", "--tmpfs", "TARGET[:size=SIZE,mode=MODE]", "a directory in memory (default size=64M,mode=1777); may "
+             "be repeated", "un répertoire en mémoire (size=64M,mode=1777 par défaut) ; peut être répété", True),
         Flag("", "--log-size", "SIZE", "how large its log may be (default 16M)",
              "la taille que son journal peut avoir (16M par défaut)"),
         Flag("", "--no-init", "", "the program itself is PID 1: no signals passed on, no exit code kept",

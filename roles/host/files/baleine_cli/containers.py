@@ -29,7 +29,10 @@ VERBS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "remove": ({"state": "absent"}, ()),
 }
 #: Options that are taken as they are, and those whose KEY=VALUE have a flag of another name.
-TEXTS = ("image", "size", "directory", "hostname", "workdir", "user", "stop-signal", "share-network", "log-size")
+TEXTS = (
+    "image", "size", "directory", "hostname", "workdir", "user", "stop-signal", "share-network", "log-size", "seccomp",
+    "userns",
+)  # fmt: skip
 PAIRS = {"env": "env", "labels": "label", "extra_hosts": "add-host", "ulimits": "ulimit", "sysctls": "sysctl"}
 
 
@@ -67,6 +70,18 @@ def volume(text: str, topic: str) -> dict[str, Any]:
     return {"source": parts[0], "target": parts[1], "read_only": "ro" in words, "idmap": "idmap" in words}
 
 
+def tmpfs(text: str, topic: str) -> dict[str, Any]:
+    """Return a directory in memory from ``TARGET``, with ``:size=SIZE,mode=MODE`` behind it.
+
+    :raises Usage: for anything else.
+    """
+    target, _colon, words = text.partition(":")
+    found = dict(word.partition("=")[::2] for word in words.split(",") if word)
+    if set(found) - {"size", "mode"}:
+        raise Usage(f"--tmpfs {text!r}: write it as TARGET[:size=SIZE,mode=MODE]", topic)
+    return {"target": target, **found}
+
+
 def description(options: Options, name: Optional[str] = None) -> dict[str, Any]:
     """Return the request that ``container create`` and ``container run`` make; what is not given is left out.
 
@@ -78,6 +93,7 @@ def description(options: Options, name: Optional[str] = None) -> dict[str, Any]:
     depends = [text.partition(":")[::2] for text in options.many("depends-on")]
     health = {"command": options.text("health-command"), "http": options.text("health-http")}
     times = {"start": options.text("start-at"), "stop": options.text("stop-at")}
+    rights = {"add": options.elements("cap-add"), "drop": options.elements("cap-drop")}
     found = {
         **{key.replace("-", "_"): options.text(key) for key in TEXTS},
         **{key: options.pairs(flag) for key, flag in PAIRS.items()},
@@ -87,6 +103,9 @@ def description(options: Options, name: Optional[str] = None) -> dict[str, Any]:
         "schedule": times if any(times.values()) else None,
         "healthcheck": health if any(health.values()) else None,
         "dns": {"servers": options.elements("dns")} if options.text("dns") else None,
+        "capabilities": rights if any(rights.values()) else None,
+        "read_only": options.on("read-only"),
+        "tmpfs": [tmpfs(text, options.topic) for text in options.many("tmpfs")],
         "secrets": [{"name": name, "source": source} for name, source in options.pairs("secret").items()],
     }
     return {
@@ -97,6 +116,7 @@ def description(options: Options, name: Optional[str] = None) -> dict[str, Any]:
         "limits": limit_flags(options),
         "volumes": [volume(text, options.topic) for text in options.many("volume")],
         "init": not options.on("no-init"),
+        **({"no_new_privileges": False} if options.on("new-privileges") else {}),
         **{key: value for key, value in found.items() if value},
     }
 
