@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a container's processes may do, by default and where more or less is asked for; exec gets exactly the same."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from tests.lab.host import LabHost
+from tests.lab.run import wait_for
+
+SLEEP = ["sleep", "100000"]
+OPTIONS = {"image": "tiny", "command": SLEEP, "stop_timeout": 0, "recreate": "on_change"}
+#: podman's eleven: CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE SYS_CHROOT SETFCAP
+ELEVEN = 0x800405FB
+RIGHTS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def machine(lab: LabHost, tiny: str, baleine: Any) -> None:
+    lab.rebase()
+
+
+@pytest.fixture
+def box(lab: LabHost) -> Any:
+    """box(**options): one container, made or changed as a task does."""
+
+    def make(**options: Any) -> dict[str, Any]:
+        return lab.module("baleine_container", name="box", **{**OPTIONS, **options})
+
+    yield make
+    lab.module("baleine_container", name="box", state="absent")
+
+
+def inside(lab: LabHost, script: str, *flags: str, check: bool = True) -> str:
+    """What a shell line prints in it, its errors included."""
+    line = ["/usr/local/bin/baleine", "container", "exec", "-c", "box", *flags, "--", "sh", "-c", f"({script}) 2>&1"]
+    return lab.run(line, check=check).stdout.strip()
+
+
+def refused(lab: LabHost, script: str, *flags: str) -> str:
+    """What a shell line that must fail says."""
+    said = inside(lab, f"if {script}; then echo IT WORKED; fi", *flags, check=False)
+    assert "IT WORKED" not in said
+    return said
+
+
+def rights(text: str) -> dict[str, int]:
+    pairs = (line.partition(":")[::2] for line in text.splitlines())
+    return {key: int(value, 16) for key, value in pairs if key in RIGHTS}
+
+
+def program(lab: LabHost, pid: int) -> dict[str, int]:
+    """What the container's own program has: the child of its PID 1, as the host sees it."""
+    children = f"/proc/{pid}/task/{pid}/children"
+    assert wait_for(lambda: lab.read(children).split(), 60)
+    return rights(lab.read(f"/proc/{lab.read(children).split()[0]}/status"))
+
+
+@pytest.mark.parametrize(
+    ("options", "bounding", "no_new", "filtered"),
+    [
+        ({}, ELEVEN, 1, 2),
+        ({"capabilities": {"add": ["NET_RAW"], "drop": ["CAP_KILL"]}}, ELEVEN ^ (1 << 13 | 1 << 5), 1, 2),
+        ({"capabilities": {"drop": ["ALL"]}, "no_new_privileges": False}, 0, 0, 2),
+        ({"seccomp": "unconfined"}, ELEVEN, 1, 0),
+        ({"seccomp": "compat", "userns": "host"}, ELEVEN, 1, 2),
+    ],
+    ids=["default", "changed", "none", "unconfined", "host ids"],
+)
+def test_program_and_exec_have_the_same_rights_and_inherit_none(
+    lab: LabHost, box: Any, options: dict[str, Any], bounding: int, no_new: int, filtered: int
+) -> None:
+    predicted = box(check=True, **options)
+    done = box(**options)
+    assert (predicted["changed"], predicted["diff"]) == (done["changed"], done["diff"])
+    assert box(**options)["changed"] is False
+    held = {"CapInh": 0, "CapAmb": 0, "CapPrm": bounding, "CapEff": bounding, "CapBnd": bounding}
+    expected = {**held, "NoNewPrivs": no_new, "Seccomp": filtered}
+    assert program(lab, done["container"]["pid"]) == expected
+    assert rights(inside(lab, "cat /proc/self/status")) == expected
+    nobody = {**expected, "CapPrm": 0, "CapEff": 0}
+    assert rights(inside(lab, "cat /proc/self/status", "-u", "app")) == nobody
+
+
+def test_what_a_root_shell_inside_tries_is_refused_by_default(lab: LabHost, box: Any) -> None:
+    box()
+    # Nothing that would harm the machine if it worked: a file is opened at most.
+    for script in (
+        "unshare -U true", "unshare -m true", "mount -t tmpfs none /mnt", "umount /proc", "mount -o remount,rw /sys",
+        "mknod /disk b 7 0", "dmesg", "hostname other", "nsenter -t 1 -m true", "pivot_root / /mnt", "ip link add x type dummy",
+        "mkdir /sys/fs/cgroup/pids/x", ": >> /proc/sys/kernel/panic", ": >> /proc/sysrq-trigger", ": >> /sys/power/state",
+    ):  # fmt: skip
+        refused(lab, script)
+    for path in ("/proc/keys", "/proc/interrupts", "/proc/kcore", "/proc/timer_list"):
+        assert inside(lab, f"cat {path} 2>/dev/null | wc -c") == "0"
+    assert inside(lab, "ls -A /sys/firmware /sys/dev/block /sys/devices/virtual/powercap 2>/dev/null | grep -v :") == ""
+
+
+def test_it_is_the_filter_that_refuses_new_namespaces(lab: LabHost, box: Any) -> None:
+    box(seccomp="unconfined")
+    assert inside(lab, "unshare -U id -u") == "65534"
+
+
+def test_dev_holds_what_is_needed_and_no_more(lab: LabHost, box: Any) -> None:
+    box()
+    needed = "null zero full random urandom tty console ptmx pts shm mqueue fd stdin stdout stderr core .baleine"
+    assert set(inside(lab, "ls -A /dev").split()) <= set(needed.split())
+    assert inside(lab, "find /dev -type b") == ""
+
+
+def test_a_profile_of_the_users_is_the_programs_and_that_of_exec(lab: LabHost, box: Any) -> None:
+    rule = {"names": ["chmod", "fchmodat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}
+    lab.write("/etc/own.json", json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
+    box(seccomp="/etc/own.json", command=["sh", "-c", "chmod 700 /srv || echo REFUSED; exec sleep 100000"])
+    assert "not permitted" in refused(lab, "chmod 700 /srv")
+    assert wait_for(lambda: "REFUSED" in lab.read("/var/log/baleine/box.log"), 60)
+    lab.write("/etc/own.json", "{")
+    failed = box(seccomp="/etc/own.json", restart=True, expect_failure=True)
+    assert "seccomp profile /etc/own.json: not understood" in failed["msg"]
+    lab.sh("rm /etc/own.json")
+
+
+def test_set_user_id_programs_gain_nothing_unless_they_may(lab: LabHost, box: Any) -> None:
+    box()
+    inside(lab, "sed -i s/root:x/root:/ /etc/passwd; rm /bin/su; cp /bin/busybox /bin/su; chmod 4755 /bin/su")
+    refused(lab, "/bin/su -c true", "-u", "app")
+    assert (
+        inside(lab, "start-stop-daemon -S -c app -x /usr/bin/id -- -u") == "1000"
+    )  # what an image's own entry point does
+    box(no_new_privileges=False)
+    assert inside(lab, "/bin/su -c 'id -u'", "-u", "app") == "0"
+
+
+def test_a_disk_can_be_read_only_with_places_to_write(lab: LabHost, box: Any) -> None:
+    lab.sh("mkdir -p /srv/data && chmod 777 /srv/data")
+    tmpfs = [{"target": "/run", "size": "16M", "mode": "0755"}, {"target": "/srv/tmp"}]
+    command = ["sh", "-c", "echo begun; touch /run/up; exec sleep 100000"]
+    box(read_only=True, tmpfs=tmpfs, command=command, volumes=[{"source": "/srv/data", "target": "/data"}])
+    for path in ("/x", "/etc/x", "/root/x"):
+        assert "Read-only" in refused(lab, f"touch {path}")
+    assert inside(lab, "touch /data/x /run/x /srv/tmp/x; stat -c %a /run /srv/tmp").split() == ["755", "1777"]
+    assert inside(lab, "df -m /run /srv/tmp | awk 'NR>1 {print $2}'").split() == ["16", "64"]
+    assert "No space" in refused(lab, "dd if=/dev/zero of=/run/full bs=1M count=17")
+    assert "begun" in lab.read("/var/log/baleine/box.log")
+    box(read_only=True, tmpfs=tmpfs, command=["sh", "-c", "exit 7"])
+    wait = ["/usr/local/bin/baleine", "container", "list", "-a", "--format", "json"]
+    assert wait_for(lambda: json.loads(lab.run(wait).stdout)[0]["state"] == "stopped", 60)
+    assert lab.module("baleine_container", name="box", state="stopped")["container"]["exit_code"] == 7
+
+
+def test_the_hosts_ids_and_back_keep_the_disk_and_its_owners(lab: LabHost, box: Any) -> None:
+    first = box()["container"]
+    inside(lab, "echo kept > /root/kept; chown app /root/kept")
+    done = box(userns="host")["container"]
+    assert (first["first_id"] >= 0x70000000, done["first_id"]) == (True, 0)
+    assert lab.sh(f"readlink /proc/{done['pid']}/ns/user").stdout == lab.sh("readlink /proc/self/ns/user").stdout
+    assert inside(lab, "stat -c %u /root/kept; cat /root/kept").split() == ["1000", "kept"]
+    for script in ("mknod /disk b 7 0", "mount -t tmpfs none /mnt", ": >> /proc/sys/kernel/panic", "dmesg"):
+        refused(lab, script)
+    lab.write("/srv/in", "in\n")
+    lab.run(["/usr/local/bin/baleine", "container", "copy", "/srv/in", "box:/root/in"])
+    lab.run(["/usr/local/bin/baleine", "container", "copy", "box:/root/kept", "/srv/out"])
+    assert (inside(lab, "cat /root/in"), lab.read("/srv/out").strip()) == ("in", "kept")
+    lab.module("baleine_container", name="box", state="stopped")
+    lab.run(["/usr/local/bin/baleine", "container", "copy", "/srv/in", "box:/root/in2"])
+    back = box()["container"]
+    assert back["first_id"] >= 0x70000000
+    assert inside(lab, "stat -c %u /root/kept /root/in /root/in2").split() == ["1000", "0", "0"]
+
+
+def test_a_range_that_somebody_uses_is_not_given_out(lab: LabHost, box: Any) -> None:
+    """Whoever it is: /etc/subuid, or a user namespace that lives."""
+    taken = 0x70000000
+    lab.sh(f"cp /etc/subuid /srv/subuid; echo somebody:{taken}:65536 >> /etc/subuid")
+    script = (
+        "import os, ctypes, sys; r, w = os.pipe(); d = os.fork()\n"
+        "if not d: ctypes.CDLL(None).unshare(0x10000000); os.write(w, b'x'); sys.stdin.read(); os._exit(0)\n"
+        f"os.read(r, 1); [open(f'/proc/{{d}}/{{k}}_map', 'w').write('0 {taken + 65536} 65536') for k in ('uid', 'gid')]\n"
+        "print('up', flush=True); sys.stdin.read()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with lab.popen(["python3", "-c", script], **pipes) as other:
+        assert other.stdout.readline().strip() == "up"
+        try:
+            assert box()["container"]["first_id"] == taken + 2 * 65536
+        finally:
+            other.stdin.close()
+            lab.sh("mv /srv/subuid /etc/subuid")
