@@ -26,10 +26,11 @@ VENV := .venv
 LINT := .venv-lint
 CACHE := .cache
 # For example: make webfarm ANSIBLE_FLAGS="--check --diff", make unit PYTEST_FLAGS="-k plan",
-# make bench BENCH_FLAGS="--only whole --factor 0.5".
+# make bench BENCH_FLAGS="--only whole --factor 0.5", make fuzz FUZZ_SECONDS=600.
 ANSIBLE_FLAGS ?=
 PYTEST_FLAGS ?=
 BENCH_FLAGS ?=
+FUZZ_SECONDS ?= 60
 
 PLAYBOOK = $(VENV)/bin/ansible-playbook playbooks/webfarm.yml
 VERSION = $(shell sed -n 's/^version: *//p' galaxy.yml)
@@ -191,6 +192,11 @@ install: build
 bench: root packages $(VENV)/.ready-test links
 	@.ci/packages $(BENCH_PACKAGES)
 	@bench/run $(BENCH_FLAGS)
+
+## fuzz: broken texts at every door for FUZZ_SECONDS (60), inputs tried and crashes
+.PHONY: fuzz
+fuzz: $(VENV)/.ready-test links
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHONPATH=.:.build python -m tests.unit.fuzzing $(FUZZ_SECONDS)
 
 ## clean: remove what make made in this folder
 .PHONY: clean

@@ -273,7 +273,7 @@ def from_record(name: str, record: manifest.Record) -> tuple[Description, tuple[
     }
     try:
         description = describe(params, what)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise BaleineError(
             f"manifest {manifest.path_of('container', name)}: not understood: {error}", "Mend it, or move it away"
         ) from None

@@ -227,7 +227,7 @@ def parse_cpuset(text: Optional[str], what: str) -> Optional[str]:
     if text is None:
         return None
     for part in str(text).split(","):
-        match = re.fullmatch(r"\s*(\d{1,5})(?:-(\d{1,5}))?\s*", part)
+        match = re.fullmatch(r" *([0-9]{1,5})(?:-([0-9]{1,5}))? *", part)
         if not match or int(match[2] or match[1]) < int(match[1]):
             raise BaleineError(f"{what}: {text!r} is no list of numbers", "Write 0-2,7")
     return join_ranges(sorted(expand_ranges(str(text))))

@@ -96,6 +96,7 @@ def test_exec_leaves_the_program_alone(line: str, names: list[str], program: lis
     ("line", "said"),
     [
         ("", "no command"),
+        ("-- sh", "no command"),
         ("volumes list", "'volumes'"),
         ("image", "create, list"),
         ("image frobnicate", "'image frobnicate'"),

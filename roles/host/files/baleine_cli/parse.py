@@ -84,9 +84,9 @@ def parse(words: Sequence[str]) -> tuple[Command, Options]:
     :raises Usage: naming the word that is not understood.
     """
     words = list(words)
-    if not words:
-        raise Usage("no command")
     head = words[: words.index("--")] if "--" in words else words
+    if not head:
+        raise Usage("no command")
     if words[0] == "help" or head[-1] in ("--help", "-h") or head[0] in ("--help", "-h"):
         options = Options()
         options.names = [word for word in head if not word.startswith("-") and word != "help"]
