@@ -15,9 +15,9 @@ import signal
 import stat
 from typing import Any, Callable, NamedTuple, Optional
 
-from . import architecture, disk, families, rootfs
+from . import architecture, disk, families, origin, rootfs
 from .errors import BaleineError
-from .manifest import discard
+from .manifest import discard, to_json
 from .process import Runner, find_program, in_child, need_program, wait_until
 
 #: Where a tree is mounted while it is built; only the build's own processes see it.
@@ -64,10 +64,11 @@ class Recipe(NamedTuple):
     proxy: str = ""
     architecture: str = ""
     keyring: str = ""
+    source: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """What is recorded and compared: everything that shapes the image."""
-        shaping = {key: value for key, value in self._asdict().items() if key != "proxy"}
+        """What is recorded and compared: everything that shapes the image, but for what it starts from."""
+        shaping = {key: value for key, value in self._asdict().items() if key not in ("proxy", "source")}
         return {
             **{key: list(value) if isinstance(value, tuple) else value for key, value in shaping.items()},
             "files": [{"path": f.path, "digest": f.digest, "mode": f"{f.mode:04o}"} for f in self.files],
@@ -78,22 +79,26 @@ def build(run: Runner, recipe: Recipe, target: str, source: Optional[str], diges
     """Make an image file.
 
     :param target: the file, a temporary name; the caller removes it when this fails.
-    :param source: the file to start from, or None for a tree from nothing; :param digest: what identifies it.
-    :returns: what is to be recorded: how that file was copied, and the architecture of the tree.
+    :param source: the file to start from, or None for a tree from nothing or from the recipe's source.
+    :param digest: what identifies what it starts from; empty for nothing.
+    :returns: what is to be recorded: how it was copied, the architecture of the tree, its source's configuration.
     :raises BaleineError: with the last words of the step that failed.
     """
     architecture.need_runnable(recipe.architecture, what)
     record: dict[str, str] = {}
     if source is None:
-        need_program("mmdebstrap", what)
+        if not digest:
+            need_program("mmdebstrap", what)
         disk.create(run, target, recipe.size)
     else:
         record = disk.copy(source, target).record()
         if recipe.size > os.path.getsize(target):
             disk.grow(run, target, recipe.size)
     if source is None or recipe.packages or recipe.files or recipe.commands:
-        record["architecture"] = _isolated(lambda: _fill(run, recipe, target, digest, what), what)
-        leave(target)
+        try:
+            record.update(_isolated(lambda: _fill(run, recipe, target, digest, what), what))
+        finally:
+            leave(target)
         families.forget_packages(families.CACHE_SIZE)
     if not wait_free(target):
         raise BaleineError(f"{what}: its file is still held by {', '.join(disk.holders(target))}")
@@ -132,8 +137,8 @@ def _isolated(function: Callable[[], Any], what: str) -> Any:
     return in_child(outer, what)
 
 
-def _fill(run: Runner, recipe: Recipe, target: str, source: str, what: str) -> str:
-    """Fill the tree of an image's file; returns its architecture."""
+def _fill(run: Runner, recipe: Recipe, target: str, source: str, what: str) -> dict[str, str]:
+    """Fill the tree of an image's file; returns what is to be recorded of it."""
     os.umask(0o022)
     place = place_of(target)
     while not os.path.isdir(place):  # who ends its work takes the common directory away
@@ -144,12 +149,16 @@ def _fill(run: Runner, recipe: Recipe, target: str, source: str, what: str) -> s
     os.mkdir(tree, 0o755)
     device, loop = disk.attach(target)
     # nothing of a half-made image is ever used: its blocks need no order on their way to the device
-    rootfs.mount(device, tree, "ext4", rootfs.MS_NOATIME, "errors=remount-ro,discard,barrier=0")
+    flags = rootfs.MS_NOATIME | (rootfs.MS_NODEV | rootfs.MS_NOSUID if recipe.source else 0)  # a stranger's tree
+    rootfs.mount(device, tree, "ext4", flags, "errors=remount-ro,discard,barrier=0")
     os.close(loop)
     os.chmod(tree, 0o755)
     proxy = recipe.proxy or host_proxy(run)
     env = {**FRONTEND, **({"http_proxy": proxy, "https_proxy": proxy} if proxy else {})}
+    config: dict[str, Any] = {}
     try:
+        if recipe.source:
+            config = origin.fill(origin.parse(recipe.source, what), tree, what)
         _fill_mounted(run, recipe, tree, source, env, what)
     except BaleineError as error:
         space = os.statvfs(tree)
@@ -163,7 +172,7 @@ def _fill(run: Runner, recipe: Recipe, target: str, source: str, what: str) -> s
         os.truncate(f"{tree}/etc/machine-id", 0)
     made_for = architecture.of_tree(tree)
     rootfs.unmount(tree)
-    return made_for
+    return {"architecture": made_for, **({"config": to_json(config)} if config else {})}
 
 
 def _fill_mounted(run: Runner, recipe: Recipe, tree: str, source: str, env: dict[str, str], what: str) -> None:

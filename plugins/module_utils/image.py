@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
-from . import architecture, build, disk, manifest, units
+from . import architecture, build, disk, manifest, origin, units
 from .errors import BaleineError, known
 from .plan import Action, Plan, differences, show
 from .process import Runner
@@ -37,7 +37,7 @@ class Found(NamedTuple):
     """What is recorded and what is there.
 
     :param edited: its content is not what was recorded when it was made.
-    :param source_digest: of the image that is wanted as the start; None where there is none.
+    :param source_digest: of the image or source that is wanted as the start; None where there is none.
     :param users: containers made from it; :param open: it is being edited; :param begun: making it was interrupted.
     """
 
@@ -60,27 +60,31 @@ def request(params: Mapping[str, Any]) -> Wanted:
     what = f"image {name}"
     if params.get("state") == "absent":
         return Wanted(name, "absent")
-    source = params.get("from_image") or ""
-    suite = params.get("suite") or ("" if source else DEFAULT_SUITE)
-    if source:
-        source = units.check_name(str(source), "image")
-        if source == name:
+    base, source = params.get("from_image") or "", str(params.get("source") or "")
+    given = [key for key in ("from_image", "source") if params.get(key)]
+    suite = params.get("suite") or ("" if given else DEFAULT_SUITE)
+    if given:
+        base = units.check_name(str(base), "image") if base else ""
+        if base == name:
             raise BaleineError(f"{what}: it cannot start from itself", "Name another image")
-        if any(params.get(key) for key in FROM_NOTHING):
-            refused = f"{what}: {', '.join(FROM_NOTHING[:-1])} and {FROM_NOTHING[-1]} do not go with from_image"
-            raise BaleineError(refused, "They are those of that image")
+        refused = [key for key in FROM_NOTHING if params.get(key)] + given[1:]
+        if refused:
+            hint = "An image starts from one thing, and these are that one's"
+            raise BaleineError(f"{what}: {', '.join(refused)} do not go with {given[0]}", hint)
+        if source:
+            origin.parse(source, what)
     elif not SUITE.fullmatch(suite):
         raise BaleineError(f"{what}: {suite!r} is no suite", "Write its code name: bookworm")
     packages = tuple(sorted({str(package) for package in params.get("packages") or ()}))
     for package in packages:
         if not PACKAGE.fullmatch(package):
             raise BaleineError(f"{what}: {package!r} is no name of a package")
-    given = params.get("size")
-    size = 0 if source else DEFAULT_SIZE
-    if given not in (None, ""):
-        size = units.parse_size(given, bare=units.MEBIBYTE, what=f"{what}: size")
+    given_size = params.get("size")
+    size = 0 if base else DEFAULT_SIZE
+    if given_size not in (None, ""):
+        size = units.parse_size(given_size, bare=units.MEBIBYTE, what=f"{what}: size")
     size = (size + disk.BLOCK - 1) // disk.BLOCK * disk.BLOCK
-    if given not in (None, "") and size < disk.SMALLEST:
+    if given_size not in (None, "") and size < disk.SMALLEST:
         hint = f"Give it {disk.SMALLEST >> 20}M at the very least"
         raise BaleineError(f"{what}: a size of {size} bytes is too small for a tree", hint)
     directory = os.path.normpath(params["directory"]) if params.get("directory") else ""
@@ -96,7 +100,7 @@ def request(params: Mapping[str, Any]) -> Wanted:
     files = tuple(_parse_file(item, what) for item in params.get("files") or ())
     commands = tuple(str(command) for command in params.get("commands") or ())
     arch = "" if arch == architecture.native() else arch
-    recipe = build.Recipe(size, suite, packages, mirror, source, files, commands, proxy, arch, keyring)
+    recipe = build.Recipe(size, suite, packages, mirror, base, files, commands, proxy, arch, keyring, source)
     return Wanted(name, "present", recipe, directory, params.get("rebuild") or "on_change")
 
 
@@ -120,6 +124,9 @@ def find(run: Runner, wanted: Wanted) -> Found:
     if source_record is not None and os.path.exists(path_of(source, source_record)):
         source_digest = true_digest(source, source_record) or disk.digest(path_of(source, source_record))
         source_size = os.path.getsize(path_of(source, source_record))
+    if wanted.recipe and wanted.recipe.source:
+        what = f"image {wanted.name}"
+        source_digest = origin.identity(origin.parse(wanted.recipe.source, what), what)
     return Found(
         record=record,
         file=there,
@@ -184,10 +191,11 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
         return _plan_absent(what, found)
     recipe = known(wanted.recipe, f"{what}: its recipe")
     warnings = []
-    if recipe.from_image and found.source_digest is None:
+    start = f"image {recipe.from_image}" if recipe.from_image else recipe.source
+    if start and found.source_digest is None:
         if not check:
-            raise BaleineError(f"{what}: there is no image {recipe.from_image} to start from", "Make that image first")
-        warnings.append(f"{what}: there is no image {recipe.from_image}; taken to come from an earlier task")
+            raise BaleineError(f"{what}: there is no {start} to start from", "Make it first")
+        warnings.append(f"{what}: there is no {start}; taken to come from an earlier task")
     if found.source_size and recipe.size and recipe.size < found.source_size:
         raise BaleineError(
             f"{what}: a size of {units.show_size(recipe.size)} is smaller than that of "
@@ -201,7 +209,8 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
         reason = "drift: its file is gone" if drift else "there is none"
         return Plan(what, (Action("build", what, reason),), {}, goal, drift, tuple(warnings))
     unknown = ("source", "size") if found.source_digest is None else ()  # the image to start from is yet to come
-    differing = [key for key in differences(goal, before) if goal[key] or (before.get(key) and key not in unknown)]
+    compared = {key: value for key, value in goal.items() if key != "origin"}  # where it was found is not what it is
+    differing = [key for key in differences(compared, before) if goal[key] or (before.get(key) and key not in unknown)]
     if not before:
         differing = [] if wanted.rebuild != "always" else ["recipe"]
         warnings.append(f"{what}: its manifest does not say what it was made from; it is kept as it is")
@@ -262,8 +271,9 @@ def _goal(wanted: Wanted, found: Found) -> dict[str, Any]:
     """What the recipe comes to: the size is the source's where none is asked for."""
     recipe = known(wanted.recipe, f"image {wanted.name}: its recipe")
     directory = wanted.directory or (found.record or {}).get("chemin") or DIRECTORY
-    source = found.source_digest if recipe.from_image else ""
-    return {**recipe.as_dict(), "size": recipe.size or found.source_size, "source": source, "directory": directory}
+    source = found.source_digest if recipe.from_image or recipe.source else ""
+    goal = {**recipe.as_dict(), "size": recipe.size or found.source_size, "source": source, "directory": directory}
+    return {**goal, **({"origin": recipe.source} if recipe.source else {})}  # where it was found is not compared
 
 
 def recorded(record: Mapping[str, str]) -> dict[str, Any]:

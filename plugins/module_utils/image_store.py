@@ -39,7 +39,8 @@ def ensure(run: Runner, wanted_all: Sequence[Wanted], check: bool = False) -> li
 
 def _warned(wanted: Wanted, decided: Plan) -> Plan:
     """A prediction that says which tool is taken to come from an earlier task."""
-    if not decided.changed or wanted.recipe is None or wanted.recipe.from_image or find_program("mmdebstrap"):
+    recipe = wanted.recipe
+    if not decided.changed or not recipe or recipe.from_image or recipe.source or find_program("mmdebstrap"):
         return decided
     text = f"image {wanted.name}: this host has no mmdebstrap; taken to come from an earlier task"
     return decided._replace(warnings=(*decided.warnings, text))
@@ -52,7 +53,7 @@ def _build(run: Runner, wanted: Wanted, decided: Plan, _action: Action) -> None:
 
     def fill(part: str) -> dict[str, str]:
         built = build.build(run, recipe, part, source, str(decided.after["source"]), what)
-        inherited = {"architecture": origin.get("architecture", "")}
+        inherited = {key: value for key, value in origin.items() if key in ("architecture", "config")}
         return {"recipe": manifest.to_json({**decided.after}), **inherited, **built}
 
     make(wanted.name, str(decided.after["directory"]), fill)

@@ -39,7 +39,7 @@ options:
   suite:
     description:
       - The suite of the tree, by code name, of Debian, Ubuntu or O(mirror). The default is V(bookworm).
-      - Does not go with O(from_image).
+      - Does not go with O(from_image) and O(source).
     type: str
   packages:
     description:
@@ -50,20 +50,20 @@ options:
   mirror:
     description:
       - The mirror packages come from, or a whole line of C(sources.list). The default is that of C(mmdebstrap).
-      - Does not go with O(from_image).
+      - Does not go with O(from_image) and O(source).
     type: str
   keyring:
     description:
       - The file on the target that holds the keys which O(suite) is signed with, where the target does not trust them
         already, such as C(/usr/share/keyrings/ubuntu-archive-keyring.gpg). Its name ends in C(.gpg) or C(.asc).
       - It is copied into the tree, for the tree's own apt.
-      - Does not go with O(from_image).
+      - Does not go with O(from_image) and O(source).
     type: str
   architecture:
     description:
       - The architecture of the tree, as Debian calls it. The default is that of the target.
       - For another one than the target's, the target needs C(qemu-user-static), here and to start a container from it.
-      - Does not go with O(from_image).
+      - Does not go with O(from_image) and O(source).
     type: str
     choices: [amd64, arm64, armhf, i386, ppc64el, riscv64, s390x]
   proxy:
@@ -75,6 +75,15 @@ options:
     description:
       - Start from a copy of this image. When its content changes, this image counts as changed too.
       - Without packages, files and commands it is another name of the same content, of the same digest.
+    type: str
+  source:
+    description:
+      - Start from what is no image of Baleine's. V(tar:FILE) is a root filesystem in a tar archive, which may be packed
+        with gzip, bzip2, xz or zstd; V(dir:DIRECTORY) a directory. Both are absolute paths on the target.
+      - O(packages), O(files) and O(commands) are applied on top. What these run are programs of that tree, as root.
+      - When the content of the source changes, this image counts as changed too; where it lies does not matter. To know
+        that, all of it is read.
+      - Does not go with O(from_image), O(suite), O(mirror), O(keyring) and O(architecture).
     type: str
   files:
     description:
@@ -241,6 +250,7 @@ def main() -> None:
             },
             "proxy": {"type": "str"},
             "from_image": {"type": "str"},
+            "source": {"type": "str"},
             "files": {
                 "type": "list",
                 "elements": "dict",
