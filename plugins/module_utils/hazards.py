@@ -113,7 +113,7 @@ def _cgroups() -> list[dict[str, str]]:
 
 def missing_packages() -> list[str]:
     """Return the Debian packages that this host still needs."""
-    programs = ["ip", "nsenter", "mmdebstrap", *disk.have_tools()]
+    programs = ["ip", "nsenter", "mmdebstrap", "gpgv", "zstd", *disk.have_tools()]
     packages = {PACKAGES[name] for name in programs if find_program(name) is None}
     if not launch.have_init():
         packages.add(PACKAGES["busybox"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from . import disk, image, manifest, remote, units
+from . import architecture, disk, image, manifest, remote, units
 from .errors import BaleineError, explained
 from .process import Runner, check, need_program
 
@@ -85,7 +85,7 @@ def _describe(name: str, record: Mapping[str, str], version: str, created: str, 
         "format": remote.FORMAT,
         "name": base,
         "version": version,
-        "architecture": record.get("architecture") or os.uname().machine,
+        "architecture": record.get("architecture") or architecture.native(),
         "created": created,
         "size": str(os.path.getsize(path)),
         "digest": image.true_digest(name, record) or disk.digest(path),

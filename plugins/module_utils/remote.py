@@ -15,7 +15,7 @@ import os
 import re
 from typing import Any, NamedTuple
 
-from . import disk, download, trust
+from . import architecture, disk, download, trust
 from .errors import BaleineError, explained
 from .manifest import discard, from_json, opened, parse
 from .process import ENVIRONMENT, Runner, begin_child, need_program
@@ -123,7 +123,7 @@ def read(content: bytes, name: str, where: str) -> Description:
         key
         for key, right in {
             "version": VERSION.fullmatch(version),
-            "architecture": NAME.fullmatch(record.get("architecture", "")),
+            "architecture": record.get("architecture") in architecture.KNOWN,
             "created": re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", record.get("created", ""), re.ASCII),
             "size": size and disk.SMALLEST <= size < LARGEST_FILE and size % disk.BLOCK == 0,
             "digest": re.fullmatch("sha256:" + SHA256.pattern, record.get("digest", "")),
