@@ -369,6 +369,11 @@ OPTIONS = r"""
         on a 64-bit host too. V(unconfined) is all. An absolute path is that of a profile on the host, in Docker's form;
         it is read at each start.
     type: str
+  apparmor:
+    description:
+      - V(default) is Baleine's own profile of AppArmor, where the host has AppArmor; it is loaded when need be.
+        V(unconfined) is none. Another name is that of a profile that the host has loaded.
+    type: str
   userns:
     description:
       - V(auto) gives it 65,536 user and group ids of its own, which nobody else on the host has. It is the default.

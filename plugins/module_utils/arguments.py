@@ -74,7 +74,7 @@ CONTAINER: Options = {
     "secrets": _several({"name": NEEDED, "source": NEEDED, "mode": {"type": "str", "default": "0400"}}, no_log=False),
     "capabilities": _one({"add": TEXTS, "drop": TEXTS}),
     **_each("bool", "no_new_privileges read_only"),
-    "seccomp": {"type": "str"},
+    **_each("str", "seccomp apparmor"),
     "userns": _choice("auto", "host"),
     "tmpfs": _several({"target": NEEDED, "size": {"type": "str"}, "mode": {"type": "str", "default": "1777"}}),
     "restart": NO,

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Mapping
 from typing import Optional
 
-from . import manifest, oci, privileges, rootfs, runtime, units
+from . import apparmor, manifest, oci, privileges, rootfs, runtime, units
 from .errors import BaleineError
 from .process import boot_id, start_ticks
 
@@ -101,7 +101,8 @@ def exec_argv(
     """
     what = f"container {name}"
     identity = find_identity(f"/proc/{record['pid']}/root", user, what)
-    rights = privileges.rights(privileges.parse(manifest.recorded(record, privileges.DEFAULTS), what))
+    settings = privileges.parse(manifest.recorded(record, privileges.DEFAULTS), what)
+    rights = privileges.rights(settings, apparmor.label(int(record["pid"])))
     process = oci.process(command, identity, env, workdir, terminal, json.loads(record.get("ulimits") or "{}"), rights)
     if console:
         process["consoleSize"] = console[1]

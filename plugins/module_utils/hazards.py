@@ -10,7 +10,7 @@ import os
 import re
 from typing import Any, Optional
 
-from . import cgroup, disk, launch, manifest, runtime
+from . import apparmor, cgroup, disk, launch, manifest, runtime
 from .process import PACKAGES, Runner, find_program, read
 
 BRIDGE_FILTER = "/proc/sys/net/bridge/bridge-nf-call-iptables"
@@ -23,7 +23,7 @@ LOW_SPACE = 1 << 30
 
 def hazards(run: Runner) -> list[dict[str, str]]:
     """Return what would hurt: each with ``what``, ``why`` and ``hint``."""
-    return [*forwarding(run), *_routing(), *_space(), *_cgroups()]
+    return [*forwarding(run), *_routing(), *_space(), *_cgroups(), *_kernel()]
 
 
 def _hazard(there: object, what: str, why: str, hint: str) -> list[dict[str, str]]:
@@ -79,14 +79,18 @@ def _routing() -> list[dict[str, str]]:
 
 def errors() -> list[str]:
     """Return why this host cannot run containers at all; empty where it can."""
-    found = []
+    there = os.path.exists("/dev/loop-control")
+    return [] if there else ["there is no /dev/loop-control: load the kernel's module loop"]
+
+
+def _kernel() -> list[dict[str, str]]:
     match = re.match(r"(\d+)\.(\d+)", os.uname().release)
-    if not match or (int(match[1]), int(match[2])) < KERNEL:
-        cannot = "cannot map the owners of an ext4 disk into a private user namespace: Linux 5.12 or newer is needed"
-        found.append(f"the kernel {os.uname().release} {cannot}")
-    if not os.path.exists("/dev/loop-control"):
-        found.append("there is no /dev/loop-control: load the kernel's module loop")
-    return found
+    return _hazard(
+        not match or (int(match[1]), int(match[2])) < KERNEL,
+        f"the kernel is {os.uname().release}",
+        "it cannot map the owners of an ext4 disk into a private user namespace, which each container has by default",
+        "Take Linux 5.12 or newer, or give each container userns: host, which makes its root the host's",
+    )
 
 
 def _space() -> list[dict[str, str]]:
@@ -114,6 +118,7 @@ def _cgroups() -> list[dict[str, str]]:
 def missing_packages() -> list[str]:
     """Return the Debian packages that this host still needs."""
     programs = ["ip", "nsenter", "mmdebstrap", "gpgv", "zstd", *disk.have_tools()]
+    programs += ["apparmor_parser"] if apparmor.enabled() else []
     packages = {PACKAGES[name] for name in programs if find_program(name) is None}
     if not launch.have_init():
         packages.add(PACKAGES["busybox"])

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from . import (
+    apparmor,
     architecture,
     cgroup,
     devices,
@@ -96,8 +97,9 @@ def start(run: process.Runner, launch: Launch, begun: Callable[[int, int], None]
     need_free(launch.disk, what)
     try:
         _prepare_bundle(launch)
+        confined = apparmor.profile(run, launch.described.privileges["apparmor"], what)
         try:
-            process.in_child(lambda: _become_runtime(launch), f"{what}: starting it")
+            process.in_child(lambda: _become_runtime(launch, confined), f"{what}: starting it")
         except BaleineError as error:
             said = runtime.last_words(bundle_of(launch.name))
             raise BaleineError(f"{what}: {launch.runtime} says: {said}", error.hint) if said else error from None
@@ -164,8 +166,11 @@ def _write(path: str, text: str, mode: int) -> None:
     os.chmod(path, mode)
 
 
-def _become_runtime(launch: Launch) -> None:
-    """In a forked child: mount the disk where only we see it, then become ``crun create``."""
+def _become_runtime(launch: Launch, confined: str) -> None:
+    """In a forked child: mount the disk where only we see it, then become ``crun create``.
+
+    :param confined: the profile of AppArmor; empty is none.
+    """
     folder, what = bundle_of(launch.name), f"container {launch.name}"
     rootfs.unshare(rootfs.CLONE_NEWNS)
     os.makedirs(os.path.dirname(launch.described.directory), mode=0o711, exist_ok=True)
@@ -192,7 +197,7 @@ def _become_runtime(launch: Launch) -> None:
         for index, volume in enumerate(launch.described.volumes)
     ]
     console = launch.stdio is not None and launch.stdio.console is not None
-    described, rights = launch.described, privileges.rights(launch.described.privileges)
+    described, rights = launch.described, privileges.rights(launch.described.privileges, confined)
     first = oci.process(command, identity, described.env, described.workdir, console, described.ulimits, rights)
     if launch.stdio and console:
         first["consoleSize"] = launch.stdio.size

@@ -52,6 +52,7 @@ class Rights(NamedTuple):
 
     capabilities: tuple[str, ...] = CAPABILITIES
     no_new_privileges: bool = True
+    apparmor: str = ""
 
 
 class Bind(NamedTuple):
@@ -91,6 +92,7 @@ def process(
         "cwd": workdir or "/",
         "capabilities": {key: list(rights.capabilities) if key in used else [] for key in CAPABILITY_SETS},
         "noNewPrivileges": rights.no_new_privileges,
+        **({"apparmorProfile": rights.apparmor} if rights.apparmor else {}),
         **({"rlimits": [{"type": kind, "soft": soft, "hard": hard} for kind, soft, hard in limits]} if limits else {}),
     }
 

@@ -17,6 +17,7 @@ DEFAULTS: Mapping[str, Any] = {
     "capabilities": {},
     "no_new_privileges": True,
     "seccomp": "default",
+    "apparmor": "default",
     "userns": "auto",
     "read_only": False,
     "tmpfs": [],
@@ -39,10 +40,14 @@ def parse(params: Mapping[str, Any], what: str) -> dict[str, Any]:
     :raises BaleineError: for a value that is none.
     """
     found = {**DEFAULTS, **{key: params[key] for key in DEFAULTS if params.get(key) is not None}}
-    profile, userns = str(found["seccomp"]), found["userns"]
+    profile, userns, apparmor = str(found["seccomp"]), found["userns"], str(found["apparmor"])
     if profile not in seccomp.WORDS and (not profile.startswith("/") or not profile.isprintable()):
         raise BaleineError(
             f"{what}: seccomp {profile!r}", f"There are {', '.join(seccomp.WORDS)}, and the absolute path of a profile"
+        )
+    if not apparmor.isprintable() or apparmor != apparmor.strip():
+        raise BaleineError(
+            f"{what}: apparmor {apparmor!r} is no profile", "There are default, unconfined, and the host's"
         )
     if userns not in ("auto", "host"):
         raise BaleineError(
@@ -53,6 +58,7 @@ def parse(params: Mapping[str, Any], what: str) -> dict[str, Any]:
         "capabilities": _parse_capabilities(found["capabilities"], what),
         "no_new_privileges": bool(found["no_new_privileges"]),
         "seccomp": profile,
+        "apparmor": apparmor,
         "userns": userns,
         "read_only": bool(found["read_only"]),
         "tmpfs": [tmpfs[target] for target in sorted(tmpfs)],
@@ -96,11 +102,13 @@ def place(path: str, what: str) -> str:
     return path
 
 
-def rights(settings: Mapping[str, Any]) -> oci.Rights:
-    """Return what a process is given: the first, and every one that exec adds."""
+def rights(settings: Mapping[str, Any], apparmor: str) -> oci.Rights:
+    """Return what a process is given: the first, and every one that exec adds.
+
+    :param apparmor: the profile that it runs under; empty is none.
+    """
     change = settings["capabilities"]
     dropped = change.get("drop", ())
     kept = set() if "ALL" in dropped else BASIC - {*dropped}
-    return oci.Rights(
-        tuple(f"CAP_{name}" for name in sorted(kept | {*change.get("add", ())})), settings["no_new_privileges"]
-    )
+    names = sorted(kept | {*change.get("add", ())})
+    return oci.Rights(tuple(f"CAP_{name}" for name in names), settings["no_new_privileges"], apparmor)

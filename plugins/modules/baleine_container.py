@@ -138,9 +138,8 @@ container:
       returned: always
     env:
       description: Its environment; also here are O(user), O(workdir), O(hostname), O(init), O(volumes), C(directory),
-        O(dns), O(ulimits), O(sysctls), O(secrets), O(share_network), O(capabilities),
-        O(no_new_privileges), O(seccomp), O(userns), O(read_only) and O(tmpfs), normalised, and without what a secret
-        holds.
+        O(dns), O(ulimits), O(sysctls), O(secrets), O(share_network), O(capabilities), O(no_new_privileges), O(seccomp),
+        O(apparmor), O(userns), O(read_only) and O(tmpfs), normalised, and without what a secret holds.
       type: dict
       returned: always
     labels:

@@ -37,3 +37,40 @@ def test_pause_stats_and_kill_on_v2(guest: Guest) -> None:
     assert numbers()["cpu_percent"] == 0
     guest.baleine("container", "kill", "busy")
     assert "busy" in guest.baleine("container", "prune").stdout.split()
+
+
+def test_apparmor_confines_the_program_and_exec_and_refuses_what_a_capability_would_allow(guest: Guest) -> None:
+    def made(**options: Any) -> dict[str, Any]:
+        settings = {"image": "tiny", "command": ["sleep", "100000"], "recreate": "on_change", "stop_timeout": 5}
+        found: dict[str, Any] = guest.module("baleine_container", name="shut", **{**settings, **options})
+        return found
+
+    def inside(script: str) -> tuple[int, str]:
+        done = guest.baleine("container", "exec", "-c", "shut", "--", "sh", "-c", script, check=False)
+        return done.returncode, done.stdout.strip()
+
+    mount = "mount -t tmpfs none /mnt"
+    pid = made()["container"]["pid"]
+    assert guest.read(f"/proc/{pid}/attr/apparmor/current").strip() == "baleine-default (enforce)"
+    assert inside("cat /proc/self/attr/apparmor/current") == (0, "baleine-default (enforce)")
+    assert inside("grep -E 'Seccomp:|NoNewPrivs:' /proc/self/status | cut -f 2 | xargs") == (0, "1 2")
+    powerful = {"capabilities": {"add": ["SYS_ADMIN"]}, "seccomp": "unconfined"}
+    made(**powerful)
+    assert inside(mount)[0] != 0
+    made(**powerful, apparmor="unconfined")
+    assert inside(mount)[0] == 0
+    guest.sh("echo 'profile own flags=(attach_disconnected) { file, capability, signal, }' | apparmor_parser -r")
+    made(apparmor="own")
+    assert inside("cat /proc/self/attr/apparmor/current") == (0, "own (enforce)")
+    refused = guest.module(
+        "baleine_container",
+        name="shut",
+        image="tiny",
+        command="true",
+        apparmor="no",
+        recreate="always",
+        expect_failure=True,
+    )
+    assert "the profile no is not loaded" in refused["msg"]
+    assert inside("cat /proc/self/attr/apparmor/current") == (0, "own (enforce)")  # the old one is back
+    guest.module("baleine_container", name="shut", state="absent")

@@ -275,6 +275,7 @@ RECREATED = {
     "capability dropped": {"capabilities": {"drop": ["CAP_KILL"]}},
     "new privileges": {"no_new_privileges": False},
     "system calls": {"seccomp": "unconfined"},
+    "apparmor": {"apparmor": "unconfined"},
     "ids": {"userns": "host"},
     "read only": {"read_only": True},
     "tmpfs": {"tmpfs": [{"target": "/run"}]},

@@ -60,6 +60,7 @@ OPTIONS: dict[str, list[Any]] = {
     "capabilities": [None, {}, {"add": ["cap_net_raw"], "drop": ["KILL"]}, {"drop": ["ALL"], "add": ["CHOWN"]}],
     "no_new_privileges": [None, True, False],
     "seccomp": [None, "default", "compat", "/etc/baleine/my profile.json"],
+    "apparmor": [None, "default", "unconfined", "my (own): profile"],
     "userns": [None, "auto", "host"],
     "read_only": [None, False, True],
     "tmpfs": [None, [], [{"target": "/run"}, {"target": "/a, b/", "size": "16M", "mode": "755"}]],

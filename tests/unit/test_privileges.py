@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from baleine import oci, privileges, seccomp
+from baleine import apparmor, oci, privileges, seccomp
 from baleine.errors import BaleineError
+from tests.unit.support import Recorded
 
 WHAT = "container web1"
 #: What moby's default profile refuses to a root without further capabilities (profiles/seccomp/default.json, 2026-06).
@@ -70,6 +71,7 @@ def test_capabilities_have_one_form(given, normal):
         ({"capabilities": {"add": ["KILL"], "drop": ["CAP_KILL"]}}, "KILL cannot be added and dropped"),
         ({"seccomp": "strict"}, "absolute path of a profile"),
         ({"seccomp": "/a\nb"}, "absolute path of a profile"),
+        ({"apparmor": "a\nb"}, "is no profile"),
         ({"userns": "keep-id"}, "userns 'keep-id'"),
         ({"tmpfs": [{"target": "run"}]}, "no absolute path"),
         ({"tmpfs": [{"target": "/"}]}, "cannot lie at /"),
@@ -104,7 +106,7 @@ def test_a_tmpfs_has_one_form_and_an_order():
 )
 @pytest.mark.parametrize("uid", [0, 33])
 def test_a_process_has_these_capabilities_and_inherits_none(given, expected, uid):
-    rights = privileges.rights(parse(capabilities=given))
+    rights = privileges.rights(parse(capabilities=given), "")
     found = oci.process(("true",), oci.Identity(uid), {}, "", rights=rights)
     sets = {key: set(names) for key, names in found["capabilities"].items()}
     mine = expected if uid == 0 else set()
@@ -113,7 +115,62 @@ def test_a_process_has_these_capabilities_and_inherits_none(given, expected, uid
 
 
 def test_new_privileges_come_only_where_they_are_asked_for():
-    assert privileges.rights(parse(no_new_privileges=False)).no_new_privileges is False
+    assert privileges.rights(parse(no_new_privileges=False), "").no_new_privileges is False
+
+
+def test_a_profile_of_apparmor_reaches_the_runtime_where_there_is_one():
+    found = [
+        oci.process(("true",), oci.Identity(), {}, "", rights=privileges.rights(parse(), name)) for name in ("", "a")
+    ]
+    assert [item.get("apparmorProfile") for item in found] == [None, "a"]
+
+
+LOADED = "baleine-default (enforce)\n/usr/bin/man (enforce)\nmy (own) (complain)\n"
+
+
+@pytest.mark.parametrize(
+    ("enabled", "setting", "expected", "loads"),
+    [
+        ("Y", "default", "baleine-default", True),
+        ("Y", "unconfined", "", False),
+        ("Y", "/usr/bin/man", "/usr/bin/man", False),
+        ("Y", "my (own)", "my (own)", False),
+        ("Y", "other", "the profile other is not loaded", False),
+        ("N", "default", "", False),
+        (None, "default", "", False),
+        (None, "unconfined", "", False),
+        (None, "baleine-default", "baleine-default", False),
+    ],
+)
+def test_the_profile_of_apparmor_is_ours_where_the_host_has_it(
+    enabled, setting, expected, loads, monkeypatch, tmp_path
+):
+    for name, text in (("ENABLED", enabled), ("LOADED", LOADED)):
+        (tmp_path / name).write_text(text or "")
+        monkeypatch.setattr(apparmor, name, str(tmp_path / name))
+    monkeypatch.setattr(apparmor.runtime, "STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(apparmor, "find_program", lambda name: f"/sbin/{name}")
+    run = Recorded(*[(0, "")] * 2)
+    try:
+        found = [apparmor.profile(run, setting, WHAT) for _turn in range(2)]
+    except BaleineError as error:
+        found = [expected] * 2 if expected in str(error) else []
+    assert found == [expected] * 2
+    assert len(run.asked) == loads  # the second time it is there
+
+
+def test_a_profile_that_cannot_be_loaded_is_an_error_and_is_tried_again(monkeypatch, tmp_path):
+    (tmp_path / "enabled").write_text("Y")
+    monkeypatch.setattr(apparmor, "ENABLED", str(tmp_path / "enabled"))
+    monkeypatch.setattr(apparmor.runtime, "STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(apparmor, "find_program", lambda name: None)
+    with pytest.raises(BaleineError, match="no apparmor_parser"):
+        apparmor.profile(Recorded(), "default", WHAT)
+    monkeypatch.setattr(apparmor, "find_program", lambda name: f"/sbin/{name}")
+    for _turn in range(2):
+        with pytest.raises(BaleineError, match="loading the profile"):
+            apparmor.profile(Recorded((1, "")), "default", WHAT)
+    assert not list((tmp_path / "state").iterdir())
 
 
 # ---- system calls

@@ -101,6 +101,9 @@ DESCRIBED = (
              "unconfined, or a file in Docker's form",
              "les appels système permis : default, compat (aussi les programmes 32 bits), unconfined, ou un fichier au "
              "format de Docker"),
+        Flag("", "--apparmor", "PROFILE", "what AppArmor lets it do, on a host that has that: default, unconfined, or "
+             "a profile that is loaded",
+             "ce qu'AppArmor lui permet, si l'hôte l'a : default, unconfined, ou un profil chargé"),
         Flag("", "--userns", "auto|host", "whose ids its users have: 65,536 of its own (the default) or the host's",
              "les identifiants de ses utilisateurs : 65 536 à lui (par défaut) ou ceux de l'hôte"),
         Flag("", "--read-only", "", "its disk cannot be written to while it runs",

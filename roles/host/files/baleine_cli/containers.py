@@ -31,7 +31,7 @@ VERBS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 #: Options that are taken as they are, and those whose KEY=VALUE have a flag of another name.
 TEXTS = (
     "image", "size", "directory", "hostname", "workdir", "user", "stop-signal", "share-network", "log-size", "seccomp",
-    "userns",
+    "apparmor", "userns",
 )  # fmt: skip
 PAIRS = {"env": "env", "labels": "label", "extra_hosts": "add-host", "ulimits": "ulimit", "sysctls": "sysctl"}
 
