@@ -24,6 +24,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 
 VENV := .venv
 LINT := .venv-lint
+GALAXY := .venv-galaxy
 CACHE := .cache
 # For example: make webfarm ANSIBLE_FLAGS="--check --diff", make unit PYTEST_FLAGS="-k plan",
 # make bench BENCH_FLAGS="--only whole --factor 0.5", make fuzz FUZZ_SECONDS=600.
@@ -89,6 +90,9 @@ $(VENV)/.ready-test: requirements-test.txt $(VENV)/.ready
 	@touch $@
 
 $(LINT)/.ready: requirements-lint.txt
+	$(environment)
+
+$(GALAXY)/.ready: requirements-galaxy.txt
 	$(environment)
 
 # The names under which a host knows the core and the command line.
@@ -187,6 +191,28 @@ install: build
 	    '$(CURDIR)/$(VENV)/bin/ansible-playbook' --syntax-check -i localhost, lab.baleine.webfarm
 	@rm -rf $(CACHE)/installed
 
+## publishable: what Galaxy, its documentation site and ansible-core ask of a collection
+.PHONY: publishable
+publishable: install sanity galaxy
+
+.PHONY: sanity
+sanity: build $(VENV)/.ready
+	$(call heading,'ansible-test sanity')
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" .ci/sanity $(TARBALL) $(CACHE)/sanity
+
+# The importer always ends with 0 and leaves what it found in a file: what it says of an error or a warning is a failure.
+.PHONY: galaxy
+galaxy: build $(GALAXY)/.ready
+	$(call heading,'galaxy-importer and antsibull')
+	@rm -rf $(CACHE)/galaxy && mkdir -p $(CACHE)/galaxy/ansible_collections/lab/baleine
+	@tar -xzf $(TARBALL) -C $(CACHE)/galaxy/ansible_collections/lab/baleine
+	@unset ANSIBLE_CONFIG && export PATH="$(CURDIR)/$(GALAXY)/bin:$$PATH" && cd $(CACHE)/galaxy && \
+	    python -m galaxy_importer.main '$(CURDIR)/$(TARBALL)' > importer.log 2>&1 || { cat importer.log; exit 1; } && \
+	    if grep -E 'WARNING|ERROR' importer.log; then exit 1; fi && tail -n 1 importer.log && \
+	    cd ansible_collections/lab/baleine && antsibull-changelog lint && \
+	    antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=self . && \
+	    echo 'antsibull: documentation and changelog are clean'
+
 ## bench: measure, and compare with the peers (root)
 .PHONY: bench
 bench: root packages $(VENV)/.ready-test links
@@ -201,6 +227,6 @@ fuzz: $(VENV)/.ready-test links
 ## clean: remove what make made in this folder
 .PHONY: clean
 clean:
-	@rm -rf .ansible .build $(CACHE) .mypy_cache .pytest_cache .ruff_cache $(VENV) $(LINT) tests/output bench/output
+	@rm -rf .ansible .build $(CACHE) .mypy_cache .pytest_cache .ruff_cache $(VENV) $(LINT) $(GALAXY) tests/output bench/output
 	@rm -f lab-baleine-*.tar.gz
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
