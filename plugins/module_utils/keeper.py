@@ -131,7 +131,7 @@ class Keeper:
     def start(self) -> None:
         """Start on the container's own disk."""
         description = known(self.description, f"{self.what}: what it is")
-        runtime_name, _reason = runtime.choose()
+        runtime_name = runtime.choose()
         if not self.record.get("first_id"):  # one of the 2019 scripts
             with manifest.registry():
                 self.save(first_id=self.ids_of(description))

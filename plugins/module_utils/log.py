@@ -17,7 +17,8 @@ import time
 from collections.abc import Iterator
 from typing import Optional
 
-from .errors import BaleineError
+from .errors import explained
+from .manifest import opened
 from .rootfs import fallocate
 from .units import number
 
@@ -41,30 +42,23 @@ def files(name: str) -> list[str]:
 class _Book:
     """A log and its marks, held against cuts, or (``writes``) against everybody."""
 
-    def __init__(self, name: str, writes: bool) -> None:
-        self.flags = (os.O_RDWR | os.O_CREAT if writes else os.O_RDONLY) | os.O_CLOEXEC | os.O_NOFOLLOW
-        self.log, self.marks_file = -1, -1
+    def __init__(self, name: str, writes: bool, stack: contextlib.ExitStack) -> None:
+        flags = (os.O_RDWR | os.O_CREAT if writes else os.O_RDONLY) | os.O_NOFOLLOW
         path, marks = files(name)
-        try:
-            self.log = os.open(path, self.flags & ~os.O_CREAT)
-            with contextlib.suppress(FileNotFoundError):
-                self.marks_file = os.open(marks, self.flags, 0o600)
-                fcntl.flock(self.marks_file, fcntl.LOCK_EX if writes else fcntl.LOCK_SH)
-            self.size = os.fstat(self.log).st_size
-            lines = (line.split() for line in self._text().split("\n"))
-            pairs = [(words[0], number(words[1])) for words in lines if len(words) == 2]
-            self.cut = next((value or 0 for key, value in pairs if key == "cut"), 0)
-            numbers = [(number(key), value) for key, value in pairs]
-            self.marks = [(at, value) for at, value in numbers if at is not None and value is not None]
-        except BaseException:
-            self.close()
-            raise
+        text = b""
+        self.log = stack.enter_context(opened(path, flags & ~os.O_CREAT))
+        with contextlib.suppress(FileNotFoundError):
+            self.marks_file = stack.enter_context(opened(marks, flags, 0o600))
+            fcntl.flock(self.marks_file, fcntl.LOCK_EX if writes else fcntl.LOCK_SH)
+            text = os.pread(self.marks_file, os.fstat(self.marks_file).st_size, 0)
+        self.size = os.fstat(self.log).st_size
+        lines = (line.split() for line in text.decode("ascii", "replace").split("\n"))
+        pairs = [(words[0], number(words[1])) for words in lines if len(words) == 2]
+        self.cut = next((value or 0 for key, value in pairs if key == "cut"), 0)
+        numbers = [(number(key), value) for key, value in pairs]
+        self.marks = [(at, value) for at, value in numbers if at is not None and value is not None]
         if self.marks:  # somebody else emptied or replaced the log: positions only grow
             self.cut = max(self.cut, self.marks[-1][1] - self.size)
-
-    def _text(self) -> str:
-        size = os.fstat(self.marks_file).st_size if self.marks_file >= 0 else 0
-        return os.pread(self.marks_file, size, 0).decode("ascii", "replace") if size else ""
 
     def save(self) -> None:
         """Write the marks in place: the file is the lock too."""
@@ -81,11 +75,6 @@ class _Book:
             return self.cut + os.lseek(self.log, 0, os.SEEK_DATA)
         return self.cut + self.size
 
-    def close(self) -> None:
-        for descriptor in (self.log, self.marks_file):
-            if descriptor >= 0:
-                os.close(descriptor)
-
 
 @contextlib.contextmanager
 def _open(name: str, writes: bool = False) -> Iterator[Optional[_Book]]:
@@ -93,16 +82,11 @@ def _open(name: str, writes: bool = False) -> Iterator[Optional[_Book]]:
 
     :raises BaleineError: when the filesystem refuses.
     """
-    book = None
-    try:
+    with explained(f"log {path_of(name)}"), contextlib.ExitStack() as stack:
+        book = None
         with contextlib.suppress(FileNotFoundError):
-            book = _Book(name, writes)
+            book = _Book(name, writes, stack)
         yield book
-    except OSError as error:
-        raise BaleineError(f"log {path_of(name)}: {error.strerror}") from None
-    finally:
-        if book is not None:
-            book.close()
 
 
 def mark(name: str) -> None:

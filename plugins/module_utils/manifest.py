@@ -149,9 +149,9 @@ def sync_directory(folder: str) -> None:
 
 
 @contextlib.contextmanager
-def opened(path: str, flags: int) -> Iterator[int]:
+def opened(path: str, flags: int, mode: int = 0o600) -> Iterator[int]:
     """Hold a descriptor of a file (open(2)), as no other program inherits it."""
-    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    descriptor = os.open(path, flags | os.O_CLOEXEC, mode)
     try:
         yield descriptor
     finally:

@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from typing import Optional
+
+from .manifest import opened
 
 #: Where a container sees it. /dev is a tmpfs that the runtime makes: nothing of the image is touched.
 INSIDE = "/dev/.baleine"
@@ -90,14 +93,8 @@ def exit_code(folder: str) -> Optional[int]:
 
     The container can write there whatever it likes: only a small number in a regular file is believed.
     """
-    try:
-        descriptor = os.open(
-            os.path.join(folder, "exit"), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-        )
-    except OSError:
-        return None
-    try:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+    with contextlib.suppress(OSError), opened(os.path.join(folder, "exit"), flags) as descriptor:
         text = os.read(descriptor, 8).strip() if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
-    finally:
-        os.close(descriptor)
-    return int(text) if text.isdigit() and int(text) < 256 else None  # bytes: ASCII digits only
+        return int(text) if text.isdigit() and int(text) < 256 else None  # bytes: ASCII digits only
+    return None

@@ -203,17 +203,14 @@ def read_inside(root: str, path: str, limit: int = 1 << 20) -> Optional[str]:
 
     :param limit: how many bytes to read at the most; the tree is not trusted.
     """
-    try:
-        descriptor = open_inside(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError:
-        return None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return None
-        with os.fdopen(os.dup(descriptor), "rb") as stream:
+
+    def opener(below: str, flags: int) -> int:
+        return open_inside(root, below, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+    with contextlib.suppress(OSError), open(path, "rb", opener=opener) as stream:
+        if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             return stream.read(limit).decode("utf-8", "replace")
-    finally:
-        os.close(descriptor)
+    return None
 
 
 def check_real_directories(root: str, names: tuple[str, ...], what: str) -> None:

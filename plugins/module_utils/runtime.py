@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -16,26 +17,24 @@ from .process import Result, Runner, fault, find_program, read
 STATE = "/run/baleine"
 
 
-def choose() -> tuple[str, str]:
-    """Return the runtime for this host and why: crun, or runc where crun cannot work.
+def choose() -> str:
+    """Return the runtime for this host: crun, or runc where crun is not, or refuses the host's cgroup layout.
 
     :raises BaleineError: when the host has neither, naming the package that is needed.
     """
-    hybrid = cgroup.layout() == "hybrid"
-    if not hybrid and find_program("crun"):
-        return "crun", "crun is here and takes this host's cgroup layout"
+    crun, hybrid = find_program("crun"), cgroup.layout() == "hybrid"
+    if crun and not hybrid:
+        return "crun"
     if find_program("runc"):
-        reason = "crun refuses the hybrid cgroup layout of this host" if hybrid else "crun is not installed"
-        return "runc", reason
-    if hybrid and find_program("crun"):
+        return "runc"
+    if crun:
         left = ", ".join(cgroup.unified_controllers())
         raise BaleineError(
             f"runtime: crun refuses this host's hybrid cgroup layout ({left} on v2)",
             "Install the package runc, or mount that controller on v1",
         )
-    raise BaleineError(
-        "runtime: neither crun nor runc is on this host", "Install the package crun, or run the host role"
-    )
+    hint = "Install the package crun, or run the host role"
+    raise BaleineError("runtime: neither crun nor runc is on this host", hint)
 
 
 def wanted_package() -> str:
@@ -93,7 +92,6 @@ def exec_argv(
 
 def installed() -> Optional[str]:
     """Return the runtime that would be chosen, or None."""
-    try:
-        return choose()[0]
-    except BaleineError:
-        return None
+    with contextlib.suppress(BaleineError):
+        return choose()
+    return None

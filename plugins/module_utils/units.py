@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 from .errors import BaleineError
 
@@ -105,12 +105,7 @@ def parse_address(text: str, what: str) -> str:
     if "/" not in text:
         hint = "Write it in CIDR form: 192.168.42.2/24"
         raise BaleineError(f"{what}: the address {_shorten(text)} has no prefix", hint)
-    import ipaddress
-
-    try:
-        address = ipaddress.ip_interface(text.strip())
-    except ValueError as error:
-        raise BaleineError(f"{what}: {error}", "Write an address in CIDR form: 192.168.42.2/24") from None
+    address = _read(text, "ip_interface", what, "Write an address in CIDR form: 192.168.42.2/24")
     network = address.network
     ends = (network.network_address, network.broadcast_address) if address.version == 4 else (network.network_address,)
     own = address.ip
@@ -120,7 +115,16 @@ def parse_address(text: str, what: str) -> str:
     if network.num_addresses > 2 and address.ip in ends:
         hint = f"Take one inside it, {network.network_address + 1} for example"
         raise BaleineError(f"{what}: {address.ip} is the network's own or its broadcast address in {network}", hint)
-    return address.with_prefixlen
+    return str(address.with_prefixlen)
+
+
+def _read(text: str, kind: str, what: str, hint: str) -> Any:
+    import ipaddress
+
+    try:
+        return getattr(ipaddress, kind)(text.strip())
+    except ValueError as error:
+        raise BaleineError(f"{what}: {error}", hint) from None
 
 
 def parse_gateway(text: str, what: str) -> str:
@@ -128,12 +132,7 @@ def parse_gateway(text: str, what: str) -> str:
 
     :raises BaleineError: when it is no IP address.
     """
-    import ipaddress
-
-    try:
-        return str(ipaddress.ip_address(text.strip()))
-    except ValueError as error:
-        raise BaleineError(f"{what}: gateway: {error}", "Write an IP address without a prefix") from None
+    return str(_read(text, "ip_address", f"{what}: gateway", "Write an IP address without a prefix"))
 
 
 def parse_destination(text: str, what: str) -> str:
@@ -143,12 +142,7 @@ def parse_destination(text: str, what: str) -> str:
     """
     if text.strip() == "default":
         return "default"
-    import ipaddress
-
-    try:
-        network = ipaddress.ip_network(text.strip())
-    except ValueError as error:
-        raise BaleineError(f"{what}: route: {error}", "Write a network in CIDR form: 10.1.0.0/16") from None
+    network = _read(text, "ip_network", f"{what}: route", "Write a network in CIDR form: 10.1.0.0/16")
     if network.prefixlen == 0:
         return "default"
     return str(network.network_address if network.num_addresses == 1 else network)  # as the kernel shows it
