@@ -307,13 +307,14 @@ def before_state(found: Found) -> dict[str, Any]:
     """Return what a diff shows of what is there."""
     if found.record is None or found.description is None:
         return {}
-    shown: dict[str, Any] = {"state": found.state, "image": found.description.image, **found.description.fixed()}
-    shown.update(found.description.settings)
     seen = found.limits or found.description.limits
-    shown["limits"] = {key: seen.get(key) for key in limits.KEYS}
-    shown["wanted_state"] = found.record.get("wanted_state", "stopped")
-    shown["networks"] = [_as_seen(item, found) for item in found.interfaces]
-    return shown
+    wish, networks = found.record.get("wanted_state", "stopped"), [_as_seen(item, found) for item in found.interfaces]
+    held = {key: seen.get(key) for key in limits.KEYS}
+    return _shown(found.description, state=found.state, wanted_state=wish, limits=held, networks=networks)
+
+
+def _shown(description: Description, **state: Any) -> dict[str, Any]:
+    return {"image": description.image, **description.fixed(), **description.settings, **state}
 
 
 def _as_seen(item: network.Interface, found: Found) -> dict[str, Any]:
@@ -346,14 +347,8 @@ def after_state(wanted: Wanted, found: Optional[Found] = None) -> dict[str, Any]
     networks = [network_as_dict(item) for item in description.networks]
     for item in networks:
         item["routes"].sort(key=lambda route: (route["destination"], route["gateway"]))
-    shown = {
-        "state": state,
-        "wanted_state": wish,
-        "image": description.image,
-        **description.fixed(),
-        **description.settings,
-    }
-    return {**shown, "limits": dict(description.limits), "networks": networks}
+    held = dict(description.limits)
+    return _shown(description, state=state, wanted_state=wish, limits=held, networks=networks)
 
 
 def _check_surroundings(new: Description, found: Found, draft: Draft, check: bool) -> None:

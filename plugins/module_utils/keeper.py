@@ -8,7 +8,7 @@ import contextlib
 import os
 import signal
 import time
-from typing import Optional
+from typing import Any, Optional
 
 from . import cgroup, disk, enter, image, launch, log, manifest, neighbours, network, policy, runtime, units, volume
 from .container import WISHES, Found, Wanted
@@ -35,31 +35,22 @@ class Keeper:
         creates = any(action.verb == "create" for action in decided.actions)
         fresh = self.found.state in ("absent", "creating", "removing")
         undo = None if not creates else self.remove if fresh else lambda: self.save(state="stopped")
-        apply(
-            decided,
-            {
-                "create": self.create,
-                "start": lambda action: self.start(),
-                "stop": lambda action: self.stop(),
-                "settle": lambda action: self.settle(),
-                "wish": lambda action: self.save(wanted_state=WISHES[self.wanted.state]),
-                "remove": lambda action: self.remove(),
-                "recreate": self.recreate,
-                "grow": self.grow,
-                "make_volume": lambda action: volume.make(action.data["name"]),
-                "set_limits": self.set_limits,
-                "set_policy": self.set_policy,
-                "pause": lambda action: self.pause(True),
-                "unpause": lambda action: self.pause(False),
-                "cut": lambda action: self.cut(action.data["link"]),
-                "connect": self.connect,
-                "record_networks": self.record_networks,
-            },
-            undo,
-        )
+        apply(decided, {action.verb: self.act for action in decided.actions}, undo)
         wish = WISHES.get(self.wanted.state)
         if decided.actions and self.record and wish and self.record.get("wanted_state") != wish:
             self.save(wanted_state=wish)
+
+    def act(self, action: Action) -> None:
+        """Take one step: the method of its name, with its data."""
+        getattr(self, action.verb)(**action.data)
+
+    def wish(self) -> None:
+        """Record what is wished alone."""
+        self.save(wanted_state=WISHES[self.wanted.state])
+
+    def make_volume(self, name: str) -> None:
+        """Make a named volume."""
+        volume.make(name)
 
     def save(self, **changes: str) -> None:
         """Write the manifest with some keys changed."""
@@ -90,9 +81,8 @@ class Keeper:
         private = description.privileges["userns"] != "host"
         return (mine if mine != "0" else "") or str(free_ids(self.name)) if private else "0"
 
-    def create(self, action: Action) -> None:
+    def create(self, description: Description) -> None:
         """Copy the image; the manifest comes first, the disk appears under its name when it is whole."""
-        description: Description = action.data["description"]
         wish = WISHES.get(self.wanted.state, "stopped")
         self.claim(description, state="creating", wanted_state=wish, created=manifest.utc_now())
         self.copy_image(description.image, disk_of(self.name))
@@ -105,10 +95,10 @@ class Keeper:
         copied = self.make_disk(image.path_of(source, record), target, self.wanted.size)
         self.record.update(image_digest=image.true_digest(source, record), **copied.record())
 
-    def grow(self, action: Action) -> None:
+    def grow(self, size: int) -> None:
         """Make its disk larger: a copy of it, so that whatever happens one of them is whole."""
         launch.need_free(disk_of(self.name), self.what)
-        self.make_disk(disk_of(self.name), disk_of(self.name), action.data["size"])
+        self.make_disk(disk_of(self.name), disk_of(self.name), size)
 
     def make_disk(self, source: str, target: str, size: Optional[int]) -> disk.Copied:
         """Make a disk of another one, as large as ``size`` (bytes) or as that: under a temporary name, then renamed."""
@@ -194,7 +184,7 @@ class Keeper:
         if enter.is_alive(self.record):
             settings = known(self.description, f"{self.what}: what it is").settings
             if cgroup.frozen(self.name):
-                self.pause(False)
+                self.unpause()
             launch.stop(
                 self.name,
                 int(self.record["pid"]),
@@ -233,22 +223,21 @@ class Keeper:
         self.record = {}
         self.tell_neighbours()
 
-    def recreate(self, action: Action) -> None:
+    def recreate(self, description: Description, new_disk: bool, start: bool) -> None:
         """Prepare the new one completely, stop the old, start the new; go back to the old if that fails."""
-        new: Description = action.data["description"]
         was_running = enter.is_alive(self.record)
         old = dict(self.record), self.description, self.interfaces
         copied = {}
-        if action.data["new_disk"]:
-            self.copy_image(new.image, f"{DISKS}/.{self.name}.new")
+        if new_disk:
+            self.copy_image(description.image, f"{DISKS}/.{self.name}.new")
             copied = {key: text for key, text in self.record.items() if key.startswith(("image_digest", "copy"))}
             self.record = dict(old[0])
         try:
             self.stop() if was_running else self.settle()
             if copied:
                 self.exchange_disks()
-            self.claim(new, state="stopped", **copied)
-            if action.data["start"]:
+            self.claim(description, state="stopped", **copied)
+            if start:
                 self.start()
             if copied:
                 self.save(aside="")
@@ -273,9 +262,8 @@ class Keeper:
         fault("exchanged")
         manifest.sync_directory(DISKS)
 
-    def set_limits(self, action: Action) -> None:
+    def set_limits(self, limits: dict[str, Any]) -> None:
         """Change the limits in place."""
-        limits = action.data["limits"]
         if enter.is_alive(self.record):
             old = known(self.description, f"{self.what}: what it is").limits
             if old.get("devices") != limits.get("devices"):
@@ -285,41 +273,43 @@ class Keeper:
             self.description = self.description._replace(limits=limits)
         self.save(limits=manifest.to_json(limits))
 
-    def set_policy(self, action: Action) -> None:
+    def set_policy(self, settings: dict[str, Any]) -> None:
         """Record what only Baleine itself looks at."""
         description = known(self.description, f"{self.what}: what it is")
-        self.description = description._replace(settings=action.data["settings"])
+        self.description = description._replace(settings=settings)
         self.record = to_record(self.name, self.description, self.interfaces, self.record)
         self.save()
         neighbours.refresh()
 
-    def pause(self, still: bool) -> None:
+    def pause(self, still: bool = True) -> None:
         """Freeze its processes, or let them go on."""
         cgroup.freeze(self.name, still)
         self.save(state="paused" if still else "running")
+
+    def unpause(self) -> None:
+        """Let them go on."""
+        self.pause(False)
 
     def cut(self, link: str) -> None:
         """Take an interface away."""
         if os.path.exists(f"/sys/class/net/{link}"):
             batch(self.run, [f"link del dev {link}"], self.what)
 
-    def connect(self, action: Action) -> None:
+    def connect(self, interface: network.Interface, mending: network.Mending) -> None:
         """Make or mend one interface of the running container."""
-        item: network.Interface = action.data["interface"]
-        mending: network.Mending = action.data["mending"]
         pid = int(self.record["pid"])
         host, inside = mending.host, mending.inside
         if mending.remake:
-            self.cut(item.link)
-            host = tuple(network.link_lines(item, pid, surroundings(self.name)["mtus"]))
-            inside = tuple(network.inside_lines(item))
+            self.cut(interface.link)
+            host = tuple(network.link_lines(interface, pid, surroundings(self.name)["mtus"]))
+            inside = tuple(network.inside_lines(interface))
         batch(self.run, host, f"{self.what}: connecting it")
         batch(self.run, inside, f"{self.what}: addressing it", pid)
 
-    def record_networks(self, action: Action) -> None:
+    def record_networks(self, interfaces: tuple[network.Interface, ...]) -> None:
         """Write the networks into the manifest, and all addresses into the hosts files."""
         description = known(self.description, f"{self.what}: what it is")
-        self.claim(description._replace(networks=tuple(item.network for item in action.data["interfaces"])))
+        self.claim(description._replace(networks=tuple(item.network for item in interfaces)))
         neighbours.refresh()
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import subprocess
@@ -67,10 +66,7 @@ def steps_of_the_source() -> set[str]:
         found |= set(re.findall(r'fault\("([^"]+)"\)', path.read_text()))
     keeper = (CORE / "keeper.py").read_text()
     found |= {f"saved {state}" for state in re.findall(r'[(" ]state"?[=:] ?"(\w+)"', keeper)}
-    tree = ast.parse(keeper)
-    handlers = next(n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == "carry_out")
-    table = next(node for node in ast.walk(handlers) if isinstance(node, ast.Dict))
-    verbs = [key.value for key in table.keys if isinstance(key, ast.Constant)]
+    verbs = re.findall(r'(?:draft\.step|Action)\("(\w+)"', (CORE / "container.py").read_text())
     return found | {f"{when} {verb}" for verb in verbs for when in ("before", "after")}
 
 

@@ -61,11 +61,11 @@ def kind_of(options: Options) -> tuple[str, Any]:
 def collect(kind: str, facts: Callable[[str], Facts]) -> tuple[list[Facts], int]:
     """Return the facts of all resources of a kind, and the exit code: one that is broken does not stop the rest."""
     found = list[Facts]()
-    code = _each(manifest.names(kind), lambda name: found.append(facts(name)))
+    code = every(manifest.names(kind), lambda name: found.append(facts(name)))
     return [shown for shown in found if shown], code
 
 
-def _each(names: Iterable[str], work: Callable[[str], None]) -> int:
+def every(names: Iterable[str], work: Callable[[str], None]) -> int:
     """Do something with each name; one that fails does not stop the rest. Returns the exit code."""
     code = 0
     for name in names:
@@ -107,7 +107,7 @@ def inspect(options: Options) -> int:
     """Print everything that is known of the resources that are named."""
     kind, module = kind_of(options)
     as_table, found = not wants_json(options), list[Facts]()
-    code = _each(options.names, lambda name: found.append(known(kind, name, module.facts)))
+    code = every(options.names, lambda name: found.append(known(kind, name, module.facts)))
     if as_table:
         print("\n".join("".join(f"{key}: {_text(value)}\n" for key, value in shown.items()) for shown in found), end="")
     else:
@@ -181,7 +181,7 @@ def each(options: Options, kind: str, change: Callable[[str], Sequence[Outcome]]
         if removes and not options.on("force") and not any(outcome.plan.changed for outcome in outcomes):
             raise missing(kind, given)
 
-    return _each(options.names, one)
+    return every(options.names, one)
 
 
 def warn(outcomes: Sequence[Outcome]) -> None:

@@ -14,7 +14,6 @@ from baleine.errors import BaleineError
 from baleine.process import open_process, wait_ended
 
 from . import show
-from .main import FAILED, complain
 from .parse import Options, Usage
 from .relay import write_all
 
@@ -82,18 +81,16 @@ def last_lines(name: str, end: int, count: int) -> int:
 
 def stats(options: Options) -> int:
     """Print what containers use."""
-    as_json, code, shown = show.wants_json(options), 0, []
-    before = {}
-    for name in options.names or manifest.names("container"):
-        try:
-            record = manifest.read("container", units.check_name(name, "container")) or {}
-            if enter.is_alive(record):
-                before[name] = record, time.monotonic(), cgroup.usage(name)
-            elif options.names:
-                raise BaleineError(f"container {name}: it does not run")
-        except BaleineError as error:
-            complain(error.message, error.hint)
-            code = FAILED
+    as_json, shown, before = show.wants_json(options), [], {}
+
+    def look(name: str) -> None:
+        record = manifest.read("container", units.check_name(name, "container")) or {}
+        if enter.is_alive(record):
+            before[name] = record, time.monotonic(), cgroup.usage(name)
+        elif options.names:
+            raise BaleineError(f"container {name}: it does not run")
+
+    code = show.every(options.names or manifest.names("container"), look)
     time.sleep(INTERVAL if before else 0)
     for name, (record, at, old) in before.items():
         now = cgroup.usage(name)
