@@ -231,16 +231,8 @@ def to_record(
 
 def network_as_dict(item: network.Network) -> dict[str, Any]:
     """Return a network in the form of the module's option."""
-    return {
-        "bridge": item.bridge,
-        "addresses": list(item.addresses),
-        "gateway": item.gateway,
-        "routes": [{"destination": to, "gateway": via} for to, via in item.routes],
-        "mac": item.mac,
-        "mtu": item.mtu,
-        "rate_in": item.rate_in,
-        "rate_out": item.rate_out,
-    }
+    routes = [{"destination": to, "gateway": via} for to, via in item.routes]
+    return {**item._asdict(), "addresses": list(item.addresses), "routes": routes}
 
 
 def from_record(name: str, record: manifest.Record) -> tuple[Description, tuple[network.Interface, ...]]:

@@ -51,11 +51,8 @@ class Runner(Protocol):
 
 def find_program(name: str) -> Optional[str]:
     """Return the path of a program on the fixed search path, or None."""
-    for folder in PATH.split(":"):
-        path = os.path.join(folder, name)
-        if os.access(path, os.X_OK):
-            return path
-    return None
+    paths = (os.path.join(folder, name) for folder in PATH.split(":"))
+    return next((path for path in paths if os.access(path, os.X_OK)), None)
 
 
 def need_program(name: str, purpose: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 from . import cgroup, disk, enter, image, launch, limits, log, manifest, netlink, network, rootfs, units, volume
 from .container import RUNS, Found, Wanted
-from .description import DIRECTORY, from_record, ip_of
+from .description import DIRECTORY, from_record, ip_of, network_as_dict
 from .errors import BaleineError, known
 from .process import Runner, read, running_seconds
 from .rootfs import IDS_PER_CONTAINER
@@ -177,18 +177,7 @@ def facts(run: Runner, name: str) -> dict[str, Any]:
         "started": record.get("starting_time") or None,
         "exit_code": None if alive else _exit_code(name, record),
         "oom_kills": units.number(record.get("oom_kills", "")) or cgroup.oom_kills(name) or 0,
-        "interfaces": [
-            {
-                "name": item.inside,
-                "link": item.link,
-                "bridge": item.network.bridge,
-                "addresses": list(item.network.addresses),
-                "mac": item.mac,
-                "rate_in": item.network.rate_in,
-                "rate_out": item.network.rate_out,
-            }
-            for item in found.interfaces
-        ],
+        "interfaces": [_interface(item) for item in found.interfaces],
         "limits": dict(description.limits),
         **description.fixed(),
         **description.settings,
@@ -202,6 +191,12 @@ def facts(run: Runner, name: str) -> dict[str, Any]:
         "disk": disk_of(name),
         "log": log.path_of(name),
     }
+
+
+def _interface(item: network.Interface) -> dict[str, Any]:
+    wanted = network_as_dict(item.network)
+    shown = {key: wanted[key] for key in ("bridge", "addresses", "rate_in", "rate_out")}
+    return {"name": item.inside, "link": item.link, "mac": item.mac, **shown}
 
 
 def _exit_code(name: str, record: Mapping[str, str]) -> Optional[int]:
