@@ -80,6 +80,7 @@ class Place:
         )
         self.reflink(True)
         image = trees.tiny_image(self.host)
+        self.know(image)
         self.host.sh(
             f"mkdir {TREE} && debugfs -R 'rdump / {TREE}' /var/lib/baleine/images/{image} >/dev/null 2>&1"
             f" && rm -rf {TREE}/lost+found && tar -C {TREE} -cf {TAR} ."
@@ -91,6 +92,10 @@ class Place:
             self.host.sh(f"mount --bind {STORE} /var/lib/baleine" if wanted else "umount /var/lib/baleine")
             self.on_reflink = wanted
 
+    def know(self, image: str) -> None:
+        """Let the manifest of an image hold its digest, as that of one which Baleine made does."""
+        self.host.sh(f"baleine image mount {image} && baleine image umount {image}")
+
     def make_big(self, data: str) -> None:
         """Make the image `big`, which holds much data, and give both stores the same images, bridges and manifests."""
         library = "/var/lib/baleine"
@@ -99,8 +104,11 @@ class Place:
         self.host.write(
             f"{library}/manifeste/images/big.manifest", f"nom_image: big\ntaille: 1024\nchemin: {library}/images\n"
         )
+        self.know("big")
         self.reflink(False)
         self.host.sh(f"cp -a --sparse=always {STORE}/. {library}/")
+        for image in ("tiny", "big"):
+            self.know(image)
         self.reflink(True)
 
     def end(self) -> list[str]:

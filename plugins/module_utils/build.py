@@ -92,6 +92,7 @@ def build(run: Runner, recipe: Recipe, target: str, source: Optional[str], diges
         disk.create(run, target, recipe.size)
     else:
         record = disk.copy(source, target).record()
+        disk.check_ext4(run, target)
         if recipe.size > os.path.getsize(target):
             disk.grow(run, target, recipe.size)
     if source is None or recipe.packages or recipe.files or recipe.commands:

@@ -14,10 +14,10 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Optional
 
-from . import rootfs
+from . import rootfs, superblock
 from .errors import BaleineError, explained
 from .manifest import from_json, opened
-from .process import Runner, check, fault, find_program, need_program
+from .process import Result, Runner, check, fault, find_program, need_program
 
 BLOCK = 4096
 MEBIBYTE = 1 << 20
@@ -30,7 +30,6 @@ LOOP_CTL_GET_FREE, LOOP_CONFIGURE, LOOP_GET_STATUS64 = 0x4C82, 0x4C0A, 0x4C05
 LO_FLAGS_READ_ONLY, LO_FLAGS_AUTOCLEAR = 1, 4
 #: struct loop_info64 of linux/loop.h
 LOOP_INFO = struct.Struct("5Q4I64s64s32s2Q")
-EXT4_MAGIC = 0xEF53
 #: A filesystem that cannot clone answers FICLONE with one of these (ioctl_ficlone(2)).
 CANNOT_CLONE = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL)
 
@@ -210,24 +209,25 @@ def allocated(path: str) -> int:
     return os.stat(path).st_blocks * 512
 
 
-def check_ext4(run: Runner, path: str) -> None:
-    """Refuse a file that is no sound ext4 filesystem.
+def check_ext4(run: Runner, path: str) -> bool:
+    """Make sure of a file of ours that came from outside, before the kernel sees it: defuse it, or refuse it.
 
+    A journal is replayed by e2fsck, which no crafted one can take further than this file; then the superblock that this
+    left is judged (superblock.py), freed of mount options and ``errors=panic``, and everything is looked through.
+
+    :returns: whether something had to be changed.
     :raises BaleineError: with what is wrong.
     """
-    with open(path, "rb") as stream:
-        stream.seek(1024)
-        block = stream.read(1024)
-    if len(block) < 1024 or struct.unpack_from("<H", block, 0x38)[0] != EXT4_MAGIC:
-        raise BaleineError(f"disk {path}: this is no ext4 filesystem", "An image is one file holding one ext4")
-    blocks = struct.unpack_from("<I", block, 0x4)[0] * (1024 << struct.unpack_from("<I", block, 0x18)[0])
-    if blocks > os.path.getsize(path):
-        hint = "The file was cut short: make it again"
-        raise BaleineError(f"disk {path}: the filesystem is larger than its file", hint)
+    unsettled = superblock.is_unsettled(superblock.read(path))
+    if unsettled:
+        repair(run, path)
+    found = superblock.read(path)
+    disarmed = superblock.disarm(path, found)
     result = run([need_program("e2fsck", f"disk {path}"), "-fn", path])
-    if result.code & ~1:
+    if result.code & ~1 or superblock.is_unsettled(found):
         hint = "Repair a copy with e2fsck, or make it again"
-        raise BaleineError(f"disk {path}: e2fsck finds errors: {result.said}", hint)
+        raise BaleineError(f"disk {path}: e2fsck finds errors: {_findings(result)}", hint)
+    return unsettled or disarmed
 
 
 def repair(run: Runner, path: str, whole: bool = False) -> None:
@@ -239,7 +239,13 @@ def repair(run: Runner, path: str, whole: bool = False) -> None:
     result = run([need_program("e2fsck", f"disk {path}"), "-fp" if whole else "-p", path])
     if result.code >= 4:
         hint = f"Run e2fsck {path} by hand"
-        raise BaleineError(f"disk {path}: e2fsck cannot repair it by itself: {result.said}", hint)
+        raise BaleineError(f"disk {path}: e2fsck cannot repair it by itself: {_findings(result)}", hint)
+
+
+def _findings(result: Result) -> str:
+    """The first of what e2fsck found: it tells that on its standard output, and on the other one its version."""
+    lines = [line for line in result.out.splitlines() if line.strip() and not line.startswith("Pass ")]
+    return result._replace(err=result.err * (not lines), out="\n".join(lines[:3])).said
 
 
 def grow(run: Runner, path: str, size: int) -> None:
@@ -297,8 +303,9 @@ def mount(path: str, target: str, first_id: Optional[int] = None, read_only: boo
     """Mount a disk at ``target`` in this mount namespace.
 
     :param first_id: where the owners 0-65535 of the disk begin outside; None leaves them as they are.
-    :raises BaleineError: when the kernel refuses.
+    :raises BaleineError: when the kernel refuses, or its superblock is not one that we would show to it.
     """
+    superblock.read(path)
     os.makedirs(target, mode=0o700, exist_ok=True)
     device, loop = attach(path, read_only)
     flags = rootfs.MS_NODEV | (rootfs.MS_RDONLY if read_only else 0) | (rootfs.MS_NOSUID if first_id is None else 0)

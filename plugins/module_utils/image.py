@@ -174,6 +174,23 @@ def true_digest(name: str, record: Mapping[str, str]) -> str:
     return disk.digest(path)
 
 
+def copy(run: Runner, name: str, record: Mapping[str, str], target: str) -> disk.Copied:
+    """Copy an image's file; of what no command of Baleine wrote (adopted, changed by hand) the copy is made harmless.
+
+    :raises BaleineError: for one that cannot be used; then there is no copy.
+    """
+    path = path_of(name, record)
+    copied, digest = disk.copy(path, target), true_digest(name, record)
+    if digest and digest == record["digest"]:
+        return copied
+    try:
+        disk.check_ext4(run, target)
+    except BaleineError as error:
+        manifest.discard(target)
+        raise BaleineError(error.message.replace(f"disk {target}", f"image {name}"), error.hint) from None
+    return copied
+
+
 def users(name: str) -> tuple[str, ...]:
     """Return the containers that were made from an image."""
     found = manifest.records("container").items()

@@ -12,6 +12,7 @@ from typing import Callable, Optional
 from . import build, disk, manifest, rootfs, units
 from .errors import BaleineError, explained, known
 from .image import DIRECTORY, Wanted, current, edit_path, facts, find, part_path, path_of, plan
+from .image import copy as copy_image
 from .plan import Action, Outcome, Plan, apply
 from .process import Runner, find_program
 
@@ -134,7 +135,7 @@ def mount(run: Runner, name: str) -> str:
         if not os.path.exists(copy):  # else the edit goes on that a reboot interrupted
             part = copy + ".part"
             manifest.discard(part)
-            disk.copy(path_of(name, record), part)
+            copy_image(run, name, record, part)
             os.rename(part, copy)
         else:
             disk.repair(run, copy)

@@ -8,7 +8,8 @@ import contextlib
 import os
 import signal
 import time
-from typing import Any, Optional
+from functools import partial
+from typing import Any, Callable, Optional
 
 from . import cgroup, disk, enter, image, launch, log, manifest, neighbours, network, policy, runtime, units, volume
 from .container import WISHES, Found, Wanted
@@ -92,20 +93,23 @@ class Keeper:
         """Copy an image to a disk."""
         record = image.current(source) or {}
         os.makedirs(DISKS, mode=0o700, exist_ok=True)
-        copied = self.make_disk(image.path_of(source, record), target, self.wanted.size)
+        copied = self.make_disk(partial(image.copy, self.run, source, record), target, self.wanted.size)
         self.record.update(image_digest=image.true_digest(source, record), **copied.record())
 
     def grow(self, size: int) -> None:
         """Make its disk larger: a copy of it, so that whatever happens one of them is whole."""
         launch.need_free(disk_of(self.name), self.what)
-        self.make_disk(disk_of(self.name), disk_of(self.name), size)
+        self.make_disk(partial(disk.copy, disk_of(self.name)), disk_of(self.name), size)
 
-    def make_disk(self, source: str, target: str, size: Optional[int]) -> disk.Copied:
-        """Make a disk of another one, as large as ``size`` (bytes) or as that: under a temporary name, then renamed."""
+    def make_disk(self, copy: Callable[[str], disk.Copied], target: str, size: Optional[int]) -> disk.Copied:
+        """Make a disk of another one, as large as ``size`` (bytes) or as that: under a temporary name, then renamed.
+
+        :param copy: makes the copy under that name.
+        """
         temporary = f"{DISKS}/.{self.name}.part"
         manifest.discard(temporary)
         try:
-            copied = disk.copy(source, temporary)
+            copied = copy(temporary)
             if size and size > os.path.getsize(temporary):
                 disk.grow(self.run, temporary, size)
                 fault("grown")

@@ -39,7 +39,8 @@ class Result(NamedTuple):
     @property
     def said(self) -> str:
         """The last words of a command, for an error message."""
-        lines = [line.strip() for line in (self.err.strip() or self.out.strip()).splitlines() if line.strip()]
+        text = self.err.strip() or self.out.strip()  # it may name what somebody else chose: no escapes to a terminal
+        lines = ["".join(c for c in line if c.isprintable()).strip() for line in text.splitlines() if line.strip()]
         return " / ".join(lines[-3:]) or f"exit code {self.code} and no message"
 
 

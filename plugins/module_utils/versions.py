@@ -50,7 +50,9 @@ def tag(run: Runner, name: str, target: str, force: bool = False) -> Outcome:
         folder = (found.record or source).get("chemin") or image.DIRECTORY
 
         def fill(part: str) -> dict[str, str]:
-            return {**keys, **disk.copy(path, part).record()}
+            copied = image.copy(run, name, source, part)
+            same = keys["digest"] == source.get("digest")  # else it was checked just now, and perhaps defused
+            return {**keys, "digest": keys["digest"] if same else disk.digest(part), **copied.record()}
 
         apply(decided, {"build": lambda _action: image_store.make(target, folder, fill)})
         return Outcome(decided, image.facts(target))
