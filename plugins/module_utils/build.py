@@ -15,7 +15,7 @@ import signal
 import stat
 from typing import Any, Callable, NamedTuple, Optional
 
-from . import architecture, disk, families, origin, rootfs
+from . import architecture, disk, families, origin, remote, rootfs
 from .errors import BaleineError
 from .manifest import discard, to_json
 from .process import Runner, find_program, in_child, need_program, wait_until
@@ -52,7 +52,10 @@ class File(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """What an image is made from. ``proxy`` is how packages are fetched, no part of what the image is."""
+    """What an image is made from. ``proxy`` is how packages are fetched, no part of what the image is.
+
+    :param published: how the source is fetched, where that is a whole image of a web server.
+    """
 
     size: int
     suite: str = ""
@@ -65,10 +68,11 @@ class Recipe(NamedTuple):
     architecture: str = ""
     keyring: str = ""
     source: str = ""
+    published: Optional[remote.Source] = None
 
     def as_dict(self) -> dict[str, Any]:
         """What is recorded and compared: everything that shapes the image, but for what it starts from."""
-        shaping = {key: value for key, value in self._asdict().items() if key not in ("proxy", "source")}
+        shaping = {key: value for key, value in self._asdict().items() if key not in ("proxy", "source", "published")}
         return {
             **{key: list(value) if isinstance(value, tuple) else value for key, value in shaping.items()},
             "files": [{"path": f.path, "digest": f.digest, "mode": f"{f.mode:04o}"} for f in self.files],
@@ -86,16 +90,19 @@ def build(run: Runner, recipe: Recipe, target: str, source: Optional[str], diges
     """
     architecture.need_runnable(recipe.architecture, what)
     record: dict[str, str] = {}
-    if source is None:
+    empty = source is None and recipe.published is None
+    if recipe.published:
+        record = remote.fetch(run, recipe.published, digest, target, what)
+    elif source is None:
         if not digest:
             need_program("mmdebstrap", what)
         disk.create(run, target, recipe.size)
     else:
         record = disk.copy(source, target).record()
         disk.check_ext4(run, target)
-        if recipe.size > os.path.getsize(target):
-            disk.grow(run, target, recipe.size)
-    if source is None or recipe.packages or recipe.files or recipe.commands:
+    if recipe.size > os.path.getsize(target):
+        disk.grow(run, target, recipe.size)
+    if empty or recipe.packages or recipe.files or recipe.commands:
         try:
             record.update(_isolated(lambda: _fill(run, recipe, target, digest, what), what))
         finally:
@@ -158,7 +165,7 @@ def _fill(run: Runner, recipe: Recipe, target: str, source: str, what: str) -> d
     env = {**FRONTEND, **({"http_proxy": proxy, "https_proxy": proxy} if proxy else {})}
     config: dict[str, Any] = {}
     try:
-        if recipe.source:
+        if recipe.source and not recipe.published:
             config = origin.fill(origin.parse(recipe.source, what), tree, what)
         _fill_mounted(run, recipe, tree, source, env, what)
     except BaleineError as error:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
-from . import architecture, build, disk, manifest, origin, units
+from . import architecture, build, disk, download, manifest, origin, remote, units
 from .errors import BaleineError, known
 from .plan import Action, Plan, differences, show
 from .process import Runner
@@ -39,6 +39,7 @@ class Found(NamedTuple):
     :param edited: its content is not what was recorded when it was made.
     :param source_digest: of the image or source that is wanted as the start; None where there is none.
     :param users: containers made from it; :param open: it is being edited; :param begun: making it was interrupted.
+    :param published: when the image was made that its server has now; :param unasked: why its server did not say.
     """
 
     record: Optional[manifest.Record] = None
@@ -49,6 +50,8 @@ class Found(NamedTuple):
     users: tuple[str, ...] = ()
     open: bool = False
     begun: bool = False
+    published: str = ""
+    unasked: Optional[BaleineError] = None
 
 
 def request(params: Mapping[str, Any]) -> Wanted:
@@ -60,6 +63,7 @@ def request(params: Mapping[str, Any]) -> Wanted:
     what = f"image {name}"
     if params.get("state") == "absent":
         return Wanted(name, "absent")
+    published: Optional[remote.Source] = None
     base, source = params.get("from_image") or "", str(params.get("source") or "")
     given = [key for key in ("from_image", "source") if params.get(key)]
     suite = params.get("suite") or ("" if given else DEFAULT_SUITE)
@@ -71,8 +75,9 @@ def request(params: Mapping[str, Any]) -> Wanted:
         if refused:
             hint = "An image starts from one thing, and these are that one's"
             raise BaleineError(f"{what}: {', '.join(refused)} do not go with {given[0]}", hint)
-        if source:
-            origin.parse(source, what)
+        if source and origin.parse(source, what).kind == "https":
+            way = download.Way(*(str(params.get(key) or "") for key in ("ca_certificate", "proxy")))
+            published = remote.Source(source, way, bool(params.get("unsigned")))
     elif not SUITE.fullmatch(suite):
         raise BaleineError(f"{what}: {suite!r} is no suite", "Write its code name: bookworm")
     packages = tuple(sorted({str(package) for package in params.get("packages") or ()}))
@@ -80,7 +85,7 @@ def request(params: Mapping[str, Any]) -> Wanted:
         if not PACKAGE.fullmatch(package):
             raise BaleineError(f"{what}: {package!r} is no name of a package")
     given_size = params.get("size")
-    size = 0 if base else DEFAULT_SIZE
+    size = 0 if base or published else DEFAULT_SIZE
     if given_size not in (None, ""):
         size = units.parse_size(given_size, bare=units.MEBIBYTE, what=f"{what}: size")
     size = (size + disk.BLOCK - 1) // disk.BLOCK * disk.BLOCK
@@ -100,7 +105,7 @@ def request(params: Mapping[str, Any]) -> Wanted:
     files = tuple(_parse_file(item, what) for item in params.get("files") or ())
     commands = tuple(str(command) for command in params.get("commands") or ())
     arch = "" if arch == architecture.native() else arch
-    recipe = build.Recipe(size, suite, packages, mirror, base, files, commands, proxy, arch, keyring, source)
+    recipe = build.Recipe(size, suite, packages, mirror, base, files, commands, proxy, arch, keyring, source, published)
     return Wanted(name, "present", recipe, directory, params.get("rebuild") or "on_change")
 
 
@@ -124,8 +129,16 @@ def find(run: Runner, wanted: Wanted) -> Found:
     if source_record is not None and os.path.exists(path_of(source, source_record)):
         source_digest = true_digest(source, source_record) or disk.digest(path_of(source, source_record))
         source_size = os.path.getsize(path_of(source, source_record))
-    if wanted.recipe and wanted.recipe.source:
-        what = f"image {wanted.name}"
+    what, published, unasked = f"image {wanted.name}", "", None
+    if wanted.recipe and wanted.recipe.published:
+        try:
+            if wanted.rebuild != "never" or not there:
+                found = remote.describe(run, wanted.recipe.published, what)
+                source_digest, source_size = found.identity, found.description.size
+                published = found.description.created
+        except download.Unasked as error:
+            unasked = error
+    elif wanted.recipe and wanted.recipe.source:
         source_digest = origin.identity(origin.parse(wanted.recipe.source, what), what)
     return Found(
         record=record,
@@ -136,6 +149,8 @@ def find(run: Runner, wanted: Wanted) -> Found:
         users=users(wanted.name),
         begun=record is None and manifest.read("image", wanted.name) is not None,
         open=os.path.exists(edit_path(wanted.name, record or {})),
+        published=published,
+        unasked=unasked,
     )
 
 
@@ -209,14 +224,17 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
     recipe = known(wanted.recipe, f"{what}: its recipe")
     warnings = []
     start = f"image {recipe.from_image}" if recipe.from_image else recipe.source
-    if start and found.source_digest is None:
+    lost = found.unasked or BaleineError(f"{what}: there is no {start} to start from", "Make it first")
+    missing = bool(start) and found.source_digest is None
+    spared = missing and recipe.published and found.file and wanted.rebuild != "always"
+    if missing and not spared:
         if not check:
-            raise BaleineError(f"{what}: there is no {start} to start from", "Make it first")
-        warnings.append(f"{what}: there is no {start}; taken to come from an earlier task")
+            raise lost
+        warnings.append(f"{lost.message}; taken to come from an earlier task")
     if found.source_size and recipe.size and recipe.size < found.source_size:
         raise BaleineError(
             f"{what}: a size of {units.show_size(recipe.size)} is smaller than that of "
-            f"{recipe.from_image} ({units.show_size(found.source_size)})",
+            f"{start} ({units.show_size(found.source_size)})",
             "Leave the size out, or give a larger one",
         )
     goal = _goal(wanted, found)
@@ -239,7 +257,16 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
             warnings.append(f"{what}: kept (rebuild: never), but the request differs: {'; '.join(reasons)}")
         elif found.edited:
             warnings.append(f"{what}: it was edited by hand since it was made; it is kept as it is")
+        if found.unasked:
+            warnings.append(f"{what}: it is kept as it is, since its source cannot be asked: {lost.message}")
         return Plan(what, (), before, before, (), tuple(warnings))
+    if spared and not check:
+        raise lost
+    if found.published and found.published < found.record.get("published", ""):
+        raise BaleineError(
+            f"{what}: {start} is older ({found.published}) than what is here ({found.record['published']})",
+            "An old image has a good signature too: set rebuild: always to take it all the same",
+        )
     if found.edited:
         raise BaleineError(
             f"{what}: the request differs ({'; '.join(reasons)}), but the image was edited by hand since it was made",
@@ -334,6 +361,7 @@ def facts(name: str) -> dict[str, Any]:
         "created": record.get("created", ""),
         "edited": there and _is_edited(path, record),
         "recipe": recorded(record),
+        **{key: record.get(key, "") for key in ("version", "signed_by")},
         "copy": disk.copied(record),
         "containers": list(users(name)),
     }

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Callable, Optional
 
-from . import build, disk, manifest, rootfs, units
+from . import build, disk, manifest, remote, rootfs, units
 from .errors import BaleineError, explained, known
 from .image import DIRECTORY, Wanted, current, edit_path, facts, find, part_path, path_of, plan
 from .image import copy as copy_image
@@ -78,7 +78,7 @@ def make(name: str, directory: str, fill: Callable[[str], Mapping[str, str]]) ->
         put(name, old, part, target, fill(part))
     except BaseException:
         manifest.discard(part)
-        if old is None:
+        if old is None and not remote.kept(part):
             manifest.remove("image", name)
         raise
     if old is not None and path_of(name, old) != target:
@@ -112,7 +112,7 @@ def remove(name: str, _action: Optional[Action] = None) -> None:
     """Take an image away, finished or not."""
     record = manifest.read("image", name) or {}
     part, edit = part_path(name, record.get("chemin") or DIRECTORY), edit_path(name, record)
-    for path in (path_of(name, record), part, f"{edit}.part"):
+    for path in (path_of(name, record), part, f"{edit}.part", *remote.kept(part)):
         manifest.discard(path)
     build.leave(part)
     manifest.remove("image", name)

@@ -7,12 +7,12 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple, Optional
 
-from . import layers
+from . import layers, remote
 from .errors import BaleineError, explained
 from .manifest import opened
 
 #: Kind -> the form in which it is written.
-FORMS = {"tar": "tar:FILE", "dir": "dir:DIRECTORY"}
+FORMS = {"tar": "tar:FILE", "dir": "dir:DIRECTORY", "https": "https://HOST/PATH/NAME.image"}
 #: More than any tree is read of: only what identifies a directory is not bounded by the image that it goes into.
 ENDLESS = 1 << 62
 
@@ -34,6 +34,9 @@ def parse(text: str, what: str) -> Origin:
         raise BaleineError(
             f"{what}: source {text[:80]!r} is none that there is", f"Write {' or '.join(FORMS.values())}"
         )
+    if kind == "https":  # a whole image, not a tree: remote.py fetches it
+        remote.name_of(text, what)
+        return Origin(kind, text)
     if not place.startswith("/"):
         raise BaleineError(f"{what}: source {text[:80]!r}: {place[:80]!r} is no absolute path")
     return Origin(kind, os.path.normpath(place))

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from . import architecture, disk, download, trust
 from .errors import BaleineError, explained
-from .manifest import discard, from_json, opened, parse
+from .manifest import discard, from_json, opened, parse, to_json
 from .process import ENVIRONMENT, Runner, begin_child, need_program
 from .units import NAME, number
 
@@ -141,24 +141,28 @@ def read(content: bytes, name: str, where: str) -> Description:
     return Description(name, version, record["architecture"], created, size or 0, digest, *of_file, config)
 
 
-def kept(target: str) -> list[str]:
-    """Return the files that hold what has come for an image file, which a broken connection leaves."""
-    folder, name = os.path.split(target)
-    form = re.compile(re.escape(f".{name}.") + SHA256.pattern + r"\.download")
+def kept(part: str) -> list[str]:
+    """Return the files that hold what has come for an image that is being made: a broken connection leaves them."""
+    folder, name = os.path.split(part)
+    form = re.compile(re.escape(f"{name}.") + SHA256.pattern)
     found = os.listdir(folder) if os.path.isdir(folder) else []
     return [f"{folder}/{entry}" for entry in found if form.fullmatch(entry)]
 
 
-def fetch(run: Runner, source: Source, published: Published, part: str, target: str, what: str) -> None:
+def fetch(run: Runner, source: Source, identity: str, part: str, what: str) -> dict[str, str]:
     """Make an image file of what is published; nothing of it is used before all of it was verified.
 
-    :param part: the file, a temporary name; the caller removes it when this fails.
-    :param target: the name it is going to have: beside it lies what has come when the connection breaks.
+    :param identity: of the description that was decided on.
+    :param part: the file, a temporary name; the caller removes it when this fails. Beside it lies what has come when
+        the connection breaks.
+    :returns: what is to be recorded of it.
     :raises BaleineError: when it cannot be had, or is not what its description says.
     """
-    said = published.description
-    packed = f"{os.path.dirname(target)}/.{os.path.basename(target)}.{said.file_sha256}.download"
-    for other in kept(target):
+    published = describe(run, source, what)
+    said, packed = published.description, f"{part}.{published.description.file_sha256}"
+    if published.identity != identity:
+        raise BaleineError(f"{what}: it was published anew just now", "Run it again")
+    for other in kept(part):
         if other != packed:
             discard(other)
     url = source.url.rpartition("/")[0] + "/" + said.file
@@ -170,6 +174,8 @@ def fetch(run: Runner, source: Source, published: Published, part: str, target: 
         disk.check_ext4(run, part)
     finally:
         discard(packed)
+    record = {"version": said.version, "published": said.created, "signed_by": published.signer}
+    return {**record, "architecture": said.architecture, **({"config": to_json(said.config)} if said.config else {})}
 
 
 class _Bounded:

@@ -80,11 +80,26 @@ options:
     description:
       - Start from what is no image of Baleine's. V(tar:FILE) is a root filesystem in a tar archive, which may be packed
         with gzip, bzip2, xz or zstd; V(dir:DIRECTORY) a directory. Both are absolute paths on the target.
+      - V(https://HOST/PATH/NAME.image) is an image that C(baleine image publish) made ready for a web server. It is
+        only taken when it is signed by a key that the target trusts for its name (see the role P(lab.baleine.host#role)
+        and O(unsigned)).
+      - One that was made before the one that is here is refused, unless O(rebuild=always). Where its server cannot be
+        asked and the image is there, it is kept, and a warning says so.
       - O(packages), O(files) and O(commands) are applied on top. What these run are programs of that tree, as root.
       - When the content of the source changes, this image counts as changed too; where it lies does not matter. To know
         that, all of it is read.
       - Does not go with O(from_image), O(suite), O(mirror), O(keyring) and O(architecture).
     type: str
+  unsigned:
+    description:
+      - Whether an O(source) of a web server is taken without a signature, on the word of the server's certificate.
+    type: bool
+    default: false
+  ca_certificate:
+    description:
+      - A file on the target, in PEM form, of the certificates that may vouch for the server of an O(source). The
+        default are those that the target trusts.
+    type: path
   files:
     description:
       - Files to write into the tree, before O(commands) are run.
@@ -142,6 +157,11 @@ EXAMPLES = r"""
     commands:
       - a2enmod proxy proxy_http
 
+- name: An image that somebody else made, from a web server
+  lab.baleine.baleine_image:
+    name: apache2
+    source: https://www.example.org/images/apache2.image
+
 - name: No such image
   lab.baleine.baleine_image:
     name: apache2_reverse
@@ -189,6 +209,14 @@ image:
     edited:
       description: Whether somebody wrote to it since it was made.
       type: bool
+      returned: always
+    version:
+      description: The version of the published image that it was made from; empty where it was not.
+      type: str
+      returned: always
+    signed_by:
+      description: The fingerprint of the key that signed it; empty where none did.
+      type: str
       returned: always
     recipe:
       description: What it was made from.
@@ -251,6 +279,8 @@ def main() -> None:
             "proxy": {"type": "str"},
             "from_image": {"type": "str"},
             "source": {"type": "str"},
+            "unsigned": {"type": "bool", "default": False},
+            "ca_certificate": {"type": "path"},
             "files": {
                 "type": "list",
                 "elements": "dict",

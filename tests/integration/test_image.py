@@ -190,7 +190,7 @@ def test_an_image_in_use_is_not_removed_and_the_containers_are_named(lab: LabHos
     ("options", "words"),
     [
         ({"from_image": "nosuch"}, "there is no image nosuch to start from"),
-        ({"from_image": "tiny", "size": "32M"}, "smaller than that of tiny"),
+        ({"from_image": "tiny", "size": "32M"}, "smaller than that of image tiny"),
         ({"size": "1M"}, "too small"),
         ({"from_image": "tiny", "suite": "bookworm"}, "do not go with from_image"),
         ({"suite": "../etc"}, "is no suite"),

@@ -11,6 +11,7 @@ import http.server
 import json
 import os
 import re
+import signal
 import ssl
 import sys
 from pathlib import Path
@@ -61,7 +62,7 @@ class Website:
         return [(path, int(status), int(first), int(given)) for path, status, first, given in lines]
 
     def stop(self) -> None:
-        self._process.kill()
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
 

@@ -273,7 +273,7 @@ def test_a_derived_image_follows_its_recipe_and_its_source(changes, found, expec
 
 
 def test_a_derived_image_cannot_be_smaller_than_its_source():
-    with pytest.raises(BaleineError, match=r"1G is smaller than that of apache2 \(2G\)"):
+    with pytest.raises(BaleineError, match=r"1G is smaller than that of image apache2 \(2G\)"):
         image.plan(derived(size="1G"), Found(**SOURCE))
 
 
@@ -282,8 +282,72 @@ def test_without_its_source_check_mode_warns_and_earnest_refuses(found):
     with pytest.raises(BaleineError, match="there is no image apache2 to start from"):
         image.plan(derived(), found)
     decided = image.plan(derived(), found, check=True)
-    assert "there is no image apache2; taken to come from an earlier task" in decided.warnings[0]
+    assert "there is no image apache2 to start from; taken to come from an earlier task" in decided.warnings[0]
     assert verbs(decided) == (["build"] if found.record is None else []), reasons(decided)
+
+
+# ---- images of a web server
+
+URL = "https://www.example.org/images/apache2.image"
+OFFERED: dict[str, Any] = {"source_digest": "sha256:t1", "source_size": 2 << 30, "published": "2026-01-02T00:00:00Z"}
+AWAY = BaleineError("the server is away")
+
+
+def published(**changes: Any) -> image.Wanted:
+    return image.request({"name": "apache2", "source": URL, **changes})
+
+
+FETCHED = built(published(), **OFFERED)
+FETCHED = replace(FETCHED, record={**(FETCHED.record or {}), "published": "2026-01-02T00:00:00Z"})
+NEWER = replace(FETCHED, source_digest="sha256:t2", published="2026-01-03T00:00:00Z")
+OLDER = replace(FETCHED, source_digest="sha256:t0", published="2026-01-01T00:00:00Z")
+UNASKED = replace(FETCHED, source_digest=None, source_size=0, published="", unasked=AWAY)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found", "expected"),
+    [
+        ({}, FETCHED, []),
+        ({"source": "https://mirror.example.org/apache2.image"}, FETCHED, []),
+        ({"unsigned": True, "ca_certificate": "/ca.pem", "proxy": "http://proxy:1"}, FETCHED, []),
+        ({"size": "3G"}, FETCHED, ["build"]),
+        ({"commands": ["true"]}, FETCHED, ["build"]),
+        ({}, Found(**OFFERED), ["build"]),
+        ({}, NEWER, ["build"]),
+        ({"rebuild": "never"}, NEWER, []),
+        ({"rebuild": "never"}, replace(UNASKED, unasked=None), []),
+        ({"rebuild": "never"}, OLDER, []),
+        ({"rebuild": "always"}, OLDER, ["build"]),
+        ({}, UNASKED, []),
+    ],
+)
+def test_an_image_of_a_web_server_follows_it(changes, found, expected):
+    assert verbs(image.plan(published(**changes), found)) == expected
+
+
+def test_an_image_that_is_there_is_kept_with_a_warning_while_its_server_is_away():
+    decided = image.plan(published(), UNASKED)
+    assert not decided.changed and "the server is away" in str(decided.warnings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({}, Found(unasked=AWAY)),
+        ({"commands": ["true"]}, UNASKED),
+        ({"rebuild": "always"}, UNASKED),
+        ({}, replace(UNASKED, file=False)),
+    ],
+)
+def test_what_must_be_made_of_a_server_that_is_away_is_an_error_and_in_check_mode_a_warning(changes, found):
+    with pytest.raises(BaleineError, match="the server is away"):
+        image.plan(published(**changes), found)
+    assert image.plan(published(**changes), found, check=True).changed
+
+
+def test_an_older_image_is_not_taken_unasked():
+    with pytest.raises(BaleineError, match="older .*rebuild: always"):
+        image.plan(published(), OLDER)
 
 
 # ---- absence
