@@ -14,6 +14,8 @@ from . import limits, manifest, network, oci, policy, privileges, stage, units
 from .errors import BaleineError
 
 DIRECTORY = "/mnt/baleine"
+#: What of a description can change in place, or has a form of its own.
+APART = ("image", "networks", "limits", "settings", "privileges")
 #: What a manifest leaves out where it is empty.
 SELDOM = ("dns", "ulimits", "sysctls", "secrets", "share_network")
 DEFAULTS: Mapping[str, Any] = {**policy.DEFAULTS, **privileges.DEFAULTS}
@@ -29,20 +31,20 @@ class Description(NamedTuple):
 
     image: str
     command: tuple[str, ...]
-    networks: tuple[network.Network, ...] = ()
-    hostname: str = ""
     env: Mapping[str, str] = {}
-    workdir: str = ""
     user: str = ""
-    limits: Mapping[str, Any] = {}
-    volumes: tuple[stage.Volume, ...] = ()
+    workdir: str = ""
+    hostname: str = ""
     init: bool = True
+    volumes: tuple[stage.Volume, ...] = ()
     directory: str = ""
     dns: Mapping[str, list[str]] = {}
     ulimits: Mapping[str, str] = {}
     sysctls: Mapping[str, str] = {}
     secrets: tuple[stage.Secret, ...] = ()
     share_network: str = ""
+    networks: tuple[network.Network, ...] = ()
+    limits: Mapping[str, Any] = {}
     settings: Mapping[str, Any] = policy.DEFAULTS
     privileges: Mapping[str, Any] = privileges.DEFAULTS
 
@@ -57,22 +59,9 @@ class Description(NamedTuple):
 
     def fixed(self) -> dict[str, Any]:
         """What only a recreate can change, in the form that results and diffs show."""
-        return {
-            "command": list(self.command),
-            "env": dict(self.env),
-            "user": self.user,
-            "workdir": self.workdir,
-            "hostname": self.hostname,
-            "init": self.init,
-            "volumes": [volume._asdict() for volume in self.volumes],
-            "directory": self.directory,
-            "dns": dict(self.dns),
-            "ulimits": dict(self.ulimits),
-            "sysctls": dict(self.sysctls),
-            "secrets": [secret._asdict() for secret in self.secrets],
-            "share_network": self.share_network,
-            **self.privileges,
-        }
+        kept = {key: value for key, value in self._asdict().items() if key not in APART}
+        volumes, secrets = ([item._asdict() for item in items] for items in (self.volumes, self.secrets))
+        return {**kept, "command": list(self.command), "volumes": volumes, "secrets": secrets, **self.privileges}
 
 
 def describe(params: Mapping[str, Any], what: str) -> Description:
@@ -87,12 +76,11 @@ def describe(params: Mapping[str, Any], what: str) -> Description:
     hostname = params.get("hostname") or name
     if not units.NAME.fullmatch(hostname):
         raise BaleineError(f"{what}: {hostname!r} is no host name", "Use letters, digits, '.' and '-'")
-    nothing = [key for key, value in (params.get("env") or {}).items() if value is None]
-    if nothing:
-        raise BaleineError(f"{what}: env: {nothing[0]} has no value", "Write '' for an empty one")
-    env = {str(key): str(value) for key, value in (params.get("env") or {}).items()}
+    env = {str(key): value for key, value in (params.get("env") or {}).items()}
     for key, value in env.items():
-        if not key or "=" in key or "\0" in key + value:
+        if value is None:
+            raise BaleineError(f"{what}: env: {key} has no value", "Write '' for an empty one")
+        if not key or "=" in key or "\0" in f"{key}{value}":
             raise BaleineError(f"{what}: env: {key!r} is no name of a variable")
     workdir, user = params.get("workdir") or "", str(params.get("user") or "")
     for key, text in (("workdir", workdir), ("user", user), ("directory", params.get("directory") or "")):
@@ -123,7 +111,7 @@ def describe(params: Mapping[str, Any], what: str) -> Description:
         command=units.split_command(params["command"], what),
         networks=networks,
         hostname=hostname,
-        env=env,
+        env={key: str(value) for key, value in env.items()},
         workdir=workdir,
         user=user,
         limits=limits.parse(params.get("limits") or {}, what),
@@ -241,26 +229,18 @@ def from_record(name: str, record: manifest.Record) -> tuple[Description, tuple[
     :raises BaleineError: for a value that is not understood.
     """
     what = f"container {name}"
-    if "networks" in record:
-        networks = manifest.from_json(record, "networks", [])
-    else:
-        networks = [{"bridge": bridge} for bridge in manifest.split(record.get("nom_bridge", ""))]
+    old = [{"bridge": bridge} for bridge in manifest.split(record.get("nom_bridge", ""))]
+    networks = manifest.from_json(record, "networks", []) if "networks" in record else old
     params: dict[str, Any] = {
         "name": name,
         "image": record.get("nom_image", ""),
         "command": manifest.from_json(record, "command", []) or ["/bin/sh"],
         "networks": networks,
-        "hostname": record.get("hostname"),
-        "env": manifest.from_json(record, "env", {}),
-        "workdir": record.get("workdir"),
-        "user": record.get("user"),
-        "limits": manifest.from_json(record, "limits", {}),
-        "volumes": manifest.from_json(record, "volumes", []),
         "init": record.get("init", "true") == "true",
         "directory": record.get("directory") or f"{DIRECTORY}/{name}",
-        **{key: manifest.from_json(record, key, {}) for key in ("dns", "ulimits", "sysctls")},
-        "secrets": manifest.from_json(record, "secrets", []),
-        "share_network": record.get("share_network"),
+        **{key: record.get(key) for key in ("hostname", "workdir", "user", "share_network")},
+        **{key: manifest.from_json(record, key, {}) for key in ("env", "limits", "dns", "ulimits", "sysctls")},
+        **{key: manifest.from_json(record, key, []) for key in ("volumes", "secrets")},
         **manifest.recorded(record, DEFAULTS),
     }
     try:
