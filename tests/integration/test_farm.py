@@ -285,3 +285,22 @@ def test_absent_leaves_nothing_of_the_farm(farm: Farm) -> None:
         words, recap = farm.play("-e", "farm_state=absent", limit=name)
         assert recap[name][1] == 0, words
     assert settings(farm.hosts[1]) == farm.settings[1]
+
+
+def test_the_keys_of_published_images_are_exactly_those_that_are_given(farm: Farm, tmp_path: Path) -> None:
+    playbook, host = tmp_path / "trust.yml", farm.hosts[0]
+    role = {"name": "lab.baleine.host", "tasks_from": "trust"}
+    tasks = [{"name": "Trust", "ansible.builtin.include_role": role}]
+    playbook.write_text(json.dumps([{"hosts": "webfarm", "become": True, "gather_facts": False, "tasks": tasks}]))
+
+    def trust(*words: str, **keys: str) -> int:
+        told, recap = farm.play("-e", json.dumps({"host_trust": keys}), *words, playbook=str(playbook))
+        assert recap["one"][3] == 0, told
+        return recap["one"][1]
+
+    assert trust("--check", web="one", db="two") > 0 and not host.path("/etc/baleine/trust").exists()
+    assert trust(web="one", db="two") > 0
+    assert host.sh("cd /etc/baleine/trust; grep . *").stdout.split() == ["db.asc:two", "web.asc:one"]
+    host.write("/etc/baleine/trust/other.gpg", "three")
+    assert trust(web="four") > 0 and trust(web="four") == 0
+    assert host.sh("cd /etc/baleine/trust; grep -H . *").stdout.split() == ["web.asc:four"]
