@@ -1,6 +1,6 @@
 # Copyright: Baleine contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the tree of an image is made: Debian's packages into an ext4 file, then files and commands.
+"""How the tree of an image is made: packages into an ext4 file, then files and commands.
 
 All of it happens in a mount and a PID namespace of its own: when Baleine is killed, the kernel ends the build,
 unmounts the file and frees its loop device; what stays is a file under a temporary name.
@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import stat
+from collections.abc import Sequence
 from typing import Any, Callable, NamedTuple, Optional
 
 from . import architecture, disk, families, origin, remote, rootfs
@@ -69,12 +70,15 @@ class Recipe(NamedTuple):
     keyring: str = ""
     source: str = ""
     published: Optional[remote.Source] = None
+    repositories: tuple[families.Repository, ...] = ()
+    releasever: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """What is recorded and compared: everything that shapes the image, but for what it starts from."""
         shaping = {key: value for key, value in self._asdict().items() if key not in ("proxy", "source", "published")}
         return {
             **{key: list(value) if isinstance(value, tuple) else value for key, value in shaping.items()},
+            "repositories": [repository._asdict() for repository in self.repositories],
             "files": [{"path": f.path, "digest": f.digest, "mode": f"{f.mode:04o}"} for f in self.files],
         }
 
@@ -95,7 +99,7 @@ def build(run: Runner, recipe: Recipe, target: str, source: Optional[str], diges
         record = remote.fetch(run, recipe.published, digest, target, what)
     elif source is None:
         if not digest:
-            need_program("mmdebstrap", what)
+            need_program("dnf" if recipe.repositories else "mmdebstrap", what)
         disk.create(run, target, recipe.size)
     else:
         record = disk.copy(source, target).record()
@@ -152,7 +156,7 @@ def _fill(run: Runner, recipe: Recipe, target: str, source: str, what: str) -> d
     while not os.path.isdir(place):  # who ends its work takes the common directory away
         with contextlib.suppress(FileNotFoundError):
             os.makedirs(place, mode=0o711, exist_ok=True)
-    rootfs.mount("baleine", place, "tmpfs", rootfs.MS_NOSUID | rootfs.MS_NODEV, "size=64k,mode=711")
+    rootfs.mount("baleine", place, "tmpfs", rootfs.MS_NOSUID | rootfs.MS_NODEV, "size=256k,mode=711")
     tree = f"{place}/tree"
     os.mkdir(tree, 0o755)
     device, loop = disk.attach(target)
@@ -180,14 +184,17 @@ def _fill(run: Runner, recipe: Recipe, target: str, source: str, what: str) -> d
         os.truncate(f"{tree}/etc/machine-id", 0)
     made_for = architecture.of_tree(tree)
     rootfs.unmount(tree)
-    return {"architecture": made_for, **({"config": to_json(config)} if config else {})}
+    found = {"architecture": made_for, "config": to_json(config) if config else ""}
+    return {key: value for key, value in found.items() if value}
 
 
 def _fill_mounted(run: Runner, recipe: Recipe, tree: str, source: str, env: dict[str, str], what: str) -> None:
-    if not source:
+    if recipe.suite:
         options = {key: getattr(recipe, key) for key in ("suite", "mirror", "keyring", "architecture")}
         families.debian(run, tree, recipe.packages, options, env, what)
-    if (source and recipe.packages) or recipe.commands:
+    for name in ("proc", "sys", "dev", "etc") if recipe.repositories else ():
+        os.mkdir(f"{tree}/{name}")
+    if (recipe.packages and not recipe.suite) or recipe.commands:
         _with_chroot(run, recipe, tree, env, source, what)
     elif recipe.files:
         in_child(lambda: _write_files(tree, recipe.files), f"{what}: writing files")
@@ -215,20 +222,19 @@ def _with_chroot(run: Runner, recipe: Recipe, tree: str, env: dict[str, str], so
         os.chmod(f"{tree}/dev/{name}", 0o666)
     os.symlink("/proc/self/fd", f"{tree}/dev/fd")
     os.mkdir(f"{tree}/dev/shm", 0o1777)
-    helpers = [File("/usr/sbin/policy-rc.d", POLICY, 0o755)]
+    helpers = [] if recipe.repositories else [File("/usr/sbin/policy-rc.d", POLICY, 0o755)]
     with contextlib.suppress(OSError), open("/etc/resolv.conf") as stream:
         helpers.append(File("/etc/resolv.conf", stream.read(), 0o644))
     added: list[str] = in_child(lambda: _write_files(tree, tuple(helpers), keep=True), f"{what}: preparing its tree")
 
-    def inside(words: list[str], attempt: str) -> None:
+    def inside(words: Sequence[str], attempt: str) -> None:
         families.check_built(run([need_program("chroot", what), tree, *words], env=env), f"{what}: {attempt}")
 
-    if source and recipe.packages:
-        with families.kept_packages(source, tree):
-            inside(["apt-get", "-q", "update"], "reading the package lists")
-            words = ["apt-get", "-qy", "--no-install-recommends", "-o", "Dpkg::Options::=--force-unsafe-io", "install"]
-            inside([*words, "--", *recipe.packages], "installing packages")
-        inside(["/bin/sh", "-c", "apt-get clean; rm -rf /var/lib/apt/lists/*"], "cleaning")
+    if recipe.repositories:
+        options = {"releasever": recipe.releasever, "architecture": recipe.architecture}
+        families.redhat(run, tree, recipe.packages, recipe.repositories, options, env, what)
+    elif source and recipe.packages:
+        families.add(inside, tree, recipe.packages, source, what)
     if recipe.files:
         in_child(lambda: _write_files(tree, recipe.files), f"{what}: writing files")
     for command in recipe.commands:

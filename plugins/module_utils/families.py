@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from . import manifest, rootfs
-from .errors import Busy, explained
-from .process import Result, Runner, check, need_program
+from . import architecture, manifest, rootfs
+from .errors import BaleineError, Busy, explained
+from .process import Result, Runner, check, in_child, need_program
 
 #: Packages that were fetched, in one directory for each origin.
 CACHE = "/var/cache/baleine/packages"
@@ -19,6 +21,56 @@ CACHE_SIZE, CACHE_RESERVE = 4 << 30, 1 << 30
 ARCHIVES = "var/cache/apt/archives"
 #: What mmdebstrap must leave to us: the directory of packages is not the tree's, and an emulator was looked for.
 SKIPPED = "check/empty,check/qemu,download/empty,essential/unlink,cleanup/apt/cache"
+#: What a step that failed said, and what to do; the last one where it said none of them.
+HINTS = {
+    "NO_PUBKEY": "Give the keyring that this suite is signed with",
+    "GPG check FAILED": "Give the key that these packages are signed with, or mend the repository",
+    "more space needed": "The image is too small for this tree: give it a larger size",
+    "": "See that its packages and suite exist and that the mirror can be reached from this host",
+}
+#: Where dnf keeps what it fetched; --installroot makes it a path of the tree.
+DNF_CACHE = "var/cache/dnf"
+#: Macros of rpm on this host; and what they are to say while a tree is made: Debian's rpm has its database in the home
+#: directory, each release of Red Hat's family in another place. What is mounted in a tree, no package owns.
+MACROS = "/usr/lib/rpm/macros"
+DATABASE = "/var/lib/rpm.new"
+OVERRIDES = f"\n%_dbpath {DATABASE}\n%_netsharedpath /proc:/sys:/dev\n"
+DNF = """[main]
+gpgcheck=1
+plugins=0
+keepcache=1
+install_weak_deps=0
+skip_if_unavailable=0
+reposdir=/dev/null
+"""
+
+
+class Repository(NamedTuple):
+    """A repository of rpm packages, and the key that all of them must be signed with."""
+
+    name: str
+    baseurl: str
+    gpgkey: str
+
+
+def parse_repositories(items: Sequence[Mapping[str, Any]], what: str) -> tuple[Repository, ...]:
+    """Return what a task's repositories are.
+
+    :raises BaleineError: for a name, an address or a key that is none.
+    """
+    found = tuple(Repository(*(str(item.get(key) or "") for key in Repository._fields)) for item in items)
+    for repository in found:
+        for key, pattern, hint in (
+            ("name", r"(?!main$)[A-Za-z0-9][A-Za-z0-9_.-]*", "Letters, digits, '_', '.' and '-' make a name"),
+            ("baseurl", r"(https?|file)://[!-~]+", "Write http://…, https://… or file:///…"),
+            ("gpgkey", r"(/|file:///|https://)[!-~]+", "Name the file on this host, or write https://…"),
+        ):
+            if not re.fullmatch(pattern, getattr(repository, key)):
+                shown = f"repository {repository.name}: {key} {getattr(repository, key)!r}"
+                raise BaleineError(f"{what}: {shown} is none", hint)
+    if len({repository.name for repository in found}) < len(found):
+        raise BaleineError(f"{what}: two repositories have one name", "Give each another")
+    return found
 
 
 @contextlib.contextmanager
@@ -86,7 +138,7 @@ def debian(
     :param options: ``suite``, and where they are given ``mirror``, ``keyring`` and ``architecture``.
     :raises BaleineError: with mmdebstrap's last words.
     """
-    words = [need_program("mmdebstrap", what), "--quiet", "--mode=root", "--variant=minbase", "--format=directory"]
+    words = [need_program("mmdebstrap", what), "--mode=root", "--variant=minbase", "--format=directory"]
     words += ["--include=" + ",".join(packages)] if packages else []
     words += [f"--architectures={options['architecture']}"] if options.get("architecture") else []
     if options.get("keyring"):
@@ -103,15 +155,87 @@ def debian(
         check_built(run(words, env=env), f"{what}: making a {options['suite']} tree")
 
 
+def add(
+    inside: Callable[[Sequence[str], str], None], tree: str, packages: Sequence[str], origin: str, what: str
+) -> None:
+    """Install packages in a tree by the tree's own apt or dnf.
+
+    :param inside: runs a command in the tree, and is told what that attempts; :param origin: what the tree came from.
+    :raises BaleineError: where it has neither, or with the last words of the one that it has.
+    """
+    if os.path.lexists(f"{tree}/usr/bin/apt-get"):
+        with kept_packages(origin, tree):
+            inside(["apt-get", "-q", "update"], "reading the package lists")
+            words = ["apt-get", "-qy", "--no-install-recommends", "-o", "Dpkg::Options::=--force-unsafe-io", "install"]
+            inside([*words, "--", *packages], "installing packages")
+        inside(["/bin/sh", "-c", "apt-get clean; rm -rf /var/lib/apt/lists/*"], "cleaning")
+    elif os.path.lexists(f"{tree}/usr/bin/dnf"):
+        inside(["dnf", "-qy", "--setopt=install_weak_deps=0", "install", *packages], "installing packages")
+        inside(["dnf", "-q", "clean", "all"], "cleaning")
+    else:
+        hint = "Start from an image with one of them, or add what is needed by files and commands"
+        raise BaleineError(f"{what}: installing packages: its tree has neither apt-get nor dnf", hint)
+
+
+def redhat(
+    run: Runner,
+    tree: str,
+    packages: Sequence[str],
+    repositories: Sequence[Repository],
+    options: Mapping[str, str],
+    env: Mapping[str, str],
+    what: str,
+) -> None:
+    """Make a tree of Red Hat's family in one transaction of dnf: no package without its repository's signature.
+
+    :param options: ``releasever`` and ``architecture``, where they are given.
+    :raises BaleineError: with dnf's last words.
+    """
+    need_program("rpmkeys", what)  # without it dnf takes no package for signed
+    words = [need_program("dnf", what), "-qy", f"--installroot={tree}", f"--releasever={options.get('releasever')}"]
+    if options.get("architecture"):
+        words += [f"--forcearch={architecture.KNOWN[options['architecture']][0]}"]
+    beside = os.path.dirname(tree)  # a filesystem in memory, that only this build sees
+    with open(f"{beside}/dnf.conf", "x") as stream:
+        stream.write(DNF + (f"proxy={env['http_proxy']}\n" if env.get("http_proxy") else ""))
+        for name, baseurl, key in repositories:
+            address = f"file://{key}" if key.startswith("/") else key
+            stream.write(f"[{name}]\nname={name}\nbaseurl={baseurl}\ngpgkey={address}\n")
+    with open(MACROS) as given, open(f"{beside}/macros", "x") as macros:
+        macros.write(given.read() + OVERRIDES)
+    rootfs.mount(f"{beside}/macros", MACROS, "", rootfs.MS_BIND)
+    os.makedirs(f"{tree}/{DNF_CACHE}")
+    with kept_packages(manifest.to_json(repositories), tree, DNF_CACHE):
+        for name in os.listdir(f"{tree}/{DNF_CACHE}"):
+            if name.endswith("_lock.pid"):  # of a build that was killed; its number may be another's here
+                os.unlink(f"{tree}/{DNF_CACHE}/{name}")
+        result = run([*words, "-c", f"{beside}/dnf.conf", "install", *packages], env=env)
+        check_built(result, f"{what}: making a tree of {', '.join(repository.name for repository in repositories)}")
+    rootfs.unmount(MACROS)
+    asked = run([need_program("chroot", what), tree, "rpm", "--eval", "%_dbpath"])
+    in_child(lambda: _settle(tree, asked.out.strip() if asked.code == 0 else "/var/lib/rpm"), f"{what}: its database")
+
+
+def _settle(tree: str, database: str) -> None:
+    """In a child that sees nothing but the tree: put rpm's database where the tree's own rpm looks for it."""
+    os.chroot(tree)
+    os.makedirs(database, exist_ok=True)
+    for name in os.listdir(DATABASE):
+        os.rename(f"{DATABASE}/{name}", f"{database}/{name}")
+    os.rmdir(DATABASE)
+    rootfs.remove_tree(f"/{DNF_CACHE}")
+    for name in ("dnf.log", "dnf.librepo.log", "dnf.rpm.log", "hawkey.log"):
+        manifest.discard(f"/var/log/{name}")
+
+
 def check_built(result: Result, attempt: str) -> None:
     """Turn the failure of a build's step into words a person can act on.
 
     :raises BaleineError: with the errors of apt or dpkg, where there are any.
     """
-    hint = "See that its packages and suite exist and that the mirror can be reached from this host"
     errors = [line for line in result.err.splitlines() if line.startswith(("E:", "dpkg: error"))]
-    if "NO_PUBKEY" in result.err:
-        hint = "Give the keyring that this suite is signed with"
+    errors = [line for line in errors if not line.endswith((" failed", " failed to run"))] or errors  # of what, is said
+    hint = next((hint for sign, hint in HINTS.items() if sign in result.err), HINTS[""])
     if result.code != 0 and errors:
         result = Result(result.argv, result.code, result.out, "\n".join(errors[:3]))
     check(result, attempt, hint)

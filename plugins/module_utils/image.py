@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
-from . import architecture, build, disk, download, manifest, origin, remote, units
+from . import architecture, build, disk, download, families, manifest, origin, remote, units
 from .errors import BaleineError, known
 from .plan import Action, Plan, differences, show
 from .process import Runner
@@ -17,10 +17,12 @@ from .process import Runner
 DIRECTORY = f"{manifest.LIBRARY}/images"
 DEFAULT_SIZE = 10 << 30
 DEFAULT_SUITE = "bookworm"
+#: A package as rpm and dnf name it, or a group of them.
+RPM_PACKAGE = re.compile(r"@?[A-Za-z0-9][A-Za-z0-9_.+:~^-]*")
 PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]+(?::[a-z0-9]+)?(?:=[A-Za-z0-9.+:~-]+)?(?:/[a-z0-9-]+)?")
 SUITE = re.compile(r"[a-z][a-z0-9-]*")
 #: What only a tree from nothing is asked to be.
-FROM_NOTHING = ("suite", "mirror", "keyring", "architecture")
+FROM_NOTHING = ("suite", "mirror", "keyring", "architecture", "repositories", "releasever")
 
 
 class Wanted(NamedTuple):
@@ -66,7 +68,8 @@ def request(params: Mapping[str, Any]) -> Wanted:
     published: Optional[remote.Source] = None
     base, source = params.get("from_image") or "", str(params.get("source") or "")
     given = [key for key in ("from_image", "source") if params.get(key)]
-    suite = params.get("suite") or ("" if given else DEFAULT_SUITE)
+    repositories = families.parse_repositories(params.get("repositories") or (), what)
+    suite = params.get("suite") or ("" if given or repositories else DEFAULT_SUITE)
     if given:
         base = units.check_name(str(base), "image") if base else ""
         if base == name:
@@ -78,11 +81,16 @@ def request(params: Mapping[str, Any]) -> Wanted:
         if source and origin.parse(source, what).kind == "https":
             way = download.Way(*(str(params.get(key) or "") for key in ("ca_certificate", "proxy")))
             published = remote.Source(source, way, bool(params.get("unsigned")))
-    elif not SUITE.fullmatch(suite):
-        raise BaleineError(f"{what}: {suite!r} is no suite", "Write its code name: bookworm")
+    elif repositories and any(params.get(key) for key in ("suite", "mirror", "keyring")):
+        raise BaleineError(f"{what}: suite, mirror and keyring do not go with repositories", "They are for apt")
+    elif repositories and not params.get("packages"):
+        raise BaleineError(f"{what}: no packages are named", "Name bash and coreutils at least: they bring a system")
+    elif not repositories and (params.get("releasever") or not SUITE.fullmatch(suite)):
+        wrong = f"{suite!r} is no suite" if not params.get("releasever") else "releasever goes with repositories only"
+        raise BaleineError(f"{what}: {wrong}", "Write its code name: bookworm")
     packages = tuple(sorted({str(package) for package in params.get("packages") or ()}))
     for package in packages:
-        if not PACKAGE.fullmatch(package):
+        if not ((suite or given) and PACKAGE.fullmatch(package)) and (suite or not RPM_PACKAGE.fullmatch(package)):
             raise BaleineError(f"{what}: {package!r} is no name of a package")
     given_size = params.get("size")
     size = 0 if base or published else DEFAULT_SIZE
@@ -106,6 +114,7 @@ def request(params: Mapping[str, Any]) -> Wanted:
     commands = tuple(str(command) for command in params.get("commands") or ())
     arch = "" if arch == architecture.native() else arch
     recipe = build.Recipe(size, suite, packages, mirror, base, files, commands, proxy, arch, keyring, source, published)
+    recipe = recipe._replace(repositories=repositories, releasever=str(params.get("releasever") or ""))
     return Wanted(name, "present", recipe, directory, params.get("rebuild") or "on_change")
 
 

@@ -41,9 +41,12 @@ def ensure(run: Runner, wanted_all: Sequence[Wanted], check: bool = False) -> li
 def _warned(wanted: Wanted, decided: Plan) -> Plan:
     """A prediction that says which tool is taken to come from an earlier task."""
     recipe = wanted.recipe
-    if not decided.changed or not recipe or recipe.from_image or recipe.source or find_program("mmdebstrap"):
+    if not decided.changed or not recipe or recipe.from_image or recipe.source:
         return decided
-    text = f"image {wanted.name}: this host has no mmdebstrap; taken to come from an earlier task"
+    tool = "dnf" if recipe.repositories else "mmdebstrap"
+    if find_program(tool):
+        return decided
+    text = f"image {wanted.name}: this host has no {tool}; taken to come from an earlier task"
     return decided._replace(warnings=(*decided.warnings, text))
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from . import (
     apparmor,
-    architecture,
     cgroup,
     devices,
     disk,
@@ -30,6 +29,7 @@ from . import (
     seccomp,
     stage,
 )
+from .architecture import need_runnable, of_path
 from .description import Description
 from .errors import BaleineError
 
@@ -252,7 +252,7 @@ def _find_program(launch: Launch, what: str) -> str:
     if code:
         word = "its tree has no program" if code == enter.NOT_FOUND else "its tree has no executable program"
         raise BaleineError(f"{what}: {word} {program}", "Name one that the image holds, with its path", code)
-    architecture.need_runnable(architecture.of_path(launch.described.directory, path), what)
+    need_runnable(of_path(launch.described.directory, path), what)
     return path
 
 

@@ -11,8 +11,8 @@ short_description: Make and remove container images
 version_added: 0.1.0
 description:
   - An image is one file that holds one ext4 filesystem. Containers are started from copies of it.
-  - A tree of Debian, Ubuntu or another of that family is made with C(mmdebstrap), or a copy of another image is the
-    start.
+  - A tree of Debian, Ubuntu or another of that family is made with C(mmdebstrap), one of Red Hat's
+    family with C(dnf), or a copy of another image is the start.
   - Until an image is complete it is not visible; an interrupted build leaves nothing that a later task would take for
     an image.
 extends_documentation_fragment:
@@ -58,6 +58,32 @@ options:
         already, such as C(/usr/share/keyrings/ubuntu-archive-keyring.gpg). Its name ends in C(.gpg) or C(.asc).
       - It is copied into the tree, for the tree's own apt.
       - Does not go with O(from_image) and O(source).
+    type: str
+  repositories:
+    description:
+      - Repositories of rpm packages, for a tree of Red Hat's family, which C(dnf) makes of O(packages) and what these
+        need. C(dnf) must be on the target; Debian has a package of it.
+      - A package that is not signed with its repository's key is refused, and nothing is left.
+      - Does not go with O(from_image), O(source), O(suite), O(mirror) and O(keyring).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: A name for it, as a file in C(/etc/yum.repos.d) would give in brackets.
+        type: str
+        required: true
+      baseurl:
+        description: Its address, by https, http or file. C($releasever) and C($basearch) may be in it.
+        type: str
+        required: true
+      gpgkey:
+        description: The public key of its packages, an absolute path on the target, or V(https://…).
+        type: str
+        required: true
+  releasever:
+    description:
+      - What C($releasever) stands for in O(repositories), such as V(9).
     type: str
   architecture:
     description:
@@ -161,6 +187,19 @@ EXAMPLES = r"""
   lab.baleine.baleine_image:
     name: apache2
     source: https://www.example.org/images/apache2.image
+
+- name: A tree of Red Hat's family
+  lab.baleine.baleine_image:
+    name: rocky
+    repositories:
+      - name: baseos
+        baseurl: https://mirror.example.org/rocky/$releasever/BaseOS/$basearch/os/
+        gpgkey: /etc/pki/rpm-gpg/RPM-GPG-KEY-Rocky-9
+    releasever: "9"
+    packages:
+      - bash
+      - coreutils
+      - dnf
 
 - name: No such image
   lab.baleine.baleine_image:
@@ -271,7 +310,18 @@ def main() -> None:
             "suite": {"type": "str"},
             "packages": {"type": "list", "elements": "str", "default": []},
             "mirror": {"type": "str"},
-            "keyring": {"type": "str"},
+            "keyring": {"type": "str", "no_log": False},
+            "repositories": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "baseurl": {"type": "str", "required": True},
+                    "gpgkey": {"type": "str", "required": True, "no_log": False},
+                },
+            },
+            "releasever": {"type": "str"},
             "architecture": {
                 "type": "str",
                 "choices": ["amd64", "arm64", "armhf", "i386", "ppc64el", "riscv64", "s390x"],

@@ -21,19 +21,24 @@ HEAD = ("name", "size", "allocated", "path")
 PACKAGES = ("apache2", "vim", "nano")
 
 
-def packages(text: Optional[str], from_image: Optional[str]) -> list[str]:
-    """Return the packages that are asked for: ``none`` is no package; nothing said is the documents' three."""
+def packages(text: Optional[str], bare: bool) -> list[str]:
+    """Return the packages that are asked for: ``none`` is no package; nothing said is the documents' three, or none."""
     if text is None:
-        return [] if from_image else list(PACKAGES)
+        return [] if bare else list(PACKAGES)
     return [] if text.strip() in ("none", "") else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def make(options: Options, name: str, directory: Optional[str] = None) -> Sequence[Outcome]:
     """Make an image as flags describe it."""
-    keys = ("size", "proxy", "suite", "mirror", "keyring", "architecture", "from-image")
+    keys = ("size", "proxy", "suite", "mirror", "keyring", "architecture", "releasever", "from-image")
     texts = {key.replace("-", "_"): options.text(key) for key in keys}
-    chosen = packages(options.text("packages"), options.text("from-image"))
-    wanted = image.request({"name": name, "directory": directory, "packages": chosen, **texts})
+    repositories = [
+        {"name": name, "baseurl": address, "gpgkey": options.text("gpgkey")}
+        for name, _sign, address in (text.partition("=") for text in options.many("repository"))
+    ]
+    chosen = packages(options.text("packages"), bool(options.text("from-image") or repositories))
+    asked = {"name": name, "directory": directory, "packages": chosen, "repositories": repositories, **texts}
+    wanted = image.request(asked)
     return show.made(image_store.ensure(run, [wanted]))
 
 
