@@ -11,10 +11,10 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 # What the tests need of Debian, beyond git, make and python3-venv.
-PACKAGES := apt-cacher-ng busybox-static ca-certificates createrepo-c cron crun curl dnf e2fsprogs gpg gpg-agent \
-    gpgconf gpgv iproute2 iptables iputils-ping kmod mmdebstrap nftables openssh-client openssh-server openssl procps \
-    python3 python3-apt python3-pyroute2 qemu-system-x86 qemu-user-static qemu-utils rpm runc socat sudo tar \
-    util-linux xfsprogs zstd
+PACKAGES := apt-cacher-ng attr busybox-static ca-certificates createrepo-c cron crun curl dnf docker-registry docker.io \
+    e2fsprogs gpg gpg-agent gpgconf gpgv iproute2 iptables iputils-ping kmod libcap2-bin mmdebstrap nftables \
+    openssh-client openssh-server openssl podman procps python3 python3-apt python3-pyroute2 qemu-system-x86 \
+    qemu-user-static qemu-utils rpm runc skopeo socat sudo systemd-container tar util-linux xfsprogs xz-utils zstd
 
 # What `make bench` compares with, and no test needs.
 BENCH_PACKAGES := aardvark-dns crun docker.io lxc netavark podman rsync runc systemd-container xfsprogs

@@ -31,7 +31,8 @@ OPTIONS = r"""
     description:
       - The program and its arguments, as a list, or as one string that is split like shell words. It is never given
         to a shell.
-      - Required with O(image).
+      - The default is what an imported image says, its entry point and command; a command that is given stands for
+        both. Required with any other O(image).
     type: raw
   networks:
     description:
@@ -85,17 +86,17 @@ OPTIONS = r"""
     type: str
   env:
     description:
-      - The environment of the program, beside C(PATH), C(HOME) and C(container). Values are kept in the manifest;
-        give no secret.
+      - The environment of the program, beside C(PATH), C(HOME), C(container) and the variables of an imported image.
+        Values are kept in the manifest; give no secret.
     type: dict
   workdir:
     description:
-      - The working directory of the program, an absolute path. The default is V(/).
+      - The working directory of the program, an absolute path. The default is the image's, or V(/).
     type: str
   user:
     description:
-      - Who the program runs as inside, a name or a number, or V(USER:GROUP). The default is root of the container,
-        who is nobody on the host.
+      - Who the program runs as inside, a name or a number, or V(USER:GROUP). The default is the image's, or root of
+        the container, who is nobody on the host.
     type: str
   limits:
     description:
@@ -277,7 +278,7 @@ OPTIONS = r"""
         default: none
   stop_signal:
     description:
-      - The signal that asks its program to end. The default is V(TERM).
+      - The signal that asks its program to end. The default is the image's, or V(TERM).
     type: str
   stop_timeout:
     description:

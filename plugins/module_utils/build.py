@@ -72,10 +72,12 @@ class Recipe(NamedTuple):
     published: Optional[remote.Source] = None
     repositories: tuple[families.Repository, ...] = ()
     releasever: str = ""
+    insecure: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """What is recorded and compared: everything that shapes the image, but for what it starts from."""
-        shaping = {key: value for key, value in self._asdict().items() if key not in ("proxy", "source", "published")}
+        ways = ("proxy", "source", "published", "insecure")
+        shaping = {key: value for key, value in self._asdict().items() if key not in ways}
         return {
             **{key: list(value) if isinstance(value, tuple) else value for key, value in shaping.items()},
             "repositories": [repository._asdict() for repository in self.repositories],
@@ -107,10 +109,13 @@ def build(run: Runner, recipe: Recipe, target: str, source: Optional[str], diges
     if recipe.size > os.path.getsize(target):
         disk.grow(run, target, recipe.size)
     if empty or recipe.packages or recipe.files or recipe.commands:
+        scratch = f"{target}.d"
+        rootfs.remove_tree(scratch)
         try:
             record.update(_isolated(lambda: _fill(run, recipe, target, digest, what), what))
         finally:
             leave(target)
+            rootfs.remove_tree(scratch)
         families.forget_packages(families.CACHE_SIZE)
     if not wait_free(target):
         raise BaleineError(f"{what}: its file is still held by {', '.join(disk.holders(target))}")
@@ -170,7 +175,7 @@ def _fill(run: Runner, recipe: Recipe, target: str, source: str, what: str) -> d
     config: dict[str, Any] = {}
     try:
         if recipe.source and not recipe.published:
-            config = origin.fill(origin.parse(recipe.source, what), tree, what)
+            config = origin.fill(run, origin.parse(recipe.source, what, recipe.insecure), tree, f"{target}.d", what)
         _fill_mounted(run, recipe, tree, source, env, what)
     except BaleineError as error:
         space = os.statvfs(tree)

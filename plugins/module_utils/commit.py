@@ -82,7 +82,9 @@ def _commit(run: Runner, name: str, target: str, record: manifest.Record, old: O
             begun = {"nom_image": target, "taille": "", "chemin": os.path.dirname(path), "state": "creating"}
             manifest.write("image", target, begun)
         fault("begun an image")
-        image_store.put(target, old, part, path, {"recipe": manifest.to_json(recipe), **copied.record()})
+        keys = {"recipe": manifest.to_json(recipe), **copied.record()}
+        keys.update(image.inherited(image.current(record.get("nom_image", "")) or {}))
+        image_store.put(target, old, part, path, keys)
         fault("put")
     finally:
         undo(name, locked=True)

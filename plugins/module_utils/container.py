@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
-from . import launch, limits, manifest, network, units
+from . import image, launch, limits, manifest, network, policy, units
 from .description import DIRECTORY, Description, describe, network_as_dict
 from .errors import BaleineError, known
 from .plan import Action, Draft, Plan, changes, show
@@ -110,7 +111,24 @@ def request(params: Mapping[str, Any]) -> Wanted:
         return Wanted(name, state, None, restart)
     recreate = params.get("recreate") or "never"
     size = -(-units.parse_size(params.get("size") or 0, units.MEBIBYTE, f"{what}: size") // PAGE) * PAGE or None
-    return Wanted(name, state, describe(params, what), restart, recreate, size=size)
+    return Wanted(name, state, describe(_as_its_image(params, what), what), restart, recreate, size=size)
+
+
+def _as_its_image(params: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Return a request in which what is left out is as the image's configuration has it, and then as documented.
+
+    The variables that are given are added to the image's. Of an image that is yet to come nothing is known.
+    """
+    record = image.current(units.check_name(str(params["image"]), "image"))
+    config: dict[str, Any] = manifest.from_json(record or {}, "config", {})
+    words = [*config.get("entrypoint", ()), *config.get("cmd", ())] or (["(as its image)"] if record is None else None)
+    found = {"command": words, **{key: config.get(key) for key in ("user", "workdir", "stop_signal")}}
+    with contextlib.suppress(BaleineError):  # one that our PID 1 does not take is not the container's either
+        found["stop_signal"] = policy.parse_signal(
+            found["stop_signal"] or "TERM", what, params.get("init") is not False
+        )
+    given = {key: value for key, value in params.items() if value not in (None, "")}
+    return {**found, **given, "env": {**config.get("env", {}), **(params.get("env") or {})}}
 
 
 def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:

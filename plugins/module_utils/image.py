@@ -115,6 +115,7 @@ def request(params: Mapping[str, Any]) -> Wanted:
     arch = "" if arch == architecture.native() else arch
     recipe = build.Recipe(size, suite, packages, mirror, base, files, commands, proxy, arch, keyring, source, published)
     recipe = recipe._replace(repositories=repositories, releasever=str(params.get("releasever") or ""))
+    recipe = recipe._replace(insecure=bool(params.get("insecure")))
     return Wanted(name, "present", recipe, directory, params.get("rebuild") or "on_change")
 
 
@@ -138,17 +139,17 @@ def find(run: Runner, wanted: Wanted) -> Found:
     if source_record is not None and os.path.exists(path_of(source, source_record)):
         source_digest = true_digest(source, source_record) or disk.digest(path_of(source, source_record))
         source_size = os.path.getsize(path_of(source, source_record))
-    what, published, unasked = f"image {wanted.name}", "", None
-    if wanted.recipe and wanted.recipe.published:
+    what, published, unasked, recipe = f"image {wanted.name}", "", None, wanted.recipe
+    if recipe and recipe.source and (wanted.rebuild != "never" or not there):
         try:
-            if wanted.rebuild != "never" or not there:
-                found = remote.describe(run, wanted.recipe.published, what)
+            if recipe.published:
+                found = remote.describe(run, recipe.published, what)
                 source_digest, source_size = found.identity, found.description.size
                 published = found.description.created
+            else:
+                source_digest = origin.identity(run, origin.parse(recipe.source, what, recipe.insecure), what)
         except download.Unasked as error:
             unasked = error
-    elif wanted.recipe and wanted.recipe.source:
-        source_digest = origin.identity(origin.parse(wanted.recipe.source, what), what)
     return Found(
         record=record,
         file=there,
@@ -235,7 +236,8 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
     start = f"image {recipe.from_image}" if recipe.from_image else recipe.source
     lost = found.unasked or BaleineError(f"{what}: there is no {start} to start from", "Make it first")
     missing = bool(start) and found.source_digest is None
-    spared = missing and recipe.published and found.file and wanted.rebuild != "always"
+    spared = missing and recipe.source and found.file and bool(found.unasked or wanted.rebuild == "never")
+    spared = spared and wanted.rebuild != "always"
     if missing and not spared:
         if not check:
             raise lost
@@ -342,6 +344,11 @@ def _brief(value: Any) -> str:
     return text if len(text) < 60 else text[:57] + "..."
 
 
+def inherited(record: Mapping[str, str]) -> dict[str, str]:
+    """Return what an image keeps of the one that it comes of: what it is for, and how it wants to be run."""
+    return {key: value for key, value in record.items() if key in ("architecture", "config")}
+
+
 def part_path(name: str, directory: str) -> str:
     """Return where an image's file lies while it is made."""
     return f"{directory}/.{name}.part"
@@ -370,6 +377,7 @@ def facts(name: str) -> dict[str, Any]:
         "created": record.get("created", ""),
         "edited": there and _is_edited(path, record),
         "recipe": recorded(record),
+        "config": manifest.from_json(record, "config", {}),
         **{key: record.get(key, "") for key in ("version", "signed_by")},
         "copy": disk.copied(record),
         "containers": list(users(name)),

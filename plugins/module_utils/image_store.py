@@ -11,7 +11,7 @@ from typing import Callable, Optional
 
 from . import build, disk, manifest, remote, rootfs, units
 from .errors import BaleineError, explained, known
-from .image import DIRECTORY, Wanted, current, edit_path, facts, find, part_path, path_of, plan
+from .image import DIRECTORY, Wanted, current, edit_path, facts, find, inherited, part_path, path_of, plan
 from .image import copy as copy_image
 from .plan import Action, Outcome, Plan, apply
 from .process import Runner, find_program
@@ -57,8 +57,7 @@ def _build(run: Runner, wanted: Wanted, decided: Plan, _action: Action) -> None:
 
     def fill(part: str) -> dict[str, str]:
         built = build.build(run, recipe, part, source, str(decided.after["source"]), what)
-        inherited = {key: value for key, value in origin.items() if key in ("architecture", "config")}
-        return {"recipe": manifest.to_json({**decided.after}), **inherited, **built}
+        return {"recipe": manifest.to_json({**decided.after}), **inherited(origin), **built}
 
     make(wanted.name, str(decided.after["directory"]), fill)
 
@@ -118,6 +117,7 @@ def remove(name: str, _action: Optional[Action] = None) -> None:
     for path in (path_of(name, record), part, f"{edit}.part", *remote.kept(part)):
         manifest.discard(path)
     build.leave(part)
+    rootfs.remove_tree(f"{part}.d")
     manifest.remove("image", name)
 
 

@@ -378,13 +378,14 @@ def _write_piece(descriptor: int, piece: bytes, start: int) -> None:
     while end < len(piece):
         block = piece[end : end + BLOCK]
         if block == ZEROS[: len(block)]:
-            _write_all(descriptor, piece[begin:end], start + begin)
+            write_all(descriptor, piece[begin:end], start + begin)
             begin = end + len(block)
         end += len(block)
-    _write_all(descriptor, piece[begin:], start + begin)
+    write_all(descriptor, piece[begin:], start + begin)
 
 
-def _write_all(descriptor: int, data: bytes, at: int) -> None:
+def write_all(descriptor: int, data: bytes, at: int) -> None:
+    """Write all of some bytes to a place in a file."""
     while data:
         done = os.pwrite(descriptor, data, at)
         data, at = data[done:], at + done

@@ -4,78 +4,168 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Optional
 
-from . import layers, remote
+from . import download, layers, oci_image, remote
 from .errors import BaleineError, explained
 from .manifest import opened
+from .process import Runner, check, need_program
 
 #: Kind -> the form in which it is written.
-FORMS = {"tar": "tar:FILE", "dir": "dir:DIRECTORY", "https": "https://HOST/PATH/NAME.image"}
+FORMS = {
+    "docker-archive": "docker-archive:FILE[:NAME:TAG]",
+    "oci-archive": "oci-archive:FILE[:NAME:TAG]",
+    "oci": "oci:DIRECTORY[:NAME:TAG]",
+    "docker": "docker://HOST/NAME:TAG",
+    "tar": "tar:FILE",
+    "dir": "dir:DIRECTORY",
+    "https": "https://HOST/PATH/NAME.image",
+}
+ARCHIVES = ("docker-archive", "oci-archive")
+REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]{0,300}")
 #: More than any tree is read of: only what identifies a directory is not bounded by the image that it goes into.
 ENDLESS = 1 << 62
 
 
 class Origin(NamedTuple):
-    """A source: its kind, and where it is."""
+    """A source, or the target of an export.
+
+    :param place: a path, or a reference to a registry; :param reference: which image, where there can be several.
+    :param insecure: a registry without TLS, or with a certificate that nobody vouches for, is believed.
+    """
 
     kind: str
     place: str
+    reference: str = ""
+    insecure: bool = False
+
+    def __str__(self) -> str:
+        reference = f":{self.reference}" if self.reference else ""
+        return f"{self.kind}:{'//' if self.kind == 'docker' else ''}{self.place}{reference}"
 
 
-def parse(text: str, what: str) -> Origin:
-    """Return what a source is.
+def parse(text: str, what: str, insecure: bool = False) -> Origin:
+    """Return what a source or target is.
 
     :raises BaleineError: for a form that there is not, or a path that is not absolute.
     """
     kind, _colon, place = text.partition(":")
     if kind not in FORMS or not text.isprintable():
-        raise BaleineError(
-            f"{what}: source {text[:80]!r} is none that there is", f"Write {' or '.join(FORMS.values())}"
-        )
+        hint = f"Write {' or '.join(FORMS.values())}"
+        raise BaleineError(f"{what}: {text[:80]!r} is neither a source nor a target that there is", hint)
     if kind == "https":  # a whole image, not a tree: remote.py fetches it
         remote.name_of(text, what)
         return Origin(kind, text)
+    if kind == "docker":
+        reference = place[2:] if place.startswith("//") else ""
+        if not REFERENCE.fullmatch(reference):
+            raise BaleineError(f"{what}: {text[:80]!r} names no image of a registry", f"Write {FORMS[kind]}")
+        return Origin(kind, reference, "", insecure)
+    reference = ""
+    if kind not in ("tar", "dir"):
+        place, colon, reference = place.partition(":")
+        if colon and not REFERENCE.fullmatch(reference):
+            raise BaleineError(f"{what}: {text[:80]!r}: {reference[:80]!r} is no image's name", f"Write {FORMS[kind]}")
     if not place.startswith("/"):
-        raise BaleineError(f"{what}: source {text[:80]!r}: {place[:80]!r} is no absolute path")
-    return Origin(kind, os.path.normpath(place))
+        raise BaleineError(f"{what}: {text[:80]!r}: {place[:80]!r} is no absolute path")
+    return Origin(kind, os.path.normpath(place), reference)
 
 
-def identity(origin: Origin, what: str) -> Optional[str]:
+def identity(run: Runner, origin: Origin, what: str) -> Optional[str]:
     """Return the digest of what a source holds now; None where it is not there.
 
-    Of a directory it is that of its tree: names, owners, modes, times, links and contents.
+    Of an image it is that of its configuration, which names its layers; of a directory that of its tree: names, owners,
+    modes, times, links and contents; of a file in a form of its own, or that is packed, that of its bytes.
+
+    :raises Unasked: when a registry does not answer, or says no.
+    :raises BaleineError: for what is damaged.
     """
+    what = f"{what}: {origin}"
+    if origin.kind == "docker":
+        import hashlib
+
+        words = ["inspect", "--config", "--raw", *_tls(origin, ""), f"docker://{origin.place}"]
+        try:
+            config = check(run([need_program("skopeo", what), *words]), what).out
+        except BaleineError as error:
+            raise download.Unasked(error.message, error.hint) from None
+        return f"sha256:{hashlib.sha256(config.encode()).hexdigest()}"
     if not os.path.exists(origin.place):
         return None
-    with explained(f"{what}: {origin.kind}:{origin.place}"):
+    with explained(what):
         if origin.kind == "dir":
             with layers.opened_tree(origin.place, ENDLESS, what) as stream:
                 return layers.identify(stream)
-        with opened(origin.place, os.O_RDONLY) as descriptor:
-            return _whole(descriptor).digest()
+        if origin.kind != "oci":
+            with opened(origin.place, os.O_RDONLY) as descriptor:
+                if origin.kind == "tar" or oci_image.packed(descriptor):
+                    return _whole(descriptor).digest()
+        with opened_image(origin, "", 0, what) as image:
+            return image.identity
 
 
-def fill(origin: Origin, tree: str, what: str) -> dict[str, Any]:
+def _tls(origin: Origin, side: str) -> list[str]:
+    """How skopeo is told to believe a registry; ``side`` is ``src-``, ``dest-`` or nothing."""
+    return [f"--{side}tls-verify=false"] if origin.insecure else []
+
+
+@contextlib.contextmanager
+def opened_image(origin: Origin, scratch: str, limit: int, what: str) -> Iterator[oci_image.Image]:
+    """Hold the image of an archive or a layout.
+
+    :param scratch: a directory for what has to be unpacked, at the most ``limit`` bytes.
+    :raises BaleineError: for an archive or image that is not as it should be.
+    """
+    try:
+        if origin.kind in ARCHIVES:
+            reader = oci_image.opened_archive(origin.place, scratch, limit, what)
+        else:
+            reader = oci_image.opened_folder(origin.place)
+        with reader as get:
+            read = oci_image.docker_archive if origin.kind == "docker-archive" else oci_image.oci_layout
+            yield read(get, origin.reference)
+    except BaleineError as error:
+        raise BaleineError(error.message if what in error.message else f"{what}: {error.message}", error.hint) from None
+
+
+def fill(run: Runner, origin: Origin, tree: str, scratch: str, what: str) -> dict[str, Any]:
     """Unpack a source into an empty tree that is mounted; returns the image's configuration.
 
+    :param scratch: a directory for what has to be fetched or unpacked first; the caller removes it.
     :raises BaleineError: for what is damaged, hostile, or larger than the tree.
     """
     space = os.statvfs(tree)
     limit = space.f_blocks * space.f_frsize
-    what = f"{what}: {origin.kind}:{origin.place}"
+    what = f"{what}: {origin}"
     with explained(what):
         if origin.kind == "dir":
             with layers.opened_tree(origin.place, limit, what) as stream:
                 layers.unpack(stream, tree, what)
-        else:
+            return {}
+        if origin.kind == "tar":
             with (
                 opened(origin.place, os.O_RDONLY) as descriptor,
                 layers.opened_layer(_whole(descriptor), limit, what) as stream,
             ):
                 layers.unpack(stream, tree, what)
-    return {}
+            return {}
+        os.makedirs(scratch, mode=0o700)
+        if origin.kind == "docker":
+            words = ["copy", "--quiet", *_tls(origin, "src-"), f"docker://{origin.place}", f"oci:{scratch}:image"]
+            check(run([need_program("skopeo", what), *words]), what)
+            origin = Origin("oci", scratch)
+        with opened_image(origin, scratch, limit, what) as image:
+            for number, layer in enumerate(image.layers, 1):
+                where = f"{what}: layer {number}"
+                layer.check(limit, where)
+                with layers.opened_layer(layer.blob, limit, where) as stream:
+                    found = layers.unpack(stream, tree, where, layer=True)
+                oci_image.same(found, layer.diff_id, where)
+            return image.config
 
 
 def _whole(descriptor: int) -> layers.Blob:

@@ -104,16 +104,24 @@ options:
     type: str
   source:
     description:
-      - Start from what is no image of Baleine's. V(tar:FILE) is a root filesystem in a tar archive, which may be packed
-        with gzip, bzip2, xz or zstd; V(dir:DIRECTORY) a directory. Both are absolute paths on the target.
+      - Start from what is no image of Baleine's. Paths are absolute and on the target.
+      - V(docker-archive:FILE) is what C(docker save) or C(podman save) wrote, V(oci-archive:FILE) an OCI layout in a
+        tar archive, V(oci:DIRECTORY) one in a directory. V(:NAME:TAG) behind it says which image, where there are
+        several.
+      - V(docker://HOST/NAME:TAG) is an image in a registry; C(skopeo) fetches it, and reads the credentials that
+        C(skopeo login) or C(docker login) stored. V(docker://HOST/NAME@sha256:DIGEST) is exactly that one.
+      - V(tar:FILE) is a root filesystem in a tar archive, V(dir:DIRECTORY) in a directory.
+      - Archives may be packed with gzip, bzip2, xz or zstd.
+      - Digests are checked before anything is used. The image keeps the configuration (RV(image.config)), which
+        containers follow.
       - V(https://HOST/PATH/NAME.image) is an image that C(baleine image publish) made ready for a web server. It is
         only taken when it is signed by a key that the target trusts for its name (see the role P(lab.baleine.host#role)
         and O(unsigned)).
-      - One that was made before the one that is here is refused, unless O(rebuild=always). Where its server cannot be
-        asked and the image is there, it is kept, and a warning says so.
+      - One that was made before the one that is here is refused, unless O(rebuild=always). Where a server or registry
+        cannot be asked and the image is there, it is kept, and a warning says so.
       - O(packages), O(files) and O(commands) are applied on top. What these run are programs of that tree, as root.
       - When the content of the source changes, this image counts as changed too; where it lies does not matter. To know
-        that, all of it is read.
+        that, a tar archive or a directory is read, and a registry is asked.
       - Does not go with O(from_image), O(suite), O(mirror), O(keyring) and O(architecture).
     type: str
   unsigned:
@@ -126,6 +134,11 @@ options:
       - A file on the target, in PEM form, of the certificates that may vouch for the server of an O(source). The
         default are those that the target trusts.
     type: path
+  insecure:
+    description:
+      - Believe the registry of a O(source) although it has no TLS, or a certificate that nobody vouches for.
+    type: bool
+    default: false
   files:
     description:
       - Files to write into the tree, before O(commands) are run.
@@ -278,6 +291,13 @@ image:
           description: The bytes of data that were copied or are shared.
           type: int
           returned: always
+    config:
+      description:
+        - How it wants to be run, where it came from an archive or a registry; what is empty is left out.
+        - C(entrypoint) and C(cmd) are lists, C(env) and C(labels) dicts, C(user), C(workdir), C(stop_signal) and
+          C(architecture) texts, C(exposed_ports) a list.
+      type: dict
+      returned: always
     containers:
       description: The containers that use it.
       type: list
@@ -331,6 +351,7 @@ def main() -> None:
             "source": {"type": "str"},
             "unsigned": {"type": "bool", "default": False},
             "ca_certificate": {"type": "path"},
+            "insecure": {"type": "bool", "default": False},
             "files": {
                 "type": "list",
                 "elements": "dict",

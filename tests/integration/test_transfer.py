@@ -1,230 +1,158 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Images that come from elsewhere and go there: tars and directories, archives and registries of the real engines."""
+"""Images to and from the real engines: what docker and podman save is imported and runs; what is exported, they run."""
 
 from __future__ import annotations
 
-import io
-import tarfile
-from collections.abc import Callable
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.integration.listing import listing
+from tests.lab.engines import REGISTRY, SAID, WORK, Engines
 from tests.lab.host import LabHost
 
-IMAGES = "/var/lib/baleine/images"
-WORK = "/srv/transfer"
-#: What a listing shows of each file: kind and mode, owner, size, time, links, target, blocks, device, digest, xattrs.
-LISTING = r"""
-import hashlib, os, stat, sys
-top = sys.argv[1]
-def content(path):
-    found, end = hashlib.sha256(), 0
-    with open(path, "rb") as stream:
-        size = os.fstat(stream.fileno()).st_size
-        while end < size:
-            try:
-                start = stream.seek(end, os.SEEK_DATA)
-            except OSError:
-                break
-            end = stream.seek(start, os.SEEK_HOLE)
-            stream.seek(start)
-            data = stream.read(end - start).rstrip(bytes(1))
-            found.update(repr((start, data)).encode() if data else b"")
-    return found.hexdigest()
-for folder, folders, files in sorted(os.walk(top)):
-    folders.sort()
-    for name in sorted([*folders, *files, "."] if folder == top else [*folders, *files]):
-        path = os.path.join(folder, name)
-        at = os.lstat(path)
-        if name == "lost+found":
-            continue
-        regular = stat.S_ISREG(at.st_mode)
-        words = [oct(at.st_mode), at.st_uid, at.st_gid, at.st_size if regular else 0, at.st_mtime_ns]
-        words += [at.st_nlink if regular else 0, at.st_blocks if regular else 0, at.st_rdev]
-        words += [ascii(os.readlink(path)) if stat.S_ISLNK(at.st_mode) else ""]
-        words += [content(path) if regular else ""]
-        words += [sorted((key, os.getxattr(path, key, follow_symlinks=False).hex())
-                         for key in os.listxattr(path, follow_symlinks=False))]
-        print(ascii(os.path.relpath(path, top))[1:-1].replace(" ", "_"), *words)
-"""
-#: A tree with everything that an archive can lose.
-ODD = """
-umask 022; cd {tree}
-mkdir -p bin etc/deep dev proc sys sticky srv
-cp /bin/busybox bin/busybox; ln -s busybox bin/sh; ln bin/busybox bin/true
-for name in cat id echo env sleep; do ln -s busybox bin/$name; done
-printf 'root:x:0:0::/root:/bin/sh\\napp:x:1000:1000::/:/bin/sh\\n' >etc/passwd
-cp bin/busybox bin/su; chown 0:1000 bin/su; chmod 6755 bin/su
-chmod 1777 sticky; chown 1000:1000 srv; chmod 2750 srv
-echo x >'etc/deep/name with space'; echo y >"etc/deep/$(printf 'caf\\303\\251 \\377')"; echo l >etc/{long}
-ln -s ../../../../../../outside etc/out; ln -s /nowhere etc/nowhere
-mknod dev/null c 1 3; mknod dev/disk b 7 77; mkfifo -m 640 etc/pipe
-setfattr -n user.note -v hello etc/passwd; setfattr -n user.bin -v 0x00ff0a3d etc/passwd
-cp bin/busybox bin/ping; setcap cap_net_raw+ep bin/ping
-truncate -s 40M sparse; printf begin | dd of=sparse conv=notrunc status=none
-printf middle | dd of=sparse bs=1M seek=20 conv=notrunc status=none
-truncate -s 1T srv/huge; printf z | dd of=srv/huge bs=1M seek=900000 conv=notrunc status=none
-touch -d '2019-05-09 21:50:05.123456789' etc/passwd etc/deep; touch -h -d 2001-02-03 etc/out
-touch -d '1965-01-01' sticky; chmod 751 .
-"""
+CONFIG = {
+    "entrypoint": ["/bin/sh", "-c"],
+    "cmd": ["echo $GREETING from $(pwd) as $(id -un)"],
+    "user": "app",
+    "workdir": "/home/app",
+    "labels": {"org.example.who": "a, b", "plain": "1"},
+    "exposed_ports": ["53/udp", "80/tcp"],
+    "stop_signal": "SIGINT",
+    "architecture": "amd64",
+}
 
 
 @pytest.fixture(scope="module")
-def odd(lab: LabHost) -> str:
-    """A directory with odd files, on the lab host's plain disk."""
-    lab.install_baleine()
-    tree = f"{WORK}/odd"
-    lab.sh(f"mkdir -p {tree} {IMAGES} /var/lib/baleine/manifeste/images")
-    lab.sh(ODD.format(tree=tree, long="n" * 200))
-    return tree
+def engines(lab_factory: Any) -> Iterator[Engines]:
+    """docker with an image that it built, in a host that is thrown away (the engines leave their groups)."""
+    host = lab_factory("engines", leak_check=False)
+    host.install_baleine()
+    found = Engines(host)
+    found.build()
+    yield found
+    found.end()
 
 
-def listing(host: LabHost, name: str, tree: str = "") -> list[str]:
-    """What is in an image, or in a directory."""
-    if not tree:
-        script = (
-            f"mkdir -p {WORK}/look && mount -o loop,ro,noload {IMAGES}/{name} {WORK}/look && exec python3 - {WORK}/look"
-        )
-        return host.run(["unshare", "-m", "sh", "-c", script], input=LISTING).stdout.splitlines()
-    return host.run(["python3", "-", tree], input=LISTING).stdout.splitlines()
+@pytest.fixture(scope="module")
+def host(engines: Engines) -> LabHost:
+    return engines.host
 
 
-def test_a_directory_and_a_tar_of_it_give_the_same_tree_with_all_that_is_in_it(lab: LabHost, odd: str) -> None:
-    wanted = listing(lab, "", odd)
-    assert len(wanted) > 25 and any("security.capability" in line for line in wanted)
-    request = {"name": "odd", "source": f"dir:{odd}", "size": "128M"}
-    predicted = lab.module("baleine_image", check=True, **request)
-    done = lab.module("baleine_image", **request)
-    assert predicted["changed"] and done["changed"] and done["diff"] == predicted["diff"]
-    assert listing(lab, "odd") == wanted
-    assert not lab.module("baleine_image", **request)["changed"]
-    tar = "tar --create --xattrs --xattrs-include='*' --format=posix --sparse --numeric-owner"
-    lab.sh(f"cd {WORK} && {tar} -C {odd} . | tee odd.tar | zstd -q >odd.tar.zst && gzip -k odd.tar && xz -0 -k odd.tar")
-    for ending in ("", ".gz", ".xz", ".zst"):
-        lab.module("baleine_image", name="packed", source=f"tar:{WORK}/odd.tar{ending}", size="128M")
-        assert listing(lab, "packed") == wanted, ending
-    lab.sh(f"rm {WORK}/odd.tar.*; mv {WORK}/odd.tar {WORK}/moved.tar")
+def imported(host: LabHost, source: str, name: str = "web", *flags: str) -> dict[str, Any]:
+    """Import an image anew, with the command line; returns what is known of it."""
+    host.run(["baleine", "image", "remove", "-f", name])
+    words = ["baleine", "image", "import", "-i", name, "--source", source, "-s", "64M", "--format", "json", *flags]
+    found: dict[str, Any] = json.loads(host.run(words).stdout)[0]
+    return found
 
 
-def test_an_image_is_made_anew_when_its_source_holds_something_else_and_only_then(lab: LabHost, odd: str) -> None:
-    from_tar = {"name": "packed", "source": f"tar:{WORK}/moved.tar", "size": "128M", "rebuild": "on_change"}
-    lab.module("baleine_image", **from_tar)
-    lab.sh(f"cp {WORK}/moved.tar {WORK}/copy.tar; touch {WORK}/moved.tar")
-    assert not lab.module("baleine_image", **from_tar)["changed"]
-    assert not lab.module("baleine_image", **{**from_tar, "source": f"tar:{WORK}/copy.tar"})["changed"]
-    from_dir = {"name": "odd", "source": f"dir:{odd}", "size": "128M"}
-    assert not lab.module("baleine_image", **from_dir)["changed"]
-    lab.sh(f"echo z >{odd}/etc/new")
-    changed = lab.module("baleine_image", check=True, **from_dir)
-    assert changed["changed"] and changed["actions"][0]["reason"].startswith("source sha256:")
-    lab.sh(f"rm {odd}/etc/new; touch -d '2019-05-09 21:50:05' {odd}/etc")
-    assert lab.module("baleine_image", **from_dir)["changed"]
-    assert "there is no tar:/nowhere" in str(
-        lab.module("baleine_image", check=True, name="not", source="tar:/nowhere")["warnings"]
-    )
-    refused = lab.module("baleine_image", name="not", source="tar:/nowhere", expect_failure=True)
-    assert "there is no tar:/nowhere to start from" in refused["msg"]
+def short(lines: list[str]) -> dict[str, list[str]]:
+    """What two tools agree on: kind and mode, owner, size, links, target, content; not times and blocks."""
+    kept = {}
+    for line in lines:
+        words = line.split(" ")
+        kept[words[0]] = [*words[1:5], words[6], *words[9:11]]
+    return kept
 
 
-def test_files_and_commands_come_on_top_of_a_source(lab: LabHost, odd: str) -> None:
-    lab.module(
-        "baleine_image", name="top", source=f"dir:{odd}", size="128M", files=[{"path": "/etc/motd", "content": "hello"}],
-        commands=["cat /etc/motd >/etc/said"],
-    )  # fmt: skip
-    assert lab.run(["debugfs", "-R", "cat /etc/said", f"{IMAGES}/top"]).stdout == "hello"
-    for name in ("top", "packed", "odd"):
-        lab.module("baleine_image", name=name, state="absent")
-
-
-# Hostile archives
-
-
-def tar_of(*members: tuple[str, dict[str, Any]], data: bytes = b"") -> bytes:
-    """A tar archive of entries: name, attributes."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for name, attributes in members:
-            info = tarfile.TarInfo(name)
-            content = attributes.get("data", data)
-            for key, value in attributes.items():
-                if key != "data":
-                    setattr(info, key, value)
-            info.size = len(content) if info.isreg() else 0
-            tar.addfile(info, io.BytesIO(content))
-    return out.getvalue()
-
-
-def lying(size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
-    """A header that promises more than follows."""
-    info = tarfile.TarInfo("lie")
-    info.type, info.size = kind, size
-    return info.tobuf(tarfile.GNU_FORMAT) + b"x" * 512 + bytes(1024)
-
-
-GOOD = ("good", {"data": b"good\n"})
-HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
-    "climbs": (lambda: tar_of(GOOD, ("a/../../etc/climbed", {})), "leads out of its directory"),
-    "hard link that climbs": (
-        lambda: tar_of(("x", {"type": tarfile.LNKTYPE, "linkname": "../../etc/passwd"})),
-        "leads out of its directory",
-    ),
-    "hard link to the host": (
-        lambda: tar_of(("x", {"type": tarfile.LNKTYPE, "linkname": "/etc/hostname"})), "No such file"
-    ),
-    "no archive": (lambda: b"this is no archive" * 1000, "no whole tar archive"),
-    "nothing": (lambda: b"", "no whole tar archive"),
-    "cut short in a file": (lambda: tar_of(GOOD, ("big", {"data": b"x" * 100000}))[:50000], "no whole tar archive"),
-    "cut short in a header": (lambda: tar_of(GOOD, GOOD)[:1200], "no whole tar archive"),
-    "cut short between two": (lambda: tar_of(GOOD)[:1024], "no whole tar archive"),
-    "rubbish after the first": (lambda: tar_of(GOOD)[:1024] + b"rubbish!" * 1000, "no whole tar archive"),
-    "promises a terabyte": (lambda: lying(1 << 40), "no whole tar archive"),
-    "promises a header of a terabyte": (lambda: lying(1 << 40, tarfile.XHDTYPE), "no whole tar archive"),
-    "negative size": (lambda: lying(-512), "Invalid argument"),
-    "time that is none": (lambda: tar_of(("x", {"pax_headers": {"mtime": "1e400000000"}})), "no whole tar archive"),
-    "attribute that is none": (lambda: tar_of(("x", {"pax_headers": {"SCHILY.xattr.nonsense": "1"}})), "'x': "),
-    "kind that is none": (lambda: tar_of(("x", {"type": b"Z"})), "kind that is not known"),
-    "name too long": (lambda: tar_of(("n" * 300, {})), "File name too long"),
-    "more than the image": (lambda: tar_of(("big", {"data": b"x" * (40 << 20)})), "larger size"),
-    "a bomb of zeros": (lambda: __import__("gzip").compress(tar_of(("big", {"data": bytes(40 << 20)}))), "larger size"),
-    "more entries than files": (
-        lambda: __import__("gzip").compress(tar_of(*[(f"d/{n}", {"type": tarfile.LNKTYPE, "linkname": "no"}) for n in range(3)])),
-        "No such file",
-    ),
-    "torn gzip": (lambda: __import__("gzip").compress(tar_of(GOOD))[:-6], "cannot be unpacked"),
-    "gzip with a wrong sum": (lambda: __import__("gzip").compress(tar_of(GOOD))[:-8] + bytes(8), "cannot be unpacked"),
-    "torn xz": (lambda: __import__("lzma").compress(tar_of(GOOD))[:-20], "cannot be unpacked"),
-    "no zstd": (lambda: b"\x28\xb5\x2f\xfd" + b"rubbish" * 1000, "zstd"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("make", "words"), HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_hostile_archive_is_refused_and_leaves_nothing(
-    lab: LabHost, odd: str, make: Callable[[], bytes], words: str
+def test_what_docker_and_podman_save_is_imported_whole_and_is_the_same_whoever_saved_it(
+    host: LabHost, engines: Engines
 ) -> None:
-    before = lab.sh("find /var/lib/baleine /etc /mnt | sort; losetup --list | grep hostile || true").stdout
-    lab.path(f"{WORK}/hostile.tar").write_bytes(make())
-    refused = lab.module(
-        "baleine_image", name="hostile", source=f"tar:{WORK}/hostile.tar", size="32M", expect_failure=True
+    host.sh(f"cd {WORK}; docker save -o docker.tar web:1; gzip -k docker.tar; podman -v >/dev/null")
+    engines.podman("load", "-q", "-i", f"{WORK}/docker.tar")
+    host.sh(
+        f"cd {WORK}; podman save -q --format docker-archive -o podman.tar web:1;"
+        " podman save -q --format oci-archive -o oci.tar web:1; mkdir layout; tar -C layout -xf oci.tar;"
+        " skopeo copy -q --dest-compress-format zstd docker-archive:docker.tar oci:zstd:web:1"
     )
-    assert words in refused["msg"] and "image hostile" in refused["msg"] and "bug" not in refused["msg"], refused["msg"]
-    assert lab.sh("find /var/lib/baleine /etc /mnt | sort; losetup --list | grep hostile || true").stdout == before
+    host.run(["python3", "-", f"{WORK}/layout"], input=AS_DOCKER_25)
+    host.sh(f"cd {WORK}; tar -C layout -cf docker25.tar .")
+    facts = imported(host, f"docker-archive:{WORK}/docker.tar")
+    assert {key: facts["config"][key] for key in CONFIG} == CONFIG
+    assert facts["config"]["env"]["GREETING"] == "hello: world, you"
+    wanted = listing(host, "web")[1:]  # docker names no root directory
+    for source in (
+        "docker-archive:docker.tar.gz", "docker-archive:podman.tar:web:1", "oci-archive:oci.tar", "oci:layout",
+        "oci:zstd:web:1", "docker-archive:docker25.tar", "oci-archive:docker25.tar",
+    ):  # fmt: skip
+        kind, _colon, place = source.partition(":")
+        assert imported(host, f"{kind}:{WORK}/{place}", "other")["config"] == facts["config"], source
+        assert listing(host, "other")[1:] == wanted, source
+    container = engines.docker("create", "--network=none", "web:1").strip()
+    host.sh(f"mkdir {WORK}/seen; docker export {container} | tar -C {WORK}/seen -xf -; docker rm {container}")
+    seen, found = short(listing(host, "", f"{WORK}/seen")), short(wanted)
+    assert {name for name in found if name.startswith(("full", "was-dir", "turns"))} == {
+        "full", "full/new", "turns", "turns/link", "turns/link/y", "was-dir",
+    }  # fmt: skip
+    assert found["kept/third"] == found["kept/again"] and found["kept/again"][4] == "2" and "kept/gone" not in found
+    added = (".dockerenv", "dev", "etc/hostname", "etc/hosts", "etc/resolv.conf", "etc/mtab", "etc", "proc", "sys", ".")
+    apart = {name for name in {*seen, *found} if seen.get(name) != found.get(name)}
+    assert {name for name in apart if not name.startswith(("dev/", "proc", "sys/")) and name not in added} == set()
+    blocks = next(line.split(" ")[7] for line in wanted if line.startswith("zeros "))
+    assert blocks == "0"  # 8 MiB of zeros in a layer are a hole
 
 
-def test_links_and_absolute_names_stay_inside_the_tree(lab: LabHost, odd: str) -> None:
-    lab.write("/etc/victim", "mine")
-    archive = tar_of(
-        ("/etc/absolute", {"data": b"in"}),
-        ("out", {"type": tarfile.SYMTYPE, "linkname": "/etc"}), ("out/victim", {"data": b"no"}),
-        ("up", {"type": tarfile.SYMTYPE, "linkname": "../../../../../../../etc"}), ("up/climbed", {"data": b"no"}),
-        ("etc/link", {"type": tarfile.SYMTYPE, "linkname": "/etc/victim"}), ("etc/link", {"data": b"replaced"}),
-        ("dev/sda", {"type": tarfile.BLKTYPE, "devmajor": 8, "devminor": 0, "mode": 0o666}),
-        ("dir", {"type": tarfile.DIRTYPE, "mode": 0o755}), ("dir/x", {}), ("dir", {"data": b"a file now"}),
-    )  # fmt: skip
-    lab.path(f"{WORK}/links.tar").write_bytes(archive)
-    lab.module("baleine_image", name="links", source=f"tar:{WORK}/links.tar", size="32M")
-    assert lab.read("/etc/victim") == "mine" and not lab.path("/etc/climbed").exists()
-    found = {line.split()[0]: line.split()[1:] for line in listing(lab, "links")}
-    assert {"etc/absolute", "etc/victim", "etc/climbed", "etc/link", "dev/sda", "dir"} <= set(found)
-    assert found["etc/link"][3] == "8" and found["dir"][3] == "10" and "dir/x" not in found
-    lab.module("baleine_image", name="links", state="absent")
+#: Docker since 25 saves an OCI layout that has its own manifest.json too.
+AS_DOCKER_25 = r"""
+import json, os, sys
+os.chdir(sys.argv[1])
+def blob(item):
+    return "blobs/" + item["digest"].replace(":", "/")
+manifest = json.load(open(blob(json.load(open("index.json"))["manifests"][0])))
+entry = {"Config": blob(manifest["config"]), "RepoTags": ["web:1"], "Layers": [blob(item) for item in manifest["layers"]]}
+json.dump([entry], open("manifest.json", "w"))
+"""
+
+
+def test_a_container_of_an_imported_image_runs_as_the_image_says_unless_told_otherwise(host: LabHost) -> None:
+    imported(host, f"docker-archive:{WORK}/docker.tar")
+    run = ["baleine", "container", "run", "--rm", "-i", "web"]
+    assert host.run(run).stdout == SAID
+    told = host.run(
+        [*run, "-u", "0", "-w", "/", "-e", "GREETING=hi", "--", "sh", "-c", "echo $GREETING $(pwd) $(id -u)"]
+    )
+    assert told.stdout == "hi / 0\n"
+    request: dict[str, Any] = {"name": "c", "image": "web", "state": "present"}
+    facts = host.module("baleine_container", **request)["container"]
+    assert facts["command"] == [*CONFIG["entrypoint"], *CONFIG["cmd"]] and facts["user"] == "app"
+    assert (facts["workdir"], facts["stop_signal"]) == ("/home/app", "INT")
+    assert facts["env"]["GREETING"] == "hello: world, you"
+    assert not host.module("baleine_container", **request)["changed"]
+    changed = host.module("baleine_container", check=True, recreate="on_change", env={"MORE": "1"}, **request)
+    assert "MORE" in str(changed["diff"]["after"]) and "GREETING" in str(changed["diff"]["after"])
+    host.module("baleine_image", name="derived", from_image="web", files=[{"path": "/etc/x", "content": "x"}])
+    host.run(["baleine", "container", "commit", "-c", "c", "-i", "committed"])
+    for name in ("derived", "committed"):
+        found = json.loads(host.run(["baleine", "image", "inspect", name, "--format", "json"]).stdout)[0]
+        assert found["config"]["cmd"] == CONFIG["cmd"], name
+    host.module("baleine_container", name="c", state="absent")
+    host.sh("baleine image remove derived committed")
+    missing = host.module("baleine_container", check=True, name="c", image="later")
+    assert missing["changed"] and "there is no image later" in str(missing["warnings"])
+    assert (
+        "there is no image later"
+        in host.module("baleine_container", name="c", image="later", expect_failure=True)["msg"]
+    )
+
+
+def test_an_image_comes_from_a_registry_once_and_follows_its_tag(host: LabHost, engines: Engines) -> None:
+    engines.registry()
+    host.sh(f"docker tag web:1 {REGISTRY}/team/web:1; docker push -q {REGISTRY}/team/web:1")
+    request: dict[str, Any] = {"name": "fetched", "source": f"docker://{REGISTRY}/team/web:1", "size": "64M"}
+    refused = host.module("baleine_image", expect_failure=True, **request)
+    assert "skopeo says" in refused["msg"]
+    request["insecure"] = True
+    assert host.module("baleine_image", check=True, **request)["changed"]
+    assert host.module("baleine_image", **request)["changed"]
+    assert not host.module("baleine_image", **request)["changed"]
+    imported(host, f"docker-archive:{WORK}/docker.tar")
+    assert listing(host, "fetched")[1:] == listing(host, "web")[1:]
+    saved = host.module("baleine_image", check=True, name="web", source=request["source"], size="64M", insecure=True)
+    assert not saved["changed"]  # the same image, from wherever it came
+    host.sh(f"cd {WORK}; printf 'FROM web:1\\nENV MORE=1\\n' | docker build -q -t {REGISTRY}/team/web:1 - ; "
+            f"docker push -q {REGISTRY}/team/web:1")  # fmt: skip
+    changed = host.module("baleine_image", **request)
+    assert changed["changed"] and changed["image"]["config"]["env"]["MORE"] == "1"

@@ -133,7 +133,7 @@ CONTAINERS = (
         *DESCRIBED,
     ), "one", "Make a container, a copy of an image, and start it. One that exists already is an error.",
     "Faire un conteneur, copie d'une image, et le démarrer. Celui qui existe déjà est une erreur.",
-    required=("image", "program"),
+    required=("image",),
     examples=("baleine container create -i apache2 -c web1 -b private -a 192.168.42.2/24 "
               '-p "/usr/sbin/apache2ctl start"',
               "baleine container create -c proxy -i apache2_reverse -b private,public -a 192.168.42.3/24,10.0.0.2/24 "

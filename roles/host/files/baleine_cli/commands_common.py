@@ -79,6 +79,10 @@ SIZE = Flag("-s", "--size", "SIZE", "its size; a bare number is MiB, otherwise 5
             "sa taille ; un nombre seul est en Mio, sinon 512M, 10G… (10G par défaut)")  # fmt: skip
 PROXY = Flag("-p", "--proxy", "URL", "the HTTP proxy that packages are fetched through",
              "le mandataire HTTP par lequel les paquets sont pris")  # fmt: skip
+DIRECTORY = Flag("-r", "--directory", "DIRECTORY", "where its file is kept (default /var/lib/baleine/images)",
+                 "où son fichier est gardé (/var/lib/baleine/images par défaut)")  # fmt: skip
+INSECURE = Flag("", "--insecure", "", "believe a registry without TLS, or whose certificate nobody vouches for",
+                "croire un registre sans TLS, ou dont personne ne garantit le certificat")  # fmt: skip
 #: How an image is made.
 MADE = (
     Flag("", "--packages", "PACKAGE[,…]", "what is installed (default apache2,vim,nano); none: a bare tree",
@@ -126,8 +130,7 @@ IMAGES = (
     Command("image", "create", "images:create", (
         IMAGE,
         SIZE,
-        Flag("-r", "--directory", "DIRECTORY", "where its file is kept (default /var/lib/baleine/images)",
-             "où son fichier est gardé (/var/lib/baleine/images par défaut)"),
+        DIRECTORY,
         PROXY, *MADE, RESULT,
     ), "one",
     "Make an image: one file with one ext4 filesystem that holds a Debian. An image that exists already is an error.",
@@ -141,6 +144,28 @@ IMAGES = (
     "Remove images. One that a container uses is kept, and the error names these containers.",
     "Supprimer des images. Celle qu'un conteneur utilise est gardée, et l'erreur nomme ces conteneurs.",
     examples=("baleine image remove -i apache2", "baleine image remove apache2")),
+    Command("image", "import", "images:import_", (
+        IMAGE,
+        Flag("", "--source", "SOURCE", "docker-archive:FILE (docker save), oci-archive:FILE, oci:DIRECTORY, each with "
+             ":NAME:TAG behind it where it holds several; docker://HOST/NAME:TAG; tar:FILE, dir:DIRECTORY; "
+             "https://HOST/PATH/NAME.image (image publish)",
+             "docker-archive:FICHIER (docker save), oci-archive:FICHIER, oci:RÉPERTOIRE, chacun suivi de "
+             ":NOM:ÉTIQUETTE s'il en contient plusieurs ; docker://HÔTE/NOM:ÉTIQUETTE ; tar:FICHIER, dir:RÉPERTOIRE ; "
+             "https://HÔTE/CHEMIN/NOM.image (image publish)"),
+        SIZE, DIRECTORY, PROXY, INSECURE,
+        Flag("", "--unsigned", "", "take a published image without a signature",
+             "prendre une image publiée sans signature"),
+        Flag("", "--ca-certificate", "FILE", "the certificates that may vouch for the web server",
+             "les certificats qui peuvent garantir le serveur web"),
+        RESULT,
+    ), "one",
+    "Make an image of one of Docker's or of the OCI, with its configuration, or of a root filesystem in a tar archive "
+    "or a directory. Digests are checked before anything is used.",
+    "Faire une image d'une image Docker ou OCI, avec sa configuration, ou d'un système de fichiers dans une archive "
+    "tar ou un répertoire. Les empreintes sont vérifiées avant tout usage.",
+    required=("source",),
+    examples=("baleine image import -i web --source docker-archive:web.tar -s 2G",
+              "baleine image import -i web:2 --source docker://registry.example.org/web:2")),
     Command("image", "mount", "images:mount", (IMAGE,), "one",
     "Mount a copy of an image to edit it by hand, and print where. The image changes with umount; containers are made "
     "from the old one until then.",

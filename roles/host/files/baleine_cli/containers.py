@@ -132,6 +132,8 @@ def request(params: Mapping[str, Any], options: Options) -> container.Wanted:
     made = [key for key in ("proxy", *(flag.key for flag in MADE)) if key in options.values]
     if made and not options.on("create-image"):
         raise Usage(f"--{made[0]} goes with --create-image", options.topic)
+    if options.on("create-image") and not params["command"]:
+        raise Usage("an image that is made for it has no program: -p, --program is missing", options.topic)
     if options.on("create-image") and (manifest.read("image", image) or {}).get("state", "creating") == "creating":
         from .images import make
 

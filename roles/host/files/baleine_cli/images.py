@@ -49,6 +49,21 @@ def create(options: Options) -> int:
     return show.result(options, make(options, name, options.text("directory")))
 
 
+def import_(options: Options) -> int:
+    """Make an image of what is none of Baleine's."""
+    name, source = options.names[0], options.text("source") or ""
+    show.check_new("image", name, f"Remove it first: baleine image remove -i {name}")
+    kind, colon, place = source.partition(":")
+    source = f"{kind}:{options.path(place)}" if colon and not place.startswith("/") else source
+    params = {key: options.text(key) for key in ("size", "directory", "proxy")}
+    params["ca_certificate"] = (
+        options.path(options.text("ca-certificate") or "") if options.text("ca-certificate") else ""
+    )
+    switches = {key: options.on(key) for key in ("insecure", "unsigned")}
+    wanted = image.request({"name": name, "source": source, **params, **switches})
+    return show.result(options, show.made(image_store.ensure(run, [wanted])))
+
+
 def row(facts: show.Facts) -> Sequence[str]:
     """Return an image's line in the list."""
     mebibytes = -(-facts["allocated"] // units.MEBIBYTE)  # blocks of 4 KiB are no size that says something

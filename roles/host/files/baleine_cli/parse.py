@@ -199,5 +199,5 @@ def _check(command: Command, options: Options) -> None:
             raise Usage(f"{options.topic}: {short}, --{key} is missing", options.topic)
     if options.text("format") not in (None, "table", "json"):
         raise Usage(f"--format {options.text('format')!r}: there are table and json", options.topic)
-    if command.program and not options.program:
+    if command.program and not options.program and command.verb != "run":  # that of its image
         raise Usage(f"{options.topic}: no program: give it after --", options.topic)
