@@ -22,13 +22,7 @@ LONGEST_DELAY = 60
 #: Seconds that a check may take within a pass.
 LONGEST_CHECK = 30.0
 #: What was done, and how it is asked for.
-ACTS = {
-    "removed": ("absent", False),
-    "settled": ("settled", False),
-    "started": ("revived", False),
-    "restarted": ("revived", True),
-}
-#: The log of the passes themselves.
+ACTS = {"removed": "absent", "settled": "settled", "started": "revived", "restarted": "revived"}
 
 Tell = Callable[[str, str, str], None]
 
@@ -90,12 +84,11 @@ def supervise(run: Runner, tell: Tell) -> bool:
     :param tell: is told each thing that was done, or failed: of what, what, and why.
     :returns: whether nothing failed.
     """
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(manifest.registry("supervise", wait=False))
-        except Busy:
-            return True
-        return _Pass(run, tell).carry_out()
+    try:
+        with manifest.registry("supervise", wait=False):
+            return _Pass(run, tell).carry_out()
+    except Busy:
+        return True
 
 
 class _Pass:
@@ -202,8 +195,8 @@ class _Pass:
         if new:
             self.found[name] = found._replace(record=lifecycle.note(name, record, decided.notes))
         if decided.verb in ACTS:
-            state, restart = ACTS[decided.verb]
-            lifecycle.ensure(self.run, [Wanted(name, state, restart=restart)], seen=record)
+            wanted = Wanted(name, ACTS[decided.verb], restart=decided.verb == "restarted")
+            lifecycle.ensure(self.run, [wanted], seen=record)
         elif decided.verb == "corrected":
             lifecycle.correct(name)
         if decided.verb and (decided.verb != "waits" or new):

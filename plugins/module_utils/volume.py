@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Optional
 
 from . import enter, manifest, rootfs, units
 from .errors import BaleineError
-from .plan import Action, Outcome, Plan, apply
+from .plan import Draft, Outcome, Plan, apply
 from .process import Runner, check, need_program
 
 DIRECTORY = f"{manifest.LIBRARY}/volumes"
@@ -82,21 +82,20 @@ def plan(wanted: Wanted, found: Found) -> Plan:
 
     :raises BaleineError: for the removal of one that containers name.
     """
-    what, before = f"volume {wanted.name}", {"state": "present"} if found.there else {}
+    draft = Draft(f"volume {wanted.name}")
+    draft.before = {"state": "present"} if found.there else {}
     if wanted.state == "present":
-        if found.record is not None and found.there:
-            return Plan(what, (), before, before)
-        drift = (f"{what}: its directory is gone",) if found.record is not None else ()
-        reason = "drift: its directory is gone" if drift else "there is none"
-        return Plan(what, (Action("create", what, reason),), before, {"state": "present"}, drift)
-    if found.record is None and not found.there:
-        return Plan(what)
-    if found.users:
-        raise BaleineError(
-            f"{what}: it cannot be removed, containers use it: {', '.join(found.users)}",
-            "Remove these containers first",
-        )
-    return Plan(what, (Action("remove", what, "absent is wanted"),), before, {})
+        draft.after = {"state": "present"}
+        if found.record is None:
+            draft.step("create", "there is none")
+        elif not found.there:
+            draft.step("create", "drift: its directory is gone", "its directory is gone")
+    elif found.record is not None or found.there:
+        if found.users:
+            met = f"it cannot be removed, containers use it: {', '.join(found.users)}"
+            raise BaleineError(f"{draft.what}: {met}", "Remove these containers first")
+        draft.step("remove", "absent is wanted")
+    return draft.plan()
 
 
 def ensure(wanted_all: Sequence[Wanted], check: bool = False) -> list[Outcome]:

@@ -51,11 +51,9 @@ def wait(run: Runner, name: str, condition: Condition) -> None:
 
     if wait_until(holds, condition.seconds, interval=0.1):
         return
-    asked = (
-        f"http {condition.path} on port {condition.port}"
-        if condition.path
-        else f"command {' '.join(condition.command)}"
-    )
+    asked = f"command {' '.join(condition.command)}"
+    if condition.path:
+        asked = f"http {condition.path} on port {condition.port}"
     causes = [f"{entry['what']}: {entry['why']}. {entry['hint']}" for entry in hazards.forwarding(run)]
     hint = "; ".join(causes) or f"Look at {log.path_of(name)} and at the program's own log"
     raise BaleineError(f"{what}: {asked} did not answer in {condition.seconds:g} s; last error: {last[0]}", hint)
@@ -66,10 +64,8 @@ def ask(run: Runner, name: str, record: manifest.Record, condition: Condition) -
     if condition.path:
         return _ask_http(name, record, condition)
     words = enter.exec_argv(name, record, condition.command, {}, "", "")
-    limit, pid_file = (
-        str(max(1, math.ceil(min(condition.seconds, 3600)))),
-        f"{launch.bundle_of(name)}/ask.{os.getpid()}",
-    )
+    limit = str(max(1, math.ceil(min(condition.seconds, 3600))))
+    pid_file = f"{launch.bundle_of(name)}/ask.{os.getpid()}"
     words.insert(words.index("exec") + 1, f"--pid-file={pid_file}")
     result = run([need_program("timeout", f"container {name}"), "-k", "1", limit, *words])
     with contextlib.suppress(OSError), open(pid_file) as stream:

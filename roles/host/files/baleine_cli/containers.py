@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, Optional
 
 from baleine import commit, container, lifecycle, limits, manifest, policy, rename, survey, units, waiting
@@ -44,15 +45,13 @@ def networks(options: Options) -> list[dict[str, Any]]:
     bridges = options.elements("bridge")
     if not all(bridges):
         raise Usage("--bridge: an element is empty", options.topic)
-    columns = []
-    for flag in ("address", "gateway", "rate"):
-        elements = options.elements(flag)
+    columns = {flag: options.elements(flag) for flag in ("address", "gateway", "rate")}
+    for flag, elements in columns.items():
         if len(elements) > len(bridges):
             count = f"--{flag} has {len(elements)} elements, --bridge {len(bridges)}"
             raise Usage(f"{count}: the n-th belongs to the n-th bridge", options.topic)
-        columns.append(elements + [""] * (len(bridges) - len(elements)))
     found = []
-    for name, own, gateway, rate in zip(bridges, *columns):
+    for name, own, gateway, rate in zip_longest(bridges, *columns.values(), fillvalue=""):
         split = [text.strip() for text in own.split("+") if text.strip()]
         rates = dict(zip(("rate_in", "rate_out"), rate.split("/")))
         found.append({"bridge": name, "addresses": split, "gateway": gateway or None, **rates})
