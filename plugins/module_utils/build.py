@@ -18,7 +18,7 @@ from typing import Any, Callable, NamedTuple, Optional
 
 from . import architecture, disk, families, origin, remote, rootfs
 from .errors import BaleineError
-from .manifest import discard, to_json
+from .manifest import discard, drop_empty, to_json
 from .process import Runner, find_program, in_child, need_program, wait_until
 
 #: Where a tree is mounted while it is built; only the build's own processes see it.
@@ -130,9 +130,7 @@ def place_of(target: str) -> str:
 
 def leave(target: str) -> None:
     """Take the directories of a build away; the common one only with its last user."""
-    for folder in (place_of(target), PLACE):
-        with contextlib.suppress(OSError):
-            os.rmdir(folder)
+    drop_empty(place_of(target), PLACE)
 
 
 def wait_free(path: str) -> bool:

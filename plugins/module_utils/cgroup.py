@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from .errors import BaleineError
-from .manifest import registry
+from .manifest import drop_empty, registry
 from .process import read, wait_until
 from .rootfs import device_rule
 from .units import number
@@ -140,14 +140,8 @@ def remove(name: str) -> None:
     """Remove the empty groups that a container left, and the common parent with the last of them."""
     for path in directories(name):
         for folder, _folders, _files in os.walk(path, topdown=False):
-            _rmdir(folder)
-    for base in hierarchies():
-        _rmdir(base + PARENT)
-
-
-def _rmdir(path: str) -> None:
-    with contextlib.suppress(OSError):  # not there, or still used by another container
-        os.rmdir(path)
+            drop_empty(folder)
+    drop_empty(*(base + PARENT for base in hierarchies()))
 
 
 def _file(name: str, controller: str, v1: str, v2: str) -> str:
@@ -260,7 +254,8 @@ def set_limits(name: str, pid: int, limits: Mapping[str, Any]) -> None:
             _write(name, key, path, limits.get(key) or _everything(file))
     if layout() == "unified":
         rule = " ".join(f"{word}={limits.get(key) or 'max'}" for key, (word, _v1) in IO.items())
-        no_swap = not os.path.exists(_file(name, "", "", "memory.swap.max")) and not _swaps()
+        swaps = (read("/proc/swaps") or "").splitlines()
+        no_swap = not os.path.exists(_file(name, "", "", "memory.swap.max")) and len(swaps) < 2
         files = [
             ("memory", "", "memory.max", str(memory or "max")),
             *([] if no_swap else [("memory", "", "memory.swap.max", "0" if memory else "max")]),
@@ -284,10 +279,6 @@ def set_limits(name: str, pid: int, limits: Mapping[str, Any]) -> None:
     if layout() != "unified":
         _set_devices(name, limits.get("devices") or ())
         _set_rules(name, device, limits)
-
-
-def _swaps() -> bool:
-    return len((read("/proc/swaps") or "").splitlines()) > 1
 
 
 def _everything(file: str) -> str:

@@ -73,9 +73,7 @@ def describe(params: Mapping[str, Any], what: str) -> Description:
         raise BaleineError(
             f"{what}: no command", "Say which program it runs: command: [/usr/sbin/apache2ctl, -D, FOREGROUND]"
         )
-    hostname = params.get("hostname") or name
-    if not units.NAME.fullmatch(hostname):
-        raise BaleineError(f"{what}: {hostname!r} is no host name", "Use letters, digits, '.' and '-'")
+    hostname = policy.check_host(params.get("hostname") or name, what)
     env = {str(key): value for key, value in (params.get("env") or {}).items()}
     for key, value in env.items():
         if value is None:

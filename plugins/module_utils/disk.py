@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Optional
 from . import rootfs, superblock
 from .errors import BaleineError, explained
 from .manifest import from_json, opened
-from .process import Result, Runner, check, fault, find_program, need_program
+from .process import Result, Runner, check, fault, need_program
 
 BLOCK = 4096
 MEBIBYTE = 1 << 20
@@ -317,8 +317,3 @@ def mount(path: str, target: str, first_id: Optional[int] = None, read_only: boo
     if first_id is not None:
         rootfs.map_owners(target, first_id)
     fault("mounted")
-
-
-def have_tools() -> list[str]:
-    """Return the programs of this door that the host lacks."""
-    return [name for name in ("mke2fs", "e2fsck", "resize2fs") if find_program(name) is None]

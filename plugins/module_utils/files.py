@@ -17,7 +17,7 @@ from typing import Any, Callable, NamedTuple, Optional
 
 from . import disk, enter, image, launch, lifecycle, manifest, process, rootfs, units
 from .description import DIRECTORY
-from .errors import BaleineError
+from .errors import BaleineError, explained
 from .survey import disk_of, mounted_at, need_closed
 
 #: Ids for the disk of a container that never ran and so has none of its own.
@@ -110,14 +110,9 @@ def umount(name: str) -> None:
         place = mounted_at(name)
         if not place:
             raise BaleineError(f"container {name}: its disk is not mounted", "Begin with 'baleine container mount'")
-        try:
+        with explained(f"container {name}: {place}", "A program or a shell still works in it: end it"):
             rootfs.unmount(place)
-        except OSError as error:
-            hint = "A program or a shell still works in it: end it"
-            raise BaleineError(f"container {name}: {place}: {error.strerror}", hint) from None
-        for folder in (place, DIRECTORY):
-            with contextlib.suppress(OSError):
-                os.rmdir(folder)
+        manifest.drop_empty(place, DIRECTORY)
         launch.need_free(disk_of(name), f"container {name}")
 
 

@@ -10,7 +10,7 @@ import os
 import re
 from typing import Any, Optional
 
-from . import apparmor, cgroup, disk, launch, manifest, runtime
+from . import apparmor, cgroup, manifest, runtime
 from .process import PACKAGES, Runner, find_program, read
 
 BRIDGE_FILTER = "/proc/sys/net/bridge/bridge-nf-call-iptables"
@@ -117,15 +117,13 @@ def _cgroups() -> list[dict[str, str]]:
 
 def missing_packages() -> list[str]:
     """Return the Debian packages that this host still needs."""
-    programs = ["ip", "nsenter", "mmdebstrap", "gpgv", "zstd", *disk.have_tools()]
+    programs = ["ip", "nsenter", "mmdebstrap", "gpgv", "zstd", "mke2fs", "e2fsck", "resize2fs", "busybox"]
     programs += ["apparmor_parser"] if apparmor.enabled() else []
     packages = {PACKAGES[name] for name in programs if find_program(name) is None}
-    if not launch.have_init():
-        packages.add(PACKAGES["busybox"])
     if not (find_program("cron") or find_program("crond")):
         packages.add(PACKAGES["cron"])
     if runtime.installed() is None:
-        packages.add(runtime.wanted_package())
+        packages.add("runc" if cgroup.layout() == "hybrid" else "crun")
     return sorted(packages)
 
 

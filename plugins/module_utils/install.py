@@ -93,5 +93,4 @@ def _write(action: Action, goal: Mapping[str, str]) -> None:
 def _delete(action: Action) -> None:
     os.unlink(action.data["path"])
     if action.data["path"].startswith(LIBRARY):
-        with contextlib.suppress(OSError):
-            os.rmdir(os.path.dirname(action.data["path"]))
+        manifest.drop_empty(os.path.dirname(action.data["path"]))

@@ -219,10 +219,7 @@ class Keeper:
         fault("unlinked")
         if self.description is not None:
             folder = self.description.directory
-            ours = [folder, DIRECTORY] if os.path.dirname(folder) == DIRECTORY else []
-            for path in ours:
-                with contextlib.suppress(OSError):
-                    os.rmdir(path)
+            manifest.drop_empty(*([folder, DIRECTORY] if os.path.dirname(folder) == DIRECTORY else []))
         manifest.remove("container", self.name)
         self.record = {}
         self.tell_neighbours()

@@ -11,27 +11,14 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
-from . import (
-    apparmor,
-    cgroup,
-    devices,
-    disk,
-    enter,
-    log,
-    netlink,
-    network,
-    oci,
-    pid1,
-    privileges,
-    process,
-    rootfs,
-    runtime,
-    seccomp,
-    stage,
-)
+from . import apparmor, cgroup, disk, enter, log, network, oci, pid1, process, rootfs, runtime, seccomp, stage
 from .architecture import need_runnable, of_path
 from .description import Description
+from .devices import stage as stage_devices
 from .errors import BaleineError
+from .manifest import drop_empty
+from .netlink import batch
+from .privileges import rights as rights_of
 
 if TYPE_CHECKING:
     import socket
@@ -191,13 +178,13 @@ def _become_runtime(launch: Launch, confined: str) -> None:
         binds += oci.init_binds(process.need_program("busybox", f"{what}: its PID 1"), folder)
         command = tuple(pid1.arguments(command))
     if launch.described.limits.get("devices"):
-        binds += devices.stage(launch.described.limits["devices"], f"{folder}/devices", launch.first_id)
+        binds += stage_devices(launch.described.limits["devices"], f"{folder}/devices", launch.first_id)
     binds += [
         stage.bind(volume, f"{folder}/volumes/{index}", launch.first_id, what)
         for index, volume in enumerate(launch.described.volumes)
     ]
     console = launch.stdio is not None and launch.stdio.console is not None
-    described, rights = launch.described, privileges.rights(launch.described.privileges, confined)
+    described, rights = launch.described, rights_of(launch.described.privileges, confined)
     first = oci.process(command, identity, described.env, described.workdir, console, described.ulimits, rights)
     if launch.stdio and console:
         first["consoleSize"] = launch.stdio.size
@@ -326,15 +313,8 @@ def clear(run: process.Runner, name: str, runtime_name: str, links: Sequence[str
         rootfs.unmount(f"{folder}/state", rootfs.MNT_DETACH)
     rootfs.remove_tree(folder)
     process.fault("cleared")
-    for path in (BUNDLES, f"{runtime.STATE}/{runtime_name}"):
-        with contextlib.suppress(OSError):  # others use it
-            os.rmdir(path)
+    drop_empty(BUNDLES, f"{runtime.STATE}/{runtime_name}")
     for link in links:  # the kernel removes them with their namespace, a moment later
         path = f"/sys/class/net/{link}"
         if not process.wait_until(lambda path=path: not os.path.exists(path), SETTLE_SECONDS):  # type: ignore[misc]
-            netlink.batch(run, [f"link del dev {link}"], f"container {name}")
-
-
-def have_init() -> bool:
-    """Say whether the host has the static busybox that PID 1 is made of."""
-    return process.find_program("busybox") is not None
+            batch(run, [f"link del dev {link}"], f"container {name}")

@@ -164,6 +164,13 @@ def discard(path: str) -> None:
         os.unlink(path)
 
 
+def drop_empty(*folders: str) -> None:
+    """Remove directories; one that is not there, or that others still use, is no error."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
+
+
 def remove(kind: str, name: str) -> None:
     """Remove a manifest; none is no error."""
     with contextlib.suppress(FileNotFoundError):

@@ -37,11 +37,6 @@ def choose() -> str:
     raise BaleineError("runtime: neither crun nor runc is on this host", hint)
 
 
-def wanted_package() -> str:
-    """Return the package of the runtime that this host needs."""
-    return "runc" if cgroup.layout() == "hybrid" else "crun"
-
-
 def argv(runtime: str, *words: str) -> list[str]:
     """Return a command of the runtime, with the state directory of Baleine's containers."""
     return [find_program(runtime) or runtime, "--root", f"{STATE}/{runtime}", *words]

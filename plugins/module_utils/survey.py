@@ -56,6 +56,7 @@ def find(run: Runner, wanted: Wanted, full: bool = True) -> Found:
     files = [disk_of(wanted.name), *([image.path_of(source, image.current(source) or {})] if source and full else [])]
     sizes = [os.path.getsize(path) for path in files if os.path.exists(path)]
     runtime_name = (record or {}).get("runtime", "")
+    there = os.listdir(DISKS) if os.path.isdir(DISKS) else ()
     shown: dict[str, Any] = {}
     if full:
         shown = surroundings(wanted.name)
@@ -88,16 +89,10 @@ def find(run: Runner, wanted: Wanted, full: bool = True) -> Found:
         frozen=alive and cgroup.frozen(wanted.name),
         disk=os.path.exists(disk_of(wanted.name)),
         disk_size=sizes[0] if sizes else None,
-        old_disks=_old_disks(wanted.name),
+        old_disks=tuple(sorted(file for file in there if file.startswith(f"{wanted.name}.old-"))),
         leftovers=() if alive else tuple(launch.leftovers(wanted.name, runtime_name)),
         **shown,
     )
-
-
-def _old_disks(name: str) -> tuple[str, ...]:
-    with contextlib.suppress(FileNotFoundError):
-        return tuple(sorted(file for file in os.listdir(DISKS) if file.startswith(f"{name}.old-")))
-    return ()
 
 
 def _image_digest(name: str) -> Optional[str]:

@@ -157,7 +157,8 @@ def backup(run: Runner, name: str, target: str) -> None:
     """
     what, target = f"volume {name}: backup", os.path.abspath(target)
     with manifest.lock([("volume", name, True)]):
-        _need(name, what)
+        if not os.path.isdir(path_of(units.check_name(name, "volume"))):
+            raise BaleineError(f"{what}: there is no such volume", "See 'baleine volume list'")
         if os.path.lexists(target):
             raise BaleineError(f"{what}: {target} exists", "Choose another name, or move it away")
         part = f"{os.path.dirname(target)}/.{os.path.basename(target)}.part"
@@ -200,11 +201,6 @@ def restore(run: Runner, name: str, source: str, force: bool = False) -> None:
 
 def _packer(path: str) -> list[str]:
     return [PACKERS[suffix] for suffix in [os.path.splitext(path)[1]] if suffix in PACKERS]
-
-
-def _need(name: str, what: str) -> None:
-    if not os.path.isdir(path_of(units.check_name(name, "volume"))):
-        raise BaleineError(f"{what}: there is no such volume", "See 'baleine volume list'")
 
 
 def request(params: Mapping[str, Any]) -> Wanted:
