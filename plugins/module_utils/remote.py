@@ -15,7 +15,7 @@ import os
 import re
 from typing import Any, NamedTuple
 
-from . import architecture, disk, download, trust
+from . import architecture, disk, download, oci_image, trust
 from .errors import BaleineError, explained
 from .manifest import discard, from_json, opened, parse, to_json
 from .process import ENVIRONMENT, Runner, begin_child, need_program
@@ -136,6 +136,11 @@ def read(content: bytes, name: str, where: str) -> Description:
     if wrong:
         raise BaleineError(f"{where}: what it says of {', '.join(wrong)} cannot be", "Publish the image again")
     config = from_json(record, "config", {})
+    try:  # there and back: what comes out has the form that is counted on
+        written = oci_image.read_config(oci_image.write_config(config, "", ""))
+        config = {key: value for key, value in written.items() if key in config}
+    except (AttributeError, TypeError, BaleineError):
+        raise BaleineError(f"{where}: its config is not understood", "Publish the image again") from None
     digest, created = record["digest"], record["created"]
     of_file = (file, file_size or 0, record["file_sha256"])
     return Description(name, version, record["architecture"], created, size or 0, digest, *of_file, config)

@@ -120,6 +120,18 @@ def test_the_round_trip_gives_the_same_content_once(lab: LabHost, fresh: Website
     assert left(lab) == [f"{IMAGES}/copy", "/var/lib/baleine/manifeste/images/copy.manifest"]
 
 
+def test_the_command_line_imports_prints_no_progress_but_to_a_terminal(
+    lab: LabHost, fresh: Website, baleine: Any
+) -> None:
+    words = ["image", "import", "-i", "copy", "--source", f"{fresh.url}/tiny.image", "--ca-certificate", AUTHORITY]
+    quiet = baleine(*words)
+    assert quiet.stderr == ""
+    assert "exists already" in baleine(*words, check=False).stderr
+    baleine("image", "remove", "copy")
+    seen = lab.run(["script", "-qec", " ".join(["baleine", *words]), "/dev/null"])
+    assert "100 %" in seen.stdout
+
+
 def test_a_name_is_held_against_the_keys_of_its_longest_prefix(lab: LabHost, fresh: Website, baleine: Any) -> None:
     baleine("image", "tag", "-i", "tiny", "--target", "tiny-web:7")
     baleine("image", "publish", "-i", "tiny-web:7", "--directory", SITE, *KEY)
@@ -250,7 +262,7 @@ def test_a_server_without_ranges_one_that_errs_and_one_that_leads_astray(lab: La
 
 def test_a_server_that_nobody_vouches_for_and_plain_http_are_refused(lab: LabHost, fresh: Website) -> None:
     refused(lab, fresh, "certificate verify failed", ca_certificate="")
-    refused(lab, fresh, "is none that there is", source="http://localhost/tiny.image")
+    refused(lab, fresh, "is neither a source nor a target", source="http://localhost/tiny.image")
     refused(lab, fresh, "no plain URL", source="https://me:secret@localhost/tiny.image")
     refused(lab, fresh, "certificates /srv/nothing", ca_certificate="/srv/nothing")
     refused(lab, fresh, "certificates /srv/ours.asc", ca_certificate="/srv/ours.asc")

@@ -28,7 +28,7 @@ SAID = {
     "file": "web-1.2~rc1.tar.zst",
     "file_size": "4711",
     "file_sha256": "b" * 64,
-    "config": '{"cmd": ["true"]}',
+    "config": '{"cmd": ["true"], "env": {"A": "1=2"}}',
 }
 
 
@@ -39,7 +39,7 @@ def text(**changes: str) -> bytes:
 def test_a_description_says_what_is_published():
     said = remote.read(text(), "web", "there")
     assert (said.version, said.size, said.file_size) == ("1.2~rc1", 64 << 20, 4711)
-    assert said.config == {"cmd": ["true"]}
+    assert said.config == {"cmd": ["true"], "env": {"A": "1=2"}}
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,11 @@ def test_a_description_says_what_is_published():
         ({"config": "{"}, "config"),
         ({"config": "[]"}, "config"),
         ({"config": "[" * 100000}, "config"),
+        ({"config": '{"entrypoint": 5}'}, "its config is not understood"),
+        ({"config": '{"cmd": [5]}'}, "its config is not understood"),
+        ({"config": '{"env": ["A=1"]}'}, "its config is not understood"),
+        ({"config": '{"labels": {"a": []}}'}, "its config is not understood"),
+        ({"config": '{"exposed_ports": [{}]}'}, "its config is not understood"),
     ],
 )
 def test_a_description_that_cannot_be_is_refused(changes, why):

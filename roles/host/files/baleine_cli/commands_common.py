@@ -165,7 +165,8 @@ IMAGES = (
     "tar ou un répertoire. Les empreintes sont vérifiées avant tout usage.",
     required=("source",),
     examples=("baleine image import -i web --source docker-archive:web.tar -s 2G",
-              "baleine image import -i web:2 --source docker://registry.example.org/web:2")),
+              "baleine image import -i web:2 --source docker://registry.example.org/web:2",
+              "baleine image import -i web --source https://www.example.org/images/web.image")),
     Command("image", "mount", "images:mount", (IMAGE,), "one",
     "Mount a copy of an image to edit it by hand, and print where. The image changes with umount; containers are made "
     "from the old one until then.",

@@ -11,7 +11,7 @@ from typing import Optional
 from baleine import image, image_store, units, versions
 from baleine.plan import Outcome
 
-from . import show
+from . import publishing, show
 from .parse import Options
 from .runner import run
 
@@ -61,6 +61,7 @@ def import_(options: Options) -> int:
     )
     switches = {key: options.on(key) for key in ("insecure", "unsigned")}
     wanted = image.request({"name": name, "source": source, **params, **switches})
+    publishing.watch()
     return show.result(options, show.made(image_store.ensure(run, [wanted])))
 
 

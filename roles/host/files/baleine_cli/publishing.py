@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import sys
+
+from baleine import download, units
 from baleine import publish as core_publish
 from baleine import trust as core_trust
 from baleine.errors import BaleineError
@@ -18,6 +21,21 @@ def publish(options: Options) -> int:
     folder, version, key = (options.text(flag) or "" for flag in ("directory", "version", "key"))
     print("\n".join(core_publish.publish(run, options.names[0], options.path(folder), version, key)))
     return 0
+
+
+def watch() -> None:
+    """Show on a terminal how much of a download has come."""
+    shown = -1
+
+    def show_progress(have: int, size: int) -> None:
+        nonlocal shown
+        if have * 100 // size > shown:
+            shown = have * 100 // size
+            end = "\n" if have == size else ""
+            print(f"\r{shown:3} % of {units.show_size(size)}", end=end, file=sys.stderr, flush=True)
+
+    if sys.stderr.isatty():
+        download.progress = show_progress
 
 
 def trust(options: Options) -> int:
