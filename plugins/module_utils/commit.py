@@ -6,17 +6,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Optional
+from collections.abc import Mapping
+from typing import Any, Optional
 
 from . import cgroup, disk, enter, image, image_store, manifest, units
 from .container import Found, Wanted
 from .errors import BaleineError, Busy
-from .plan import Action, Outcome, Plan, apply
+from .plan import Action, Outcome, Plan, apply, differences
 from .process import Runner, fault
 from .survey import disk_of, find, need_closed
 
 #: States of a container in which nobody was in the middle of something.
 AT_REST = ("running", "paused", "stopped")
+#: What says how an image is made of a container.
+DESCRIBED = ("name", "from_container", "state", "rebuild")
 
 
 def commit(run: Runner, name: str, target: str, force: bool = False) -> Outcome:
@@ -33,6 +36,55 @@ def commit(run: Runner, name: str, target: str, force: bool = False) -> Outcome:
         decided = plan(name, target, found, old is not None and not force, edited)
         apply(decided, {"commit": lambda action: _commit(run, name, target, found.record or {}, old)})
         return Outcome(decided, image.facts(target))
+
+
+def ensure(run: Runner, params: Mapping[str, Any], check: bool = False) -> Outcome:
+    """Have an image of a container (``from_container``), or only say what that would take (``check``).
+
+    A container that runs changes all the time: the image counts as changed when its container is another one, or
+    started from another content.
+
+    :raises BaleineError: as :func:`commit`, or for an option that says how an image is made of something else.
+    """
+    name, target = units.check_name(params["from_container"], "container"), units.check_name(params["name"], "image")
+    others = [key for key, value in params.items() if value and key not in DESCRIBED]
+    if others:
+        raise BaleineError(f"image {target}: {', '.join(others)} do not go with from_container", "Leave them out")
+    with manifest.lock([] if check else [("image", target, False), ("container", name, False)]):
+        if not check:
+            undo(name, locked=True)
+        found, old = find(run, Wanted(name), full=False), image.find(run, image.Wanted(target))
+        decided = plan_image(name, target, found, old, params.get("rebuild") or "on_change", check)
+        if check:
+            return Outcome(decided)
+        apply(decided, {"commit": lambda action: _commit(run, name, target, found.record or {}, old.record)})
+        return Outcome(decided, image.facts(target))
+
+
+def plan_image(name: str, target: str, found: Found, old: image.Found, rebuild: str, check: bool) -> Plan:
+    """Decide. Pure.
+
+    :param found: the container; :param old: the image; :param check: a container that is missing is taken to come.
+    :raises BaleineError: as :func:`plan`, and for an edit by hand that would be lost.
+    """
+    what, before = f"image {target}", image.recorded(old.record or {})
+    origin = (found.record or {}).get("image_digest", before.get("source", ""))  # where it is gone, nothing changed
+    goal = {"from_container": name, "source": origin, "directory": before.get("directory", image.DIRECTORY)}
+    there = old.record is not None and old.file
+    differing = differences(goal, before) if there else ["content"]
+    edited = (f"{what}: it was edited by hand since it was made; it is kept as it is",) if old.edited else ()
+    if rebuild != "always" and there and (rebuild == "never" or not differing):
+        return Plan(what, (), before, before, (), edited)
+    if rebuild != "always" and edited:
+        raise BaleineError(
+            f"{what}: it was edited by hand, and would be made anew", "Set rebuild: always to lose the edit"
+        )
+    if found.record is None and check:
+        warning = f"container {name}: there is none; taken to come from an earlier task"
+        return Plan(what, (Action("commit", what, f"of container {name}"),), before, goal, (), (warning,))
+    drift = (f"{what}: its file is gone",) if old.record is not None and not old.file else ()
+    decided = plan(name, target, found, False, old.open)
+    return decided._replace(before=before if there else {}, after=goal, drift=drift)
 
 
 def plan(name: str, target: str, found: Found, exists: bool, edited: bool) -> Plan:

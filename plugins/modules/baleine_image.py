@@ -139,6 +139,14 @@ options:
       - Believe the registry of a O(source) although it has no TLS, or a certificate that nobody vouches for.
     type: bool
     default: false
+  from_container:
+    description:
+      - Make the image of this container's disk as it is, whether it runs or not. One that runs goes on; what it writes
+        waits for the copy.
+      - The image is made anew when its container started from another content than then, or with O(rebuild=always).
+        What the container itself writes is no change: it writes all the time. A container that is gone changes nothing.
+      - Goes with O(name), O(state) and O(rebuild) only.
+    type: str
   files:
     description:
       - Files to write into the tree, before O(commands) are run.
@@ -200,6 +208,11 @@ EXAMPLES = r"""
   lab.baleine.baleine_image:
     name: apache2
     source: https://www.example.org/images/apache2.image
+
+- name: What a container has become
+  lab.baleine.baleine_image:
+    name: apache2:configured
+    from_container: web1
 
 - name: A tree of Red Hat's family
   lab.baleine.baleine_image:
@@ -316,9 +329,17 @@ drift:
   elements: str
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import image, image_store, task
+from ..module_utils import commit, image, image_store, task
+
+
+def ensure(run: Any, params: dict[str, Any], check: bool) -> dict[str, Any]:
+    if params["from_container"] and params["state"] == "present":
+        return task.result_of([commit.ensure(run, params, check)], "image")
+    return task.result_of(image_store.ensure(run, [image.request(params)], check), "image")
 
 
 def main() -> None:
@@ -348,6 +369,7 @@ def main() -> None:
             },
             "proxy": {"type": "str"},
             "from_image": {"type": "str"},
+            "from_container": {"type": "str"},
             "source": {"type": "str"},
             "unsigned": {"type": "bool", "default": False},
             "ca_certificate": {"type": "path"},
@@ -367,10 +389,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    task.perform(
-        module,
-        lambda run, params, check: task.result_of(image_store.ensure(run, [image.request(params)], check), "image"),
-    )
+    task.perform(module, ensure)
 
 
 if __name__ == "__main__":
