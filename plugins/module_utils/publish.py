@@ -101,7 +101,7 @@ def _sign(run: Runner, key: str, text: str, signature: str, what: str) -> None:
     """Let GnuPG sign a file; an agent that it starts for that ends again."""
     env = {name: os.environ[name] for name in GNUPG if name in os.environ}
     agent = run(["gpg-connect-agent", "--no-autostart", "GETINFO pid", "/bye"], env=env).out
-    words = [need_program("gpg", what), "--batch", "--yes", "--no-tty", f"--local-user={key}"]
+    words = [need_program("gpg", what), "--batch", "--yes", f"--local-user={key}"]
     signed = run([*words, f"--output={signature}", "--detach-sign", "--", text], env=env)
     if not agent:
         run(["gpgconf", "--kill", "gpg-agent"], env=env)

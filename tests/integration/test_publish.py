@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.lab.host import LabHost
+from tests.lab.run import wait_for
 from tests.lab.website import AUTHORITY, Website
 
 SITE = "/srv/site"
@@ -134,9 +138,12 @@ def test_the_command_line_imports_prints_no_progress_but_to_a_terminal(
 
 def test_a_name_is_held_against_the_keys_of_its_longest_prefix(lab: LabHost, fresh: Website, baleine: Any) -> None:
     baleine("image", "tag", "-i", "tiny", "--target", "tiny-web:7")
+    config = '{"cmd": ["cat", "/www/index.html"], "env": {"A": "é: ,"}}'
+    lab.sh(f"echo 'config: {config}' >> /var/lib/baleine/manifeste/images/tiny-web:7.manifest")
     baleine("image", "publish", "-i", "tiny-web:7", "--directory", SITE, *KEY)
     assert described(lab, "tiny-web")["version"] == "7"
-    assert fetch(lab, fresh, "tiny-web")["image"]["version"] == "7"
+    taken = fetch(lab, fresh, "tiny-web")["image"]
+    assert taken["version"] == "7" and taken["config"] == json.loads(config)
     lab.module("baleine_image", name="copy", state="absent")
     baleine("image", "remove", "tiny-web:7")
     baleine("image", "trust", "--prefix", "tiny-web", "--key", "/srv/other.asc")
@@ -169,6 +176,26 @@ def test_a_tampered_file_description_or_signature_and_a_wrong_key_are_refused(la
     message = refused(lab, fresh, "its signature: ")
     assert "404" in message and "unsigned: true" in message
     assert fetch(lab, fresh, unsigned=True)["image"]["signed_by"] == ""
+
+
+def test_a_key_that_has_expired_or_was_revoked_signs_nothing(lab: LabHost, fresh: Website, baleine: Any) -> None:
+    past = "gpg -q --batch --yes --faked-system-time 20240101T000000"
+    lab.sh(
+        f"{past} --passphrase '' --quick-gen-key 'past <past@example.test>' ed25519 sign 1d;"
+        f"cd {SITE}; {past} -u past@example.test -o tiny.image.sig --detach-sign tiny.image;"
+        "gpg -q --export past@example.test > /srv/past.gpg; gpgconf --kill gpg-agent"
+    )
+    baleine("image", "trust", "--prefix", "tiny", "--key", "/srv/past.gpg")
+    refused(lab, fresh, "its key has expired or was revoked")
+    lab.sh(
+        f"cp -a /srv/good/. {SITE}/; export GNUPGHOME=/srv/revoked; mkdir -m 700 $GNUPGHOME; gpg -q --import /srv/ours.asc;"
+        "key=$(gpg --with-colons --list-keys ours@example.test | sed -n 's/^fpr:*\\([0-9A-F]*\\):/\\1/p' | head -1);"
+        "sed 's/^:---/---/' /root/.gnupg/openpgp-revocs.d/$key.rev | gpg -q --import;"
+        "gpg -q --export ours@example.test > /srv/revoked.gpg; gpgconf --kill gpg-agent"
+    )
+    baleine("image", "trust", "--prefix", "tiny", "--key", "/srv/revoked.gpg")
+    refused(lab, fresh, "its key has expired or was revoked")
+    baleine("image", "trust", "--prefix", "tiny", "--key", "/srv/ours.asc")
 
 
 def test_one_signed_image_is_not_taken_for_another(lab: LabHost, fresh: Website, baleine: Any) -> None:
@@ -228,6 +255,35 @@ def test_an_interrupted_download_goes_on_at_once_or_with_the_next_run(
     assert fetch(lab, fresh)["changed"]
     assert [line[1:] for line in fresh.log() if line[0].endswith(".zst")] == [(206, whole // 2, whole - whole // 2)]
     assert left(lab) == [f"{IMAGES}/copy", "/var/lib/baleine/manifeste/images/copy.manifest"]
+
+
+def test_a_download_that_was_killed_is_no_image_and_goes_on(lab: LabHost, fresh: Website, baleine: Any) -> None:
+    whole = int(described(lab)["file_size"])
+    fresh.misbehave(cut=whole // 2, hangs=True)
+    words = ["image", "import", "-i", "copy", "--source", f"{fresh.url}/tiny.image", "--ca-certificate", AUTHORITY]
+    process = lab.popen(["baleine", *words])
+    arrived = f"test $(cat {IMAGES}/.copy.part.* 2>/dev/null | wc -c) = {whole // 2}"
+    assert wait_for(lambda: lab.sh(f"{arrived} && echo all || true").stdout, 60, 0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert baleine("image", "list", "-q").stdout.split() == ["tiny"]
+    fresh.misbehave()
+    assert fetch(lab, fresh)["changed"]
+    assert [line[1:3] for line in fresh.log() if line[0].endswith(".zst")] == [(206, whole // 2)]
+
+
+def test_what_cannot_be_published_is_refused_and_leaves_nothing(lab: LabHost, fresh: Website, baleine: Any) -> None:
+    before = lab.sh(f"cd {SITE}; ls -A; sha256sum tiny*").stdout
+    for words, why in (
+        (["-i", "nosuch"], "image nosuch: there is none"),
+        (["-i", "tiny", "--version", "a/b"], "is no version"),
+        (["-i", "tiny", "--key", "nobody@example.test"], "signing its description: gpg says"),
+    ):
+        assert why in baleine("image", "publish", "--directory", SITE, *words, check=False).stderr
+        assert lab.sh(f"cd {SITE}; ls -A; sha256sum tiny*").stdout == before
+    lab.sh("mkdir -p /srv/full; mount -t tmpfs -o size=500k full /srv/full")
+    assert "compressing it" in baleine("image", "publish", "-i", "tiny", "--directory", "/srv/full", check=False).stderr
+    assert lab.sh("ls -A /srv/full; umount /srv/full; rmdir /srv/full").stdout == ""
 
 
 def test_what_came_of_an_interrupted_download_is_removed_with_the_image(

@@ -14,6 +14,7 @@ import re
 import signal
 import ssl
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,8 @@ class Website:
 class Handler(http.server.BaseHTTPRequestHandler):
     """Answers from FOLDER, as .control says.
 
-    cut: so many bytes of a packed file, then the connection ends, `cuts` times. no_ranges: always all of it.
+    cut: so many bytes of a packed file, then the connection ends, `cuts` times; or, with `hangs`, nothing more comes for
+    a minute. no_ranges: always all of it.
     wrong_range: other bytes than those asked for. endless: zeros that never end, for this path. redirect: path -> URL.
     status: path -> status.
     """
@@ -124,6 +126,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()
             body = content[start:]
+            if control.get("hangs") and path.endswith(".zst"):
+                self.wfile.write(body[: control["cut"]])
+                time.sleep(60)
+                raise OSError
             if control.get("cuts") and path.endswith(".zst"):
                 body = body[: control["cut"]]
                 control_file.write_text(json.dumps({**control, "cuts": control["cuts"] - 1}))
