@@ -64,6 +64,7 @@ class Image(NamedTuple):
     identity: str
     config: dict[str, Any]
     layers: tuple[Layer, ...]
+    document: Any
 
 
 def same(found: str, named: str, what: str) -> None:
@@ -254,7 +255,7 @@ def _image(config: Any, identity: str, blobs: list[tuple[Blob, str]]) -> Image:
     if len(diff_ids) != len(blobs) or not all(DIGEST.fullmatch(str(diff_id)) for diff_id in diff_ids):
         raise BaleineError(f"its configuration names {len(diff_ids)} layers, and it has {len(blobs)}")
     found = tuple(Layer(blob, digest, str(diff_id)) for (blob, digest), diff_id in zip(blobs, diff_ids))
-    return Image(identity, read_config(config), found)
+    return Image(identity, read_config(config), found, config)
 
 
 def read_config(document: Any) -> dict[str, Any]:
@@ -275,8 +276,14 @@ def read_config(document: Any) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value}
 
 
-def write_config(config: dict[str, Any], created: str, diff_id: str) -> dict[str, Any]:
-    """Return the configuration of an image of one layer, as :func:`read_config` reads it."""
+def comment(document: Any) -> str:
+    """Return what is noted of the last layer of an image: of one of ours, what content it is."""
+    history = _field(document, "history", list, [])
+    return _field(history[-1], "comment", str, "") if history else ""
+
+
+def write_config(config: dict[str, Any], created: str, diff_id: str, note: str = "") -> dict[str, Any]:
+    """Return the configuration of an image of one layer, as :func:`read_config` and :func:`comment` read it."""
     given = {name: config[key] for key, (name, _kind) in KEYS.items() if key in config}
     given.update({"Env": [f"{key}={value}" for key, value in config["env"].items()]} if "env" in config else {})
     given.update({"ExposedPorts": {port: {} for port in config["exposed_ports"]}} if "exposed_ports" in config else {})
@@ -287,4 +294,5 @@ def write_config(config: dict[str, Any], created: str, diff_id: str) -> dict[str
         "os": "linux",
         "config": given,
         "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+        "history": [{"created": created, "created_by": "baleine image export", "comment": note}],
     }

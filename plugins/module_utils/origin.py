@@ -88,12 +88,7 @@ def identity(run: Runner, origin: Origin, what: str) -> Optional[str]:
     if origin.kind == "docker":
         import hashlib
 
-        words = ["inspect", "--config", "--raw", *_tls(origin, ""), f"docker://{origin.place}"]
-        try:
-            config = check(run([need_program("skopeo", what), *words]), what).out
-        except BaleineError as error:
-            raise download.Unasked(error.message, error.hint) from None
-        return f"sha256:{hashlib.sha256(config.encode()).hexdigest()}"
+        return f"sha256:{hashlib.sha256(inspect(run, origin, what).encode()).hexdigest()}"
     if not os.path.exists(origin.place):
         return None
     with explained(what):
@@ -108,7 +103,19 @@ def identity(run: Runner, origin: Origin, what: str) -> Optional[str]:
             return image.identity
 
 
-def _tls(origin: Origin, side: str) -> list[str]:
+def inspect(run: Runner, origin: Origin, what: str) -> str:
+    """Return the configuration of an image in a registry.
+
+    :raises Unasked: when that does not answer, or says no.
+    """
+    words = ["inspect", "--config", "--raw", *tls(origin, ""), f"docker://{origin.place}"]
+    try:
+        return check(run([need_program("skopeo", what), *words]), what).out
+    except BaleineError as error:
+        raise download.Unasked(error.message, error.hint) from None
+
+
+def tls(origin: Origin, side: str) -> list[str]:
     """How skopeo is told to believe a registry; ``side`` is ``src-``, ``dest-`` or nothing."""
     return [f"--{side}tls-verify=false"] if origin.insecure else []
 
@@ -155,7 +162,7 @@ def fill(run: Runner, origin: Origin, tree: str, scratch: str, what: str) -> dic
             return {}
         os.makedirs(scratch, mode=0o700)
         if origin.kind == "docker":
-            words = ["copy", "--quiet", *_tls(origin, "src-"), f"docker://{origin.place}", f"oci:{scratch}:image"]
+            words = ["copy", "--quiet", *tls(origin, "src-"), f"docker://{origin.place}", f"oci:{scratch}:image"]
             check(run([need_program("skopeo", what), *words]), what)
             origin = Origin("oci", scratch)
         with opened_image(origin, scratch, limit, what) as image:

@@ -93,6 +93,40 @@ def test_files_and_commands_come_on_top_of_a_source(lab: LabHost, odd: str) -> N
         lab.module("baleine_image", name=name, state="absent")
 
 
+def test_a_round_trip_through_each_form_changes_nothing_in_the_tree(lab: LabHost, odd: str) -> None:
+    lab.module("baleine_image", name="odd", source=f"dir:{odd}", size="128M")
+    wanted = listing(lab, "odd")
+    for kind in ("docker-archive", "oci-archive", "tar"):
+        request = {"name": "odd", "target": f"{kind}:{WORK}/odd.{kind}"}
+        predicted = lab.module("baleine_image_export", check=True, **request)
+        assert predicted["changed"] and not lab.path(f"{WORK}/odd.{kind}").exists()
+        done = lab.module("baleine_image_export", **request)
+        assert done["changed"] and done["diff"] == predicted["diff"] and done["export"] == predicted["export"]
+        assert not lab.module("baleine_image_export", **request)["changed"]
+        lab.module("baleine_image", name="back", source=f"{kind}:{WORK}/odd.{kind}", size="128M")
+        assert listing(lab, "back") == wanted, kind
+        size = lab.path(f"{WORK}/odd.{kind}").stat().st_size
+        assert size < 10 << 20  # a terabyte with a hole in it among them
+        lab.sh(
+            f"cp {WORK}/odd.{kind} {WORK}/kept; printf x | dd of={WORK}/odd.{kind} bs=1 seek=700 conv=notrunc status=none"
+        )
+        mended = lab.module("baleine_image_export", **request)
+        assert mended["changed"] and "something else" in mended["actions"][0]["reason"]
+        lab.sh(f"cmp {WORK}/odd.{kind} {WORK}/kept; rm {WORK}/kept")
+    assert "odd.tar" not in lab.sh(f"ls -A {WORK}").stdout.replace("odd.tar\n", "")
+    for name in ("odd", "back"):
+        lab.module("baleine_image", name=name, state="absent")
+    missing = lab.module("baleine_image_export", check=True, name="odd", target=f"tar:{WORK}/x")
+    assert missing["changed"] and "there is none" in str(missing["warnings"])
+    for target, words in (
+        (f"dir:{WORK}/x", "is no target"),
+        ("tar:x", "no absolute path"),
+        (f"tar:{WORK}/x", "there is none"),
+    ):
+        refused = lab.module("baleine_image_export", name="odd", target=target, expect_failure=True)
+        assert words in refused["msg"], refused["msg"]
+
+
 # Hostile archives
 
 

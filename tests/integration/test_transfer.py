@@ -61,7 +61,7 @@ def short(lines: list[str]) -> dict[str, list[str]]:
 def test_what_docker_and_podman_save_is_imported_whole_and_is_the_same_whoever_saved_it(
     host: LabHost, engines: Engines
 ) -> None:
-    host.sh(f"cd {WORK}; docker save -o docker.tar web:1; gzip -k docker.tar; podman -v >/dev/null")
+    host.sh(f"cd {WORK}; gzip -k docker.tar")
     engines.podman("load", "-q", "-i", f"{WORK}/docker.tar")
     host.sh(
         f"cd {WORK}; podman save -q --format docker-archive -o podman.tar web:1;"
@@ -156,3 +156,46 @@ def test_an_image_comes_from_a_registry_once_and_follows_its_tag(host: LabHost, 
             f"docker push -q {REGISTRY}/team/web:1")  # fmt: skip
     changed = host.module("baleine_image", **request)
     assert changed["changed"] and changed["image"]["config"]["env"]["MORE"] == "1"
+
+
+def test_what_is_exported_is_taken_and_run_by_docker_podman_and_a_registry(host: LabHost, engines: Engines) -> None:
+    engines.registry()
+    imported(host, f"docker-archive:{WORK}/docker.tar")
+    wanted = listing(host, "web")
+    facts = json.loads(host.run(["baleine", "image", "inspect", "web", "--format", "json"]).stdout)[0]
+    export = ["baleine", "image", "export", "-i", "web", "--target"]
+    run = ["run", "--rm", "--network=none"]
+    host.run([*export, f"docker-archive:{WORK}/out.tar:out/web:3"])
+    engines.docker("load", "-q", "-i", f"{WORK}/out.tar")
+    assert engines.docker(*run, "out/web:3") == SAID
+    engines.podman("load", "-q", "-i", f"{WORK}/out.tar")
+    assert engines.podman(*run, "out/web:3") == SAID
+    host.run([*export, f"oci-archive:{WORK}/out.oci"])
+    host.run(["podman", "pull", "-q", f"oci-archive:{WORK}/out.oci"])
+    assert engines.podman(*run, "web:latest") == SAID
+    request: dict[str, Any] = {"name": "web", "target": f"docker://{REGISTRY}/out/web:4", "insecure": True}
+    assert host.module("baleine_image_export", check=True, **request)["changed"]
+    assert host.module("baleine_image_export", **request)["changed"]
+    assert not host.module("baleine_image_export", **request)["changed"]
+    engines.docker("pull", "-q", f"{REGISTRY}/out/web:4")
+    assert engines.docker(*run, f"{REGISTRY}/out/web:4") == SAID
+    asked = json.loads(engines.docker("inspect", f"{REGISTRY}/out/web:4"))[0]["Config"]
+    assert asked["Labels"] == CONFIG["labels"] and sorted(asked["ExposedPorts"]) == CONFIG["exposed_ports"]
+    for source in (f"docker-archive:{WORK}/out.tar", f"oci-archive:{WORK}/out.oci", f"docker://{REGISTRY}/out/web:4"):
+        again = imported(host, source, "back", "--insecure")
+        assert again["config"] == facts["config"] and listing(host, "back") == wanted, source
+    host.run([*export, f"tar:{WORK}/plain.tar"])
+    engines.docker("import", f"{WORK}/plain.tar", "plain:1")
+    assert engines.docker(*run, "plain:1", "/bin/cat", "/etc/link") == "file\n"
+
+
+def test_an_image_file_runs_under_systemd_nspawn(host: LabHost, lab_factory: Any) -> None:
+    imported(host, f"docker-archive:{WORK}/docker.tar")
+    machine = lab_factory("nspawn", cgroup_root="real", leak_check=False)  # nspawn leaves its groups
+    machine.push(host.path("/var/lib/baleine/images/web"), "/srv/web")
+    nspawn = "systemd-nspawn -q --register=no --keep-unit --volatile=overlay -D /srv/root --pipe"
+    script = (
+        f"mkdir /srv/root; mount -o loop,ro,noload /srv/web /srv/root; exec {nspawn} /bin/sh -c 'cat /etc/link; id -u'"
+    )
+    done = machine.run(["unshare", "-m", "sh", "-c", script], check=False)
+    assert done.stdout == "file\n0\n", done.stderr

@@ -34,7 +34,7 @@ SAID = "hello: world, you from /home/app as app\n"
 
 
 class Engines:
-    """They live as long as the host; their images are called web:1."""
+    """They live as long as the host; what docker built is called web:1, and saved to docker.tar."""
 
     def __init__(self, host: LabHost) -> None:
         self.host = host
@@ -62,15 +62,16 @@ class Engines:
         extra = self.ulimits if words[0] == "run" else []
         return self.host.run(["podman", words[0], *extra, *words[1:]]).stdout
 
-    def registry(self) -> str:
-        """Start a registry; returns where it is."""
+    def registry(self) -> None:
+        """Start a registry, if there is none yet."""
+        if self.host.path(f"{WORK}/registry.yml").exists():
+            return
         config = (
             f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {WORK}/registry}}}}\nhttp: {{addr: {REGISTRY}}}\n"
         )
         self.host.write(f"{WORK}/registry.yml", config)
         ready = ["python3", "-c", f"import urllib.request as u; u.urlopen('http://{REGISTRY}/v2/')"]
         self.begin(["docker-registry", "serve", f"{WORK}/registry.yml"], ready)
-        return REGISTRY
 
     def build(self) -> None:
         """Let docker build an image of several layers, with whiteouts, from the tiny tree."""
@@ -81,6 +82,7 @@ class Engines:
             run.machine(["tar", "-C", str(tree), "-cf", str(self.host.path(WORK) / "base.tar"), "."])
         self.host.write(f"{WORK}/Dockerfile", DOCKERFILE)
         self.docker("build", "--network=none", "-t", "web:1", WORK)
+        self.docker("save", "-o", f"{WORK}/docker.tar", "web:1")
 
     def end(self) -> None:
         """End the daemons; what they leave ends with the host."""

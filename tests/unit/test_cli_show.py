@@ -60,7 +60,7 @@ def test_the_locale_decides(environment: dict[str, str], expected: bool) -> None
     ("words", "count"),
     [
         ([], len(COMMANDS)),
-        (["image"], 12),
+        (["image"], 13),
         (["image", "create"], 1),
         (["create"], 4),
         (["container", "exec", "web1"], 1),

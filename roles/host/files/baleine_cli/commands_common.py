@@ -167,6 +167,21 @@ IMAGES = (
     examples=("baleine image import -i web --source docker-archive:web.tar -s 2G",
               "baleine image import -i web:2 --source docker://registry.example.org/web:2",
               "baleine image import -i web --source https://www.example.org/images/web.image")),
+    Command("image", "export", "images:export", (
+        IMAGE,
+        Flag("", "--target", "TARGET", "docker-archive:FILE, oci-archive:FILE, each with :NAME:TAG behind it for "
+             "another name; docker://HOST/NAME:TAG; tar:FILE",
+             "docker-archive:FICHIER, oci-archive:FICHIER, chacun suivi de :NOM:ÉTIQUETTE pour un autre nom ; "
+             "docker://HÔTE/NOM:ÉTIQUETTE ; tar:FICHIER"),
+        INSECURE, RESULT,
+    ), "one",
+    "Write an image to an archive that docker load, podman load and others take, or to a registry, with its "
+    "configuration; or its tree alone to a tar. Nothing is written where the target holds that content already.",
+    "Écrire une image dans une archive que prennent docker load, podman load et d'autres, ou dans un registre, avec sa "
+    "configuration ; ou son arborescence seule dans un tar. Rien n'est écrit si la cible a déjà ce contenu.",
+    required=("target",),
+    examples=("baleine image export -i web --target docker-archive:web.tar",
+              "baleine image export -i web:2 --target docker://registry.example.org/web:2")),
     Command("image", "mount", "images:mount", (IMAGE,), "one",
     "Mount a copy of an image to edit it by hand, and print where. The image changes with umount; containers are made "
     "from the old one until then.",

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Optional
 
-from baleine import image, image_store, units, versions
+from baleine import image, image_store, transfer, units, versions
 from baleine.plan import Outcome
 
 from . import publishing, show
@@ -63,6 +63,14 @@ def import_(options: Options) -> int:
     wanted = image.request({"name": name, "source": source, **params, **switches})
     publishing.watch()
     return show.result(options, show.made(image_store.ensure(run, [wanted])))
+
+
+def export(options: Options) -> int:
+    """Let an archive or a registry hold an image."""
+    kind, colon, place = (options.text("target") or "").partition(":")
+    target = f"{kind}:{options.path(place) if colon and not place.startswith('/') else place}"
+    wanted = transfer.request({"name": options.names[0], "target": target, "insecure": options.on("insecure")})
+    return show.result(options, show.made([transfer.ensure(run, wanted)]))
 
 
 def row(facts: show.Facts) -> Sequence[str]:
