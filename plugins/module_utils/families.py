@@ -100,12 +100,13 @@ def kept_packages(origin: str, tree: str, path: str = ARCHIVES) -> Iterator[bool
         yield kept
 
 
-def forget_packages(limit: int) -> int:
+def forget_packages(limit: int, only_count: bool = False) -> int:
     """Remove the packages that were fetched longest ago until those that stay take no more than ``limit`` bytes.
 
     What a build uses at this moment is left alone.
 
-    :returns: how many bytes went.
+    :param only_count: remove nothing.
+    :returns: how many bytes went, or would.
     """
     found: list[tuple[int, int, str]] = []
     with contextlib.ExitStack() as stack:
@@ -120,7 +121,8 @@ def forget_packages(limit: int) -> int:
         for _time, size, path in sorted(found):
             if freed >= surplus:
                 break
-            os.unlink(path)
+            if not only_count:
+                os.unlink(path)
             freed += size
     return freed
 

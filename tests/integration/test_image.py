@@ -151,6 +151,8 @@ def test_an_edit_by_hand_is_recorded_kept_and_never_lost_unasked(lab: LabHost, b
     edited = derive(**base)
     assert not edited["changed"] and edited["image"]["edited"] and edited["image"]["digest"] != before
     assert "edited by hand" in str(edited["warnings"])
+    told = [baleine("image", *words, "--format", "json").stdout for words in (("inspect", "child"), ("list",))]
+    assert [[one["edited"] for one in json.loads(text) if one["name"] == "child"] for text in told] == [[True], [True]]
     refused = derive(files=[], expect_failure=True)
     assert "edited by hand" in refused["msg"] and "rebuild: always" in refused["msg"]
     assert not derive(rebuild="never", files=[])["changed"]

@@ -156,7 +156,9 @@ def test_packages_of_one_origin_are_not_shown_to_another_and_the_oldest_go_first
         [False, [], None],
     ]
     assert (some, rest) == (8192, 8192)
-    host.sh(f"rm -r /srv/tree /srv/kept.py {CACHE}")
+    host.sh(f"rm -r /srv/tree /srv/kept.py; mkdir -p {CACHE}/some; head -c 3M /dev/urandom > {CACHE}/some/a.deb")
+    prune = ["/usr/local/bin/baleine", "image", "prune", "--packages"]
+    assert [host.run([*prune, *more]).stdout for more in (["--dry-run"], [], [])] == ["3M\n", "3M\n", "0M\n"]
 
 
 # ---- Red Hat's family
@@ -179,18 +181,6 @@ def test_a_tree_of_signed_rpm_packages_runs_and_its_own_rpm_lists_them(
     for trace in ("/var/lib/rpm.new", "/var/cache/dnf", "/var/log/dnf.log", "/var/log/hawkey.log", "/root/.rpmdb"):
         assert "not found" in in_image(lab, "red", f"stat {trace}"), trace
     assert not lab.path("/root/.rpmdb").exists() and not lab.path("/usr/lib/sysimage").exists()
-
-
-def test_each_part_of_a_red_hat_tree_is_seen(lab: LabHost, repository: None) -> None:
-    repository_now = RED["repositories"][0]
-    for option, value in (
-        ("packages", ["bash", "rpm"]),
-        ("releasever", "10"),
-        ("repositories", [{**repository_now, "baseurl": "file:///srv/rpm/9"}]),
-        ("repositories", [{**repository_now, "gpgkey": "/srv/other"}]),
-    ):
-        changed = lab.module("baleine_image", name="red", check=True, **{**RED, option: value})
-        assert changed["changed"] and option in changed["actions"][0]["reason"], option
 
 
 def test_an_rpm_package_without_the_right_signature_is_refused(lab: LabHost, baleine: Any, repository: None) -> None:
@@ -258,7 +248,24 @@ def test_a_tree_for_another_processor_runs_only_where_the_kernel_has_an_emulator
     lab.module("baleine_image", name="arm2", state="absent")
 
 
-# ---- from a container, and edited by hand
+# ---- from a directory, an archive or a container
+
+
+def test_an_image_of_a_directory_or_an_archive_is_made_anew_when_that_changed(lab: LabHost) -> None:
+    lab.sh("mkdir -p /srv/tree/etc /srv/tree/bin; cp /bin/busybox /srv/tree/bin/sh; echo one > /srv/tree/etc/mark")
+    pack = "tar -C /srv/tree -cf /srv/tree.tar ."
+    lab.sh(pack)
+    for source in ("dir:/srv/tree", "tar:/srv/tree.tar"):
+        wanted = {"name": "found", "source": source, "size": "32M", "files": [{"path": "/etc/more"}]}
+        assert lab.module("baleine_image", rebuild="always", **wanted)["image"]["architecture"] == "amd64"
+        lab.sh(f"touch /srv/elsewhere; {pack}")
+        assert not lab.module("baleine_image", **wanted)["changed"]
+        lab.sh(f"echo two >> /srv/tree/etc/mark; {pack}")
+        changed = lab.module("baleine_image", **wanted)
+        assert changed["changed"] and "source" in changed["actions"][0]["reason"]
+        assert "two" in in_image(lab, "found", "cat /etc/mark")
+    lab.module("baleine_image", name="found", state="absent")
+    lab.sh("rm -r /srv/tree /srv/tree.tar /srv/elsewhere")
 
 
 def test_a_task_that_describes_an_image_of_a_container_is_done_once(lab: LabHost, baleine: Any, tiny: str) -> None:

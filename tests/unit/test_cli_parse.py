@@ -213,16 +213,16 @@ def test_the_request_of_a_container_is_complete() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "source", "expected"),
+    ("text", "bare", "expected"),
     [
-        (None, None, ["apache2", "vim", "nano"]),
-        (None, "apache2", []),
-        ("none", None, []),
-        ("apache2, vim", None, ["apache2", "vim"]),
+        (None, False, ["apache2", "vim", "nano"]),
+        (None, True, []),
+        ("none", False, []),
+        ("apache2, vim", False, ["apache2", "vim"]),
     ],
 )
-def test_the_packages_of_an_image(text: str, source: str, expected: list[str]) -> None:
-    assert images.packages(text, source) == expected
+def test_the_packages_of_an_image(text: str, bare: bool, expected: list[str]) -> None:
+    assert images.packages(text, bare) == expected
 
 
 def test_every_handler_is_there_and_no_flag_is_defined_twice() -> None:

@@ -112,6 +112,60 @@ def test_a_request_for_what_cannot_be_is_refused(params, why):
         image.request({**PARAMS, **params})
 
 
+RED: dict[str, Any] = {
+    "name": "red",
+    "size": "2G",
+    "repositories": [{"name": "base", "baseurl": "https://mirror.example.org/$releasever", "gpgkey": "/etc/key"}],
+    "releasever": "9",
+    "packages": ["bash", "ImageMagick", "python3.11", "@core"],
+}
+BASE = RED["repositories"][0]
+
+
+@pytest.mark.parametrize(
+    ("params", "why"),
+    [
+        ({"packages": None}, "no packages are named"),
+        ({"packages": ["a b"]}, "no name of a package"),
+        ({"packages": ["-y"]}, "no name of a package"),
+        ({"suite": "bookworm"}, "do not go with repositories"),
+        ({"mirror": "http://mirror.example.org"}, "do not go with repositories"),
+        ({"from_image": "a"}, "repositories, releasever do not go with from_image"),
+        ({"repositories": []}, "no name of a package|releasever goes with repositories"),
+        ({"repositories": [{**BASE, "gpgkey": ""}]}, "repository base: gpgkey '' is none"),
+        ({"repositories": [{**BASE, "gpgkey": "http://mirror.example.org/key"}]}, "gpgkey"),
+        ({"repositories": [{**BASE, "gpgkey": "key"}]}, "gpgkey"),
+        ({"repositories": [{**BASE, "name": "main"}]}, "name 'main' is none"),
+        ({"repositories": [{**BASE, "name": "a]b"}]}, "name"),
+        ({"repositories": [{**BASE, "baseurl": "/srv/rpm"}]}, "baseurl"),
+        ({"repositories": [{**BASE, "baseurl": "https://a\ngpgcheck=0"}]}, "baseurl"),
+        ({"repositories": [BASE, BASE]}, "two repositories have one name"),
+    ],
+    ids=str,
+)
+def test_a_tree_of_red_hats_family_that_cannot_be_is_refused(params, why):
+    assert image.request(RED).recipe is not None
+    with pytest.raises(BaleineError, match=why):
+        image.request({**RED, **params})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("releasever", "10"),
+        ("packages", ["bash"]),
+        ("architecture", "s390x"),
+        ("repositories", [{**BASE, "gpgkey": "/etc/other"}]),
+        ("repositories", [BASE, {**BASE, "name": "more"}]),
+    ],
+)
+def test_each_part_of_a_tree_of_red_hats_family_is_seen(key, value):
+    there = built(image.request(RED))
+    assert verbs(image.plan(image.request(RED), there)) == []
+    decided = image.plan(image.request({**RED, key: value}), there)
+    assert verbs(decided) == ["build"] and key in decided.actions[0].reason
+
+
 @pytest.mark.parametrize("package", ["apache2", "libc6:amd64", "g++", "vim=2:9.0.1378-2", "vim/bookworm", "0ad"])
 def test_a_package_as_apt_names_it_is_accepted(package):
     recipe = wanted(packages=[package, package]).recipe

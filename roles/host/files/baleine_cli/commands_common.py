@@ -206,7 +206,9 @@ IMAGES = (
     "puis les réglages. Une date seule n'est pas une différence.",
     examples=("baleine image diff -i web:1 -i web:2", "baleine image diff web:1 web")),
     Command("image", "prune", "images:prune", (
-        Flag("-a", "--all", "", "also those without a tag (latest)", "aussi celles sans étiquette (latest)"), DRY_RUN,
+        Flag("-a", "--all", "", "also those without a tag (latest)", "aussi celles sans étiquette (latest)"),
+        Flag("", "--packages", "", "instead, the packages that are kept for later builds, and print how much they take",
+             "plutôt les paquets gardés pour d'autres images, et afficher leur taille"), DRY_RUN,
     ), "",
     "Remove the versions (NAME:TAG) that no container was made from and no image that stays starts from, and print "
     "their names.",

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Optional
 
-from baleine import image, image_store, transfer, units, versions
+from baleine import families, image, image_store, transfer, units, versions
 from baleine.plan import Outcome
 
 from . import publishing, show
@@ -116,7 +116,11 @@ def diff(options: Options) -> int:
 
 
 def prune(options: Options) -> int:
-    """Remove the images that nothing needs, and print their names."""
+    """Remove the images that nothing needs, and print their names; or the packages kept for builds, and their size."""
+    if options.on("packages"):
+        freed = families.forget_packages(0, only_count=options.on("dry-run"))
+        print(f"{-(-freed // units.MEBIBYTE)}M")
+        return 0
     options.names = versions.unused(options.on("all"))
 
     def change(name: str) -> Sequence[Outcome]:
