@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Optional
 
 from . import rootfs
 from .errors import BaleineError, explained
+from .manifest import opened
 from .process import ENVIRONMENT, begin_child, in_child, need_program
 
 BLOCK, PIECE = 4096, 1 << 20
@@ -315,12 +316,9 @@ class _Place:
             kind = stat.S_IFCHR if member.ischr() else stat.S_IFBLK
             os.mknod(path, kind, os.makedev(member.devmajor, member.devminor))
         elif member.isreg():
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-            try:
+            with opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW) as descriptor:
                 tar.fileobj.seek(member.offset_data)
                 _write(descriptor, tar.fileobj, member)
-            finally:
-                os.close(descriptor)
         else:
             raise BaleineError(f"{member.name[:200]!r} is of a kind that is not known: {member.type!r}")
         os.chown(path, member.uid, member.gid, follow_symlinks=False)
