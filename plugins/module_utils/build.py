@@ -19,7 +19,7 @@ from typing import Any, Callable, NamedTuple, Optional
 from . import architecture, disk, families, origin, remote, rootfs
 from .errors import BaleineError
 from .manifest import discard, drop_empty, to_json
-from .process import Runner, find_program, in_child, need_program, wait_until
+from .process import Runner, find_program, in_child, need_program
 
 #: Where a tree is mounted while it is built; only the build's own processes see it.
 PLACE = "/mnt/baleine-images"
@@ -117,8 +117,7 @@ def build(run: Runner, recipe: Recipe, target: str, source: Optional[str], diges
             leave(target)
             rootfs.remove_tree(scratch)
         families.forget_packages(families.CACHE_SIZE)
-    if not wait_free(target):
-        raise BaleineError(f"{what}: its file is still held by {', '.join(disk.holders(target))}")
+    disk.need_free(target, f"{what}: its file")
     disk.check_ext4(run, target)
     return record
 
@@ -131,11 +130,6 @@ def place_of(target: str) -> str:
 def leave(target: str) -> None:
     """Take the directories of a build away; the common one only with its last user."""
     drop_empty(place_of(target), PLACE)
-
-
-def wait_free(path: str) -> bool:
-    """Wait until the kernel has let go of a file that was mounted."""
-    return wait_until(lambda: not disk.holders(path), 10.0)
 
 
 def _isolated(function: Callable[[], Any], what: str) -> Any:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Optional
 from . import rootfs, superblock
 from .errors import BaleineError, explained
 from .manifest import from_json, opened
-from .process import Result, Runner, check, fault, need_program
+from .process import Result, Runner, check, fault, need_program, wait_until
 
 BLOCK = 4096
 MEBIBYTE = 1 << 20
@@ -272,6 +272,15 @@ def holders(path: str) -> list[str]:
                 if LOOP_INFO.unpack(info)[:2] == wanted:
                     found.append(f"/dev/{name}")
     return sorted(found)
+
+
+def need_free(path: str, what: str, hint: str = "", seconds: float = 10.0) -> None:
+    """Wait until the kernel has let go of a file that was mounted, which it does a moment after its last user.
+
+    :raises BaleineError: naming what still holds it after ``seconds``.
+    """
+    if not wait_until(lambda: not holders(path), seconds):
+        raise BaleineError(f"{what} is still held by {', '.join(holders(path))}", hint)
 
 
 def attach(path: str, read_only: bool = False) -> tuple[str, int]:

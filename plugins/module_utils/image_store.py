@@ -161,8 +161,7 @@ def umount(run: Runner, name: str) -> None:
             with explained(f"{what}: {tree}", "A program or a shell still works in it: end it"):
                 rootfs.unmount(tree)
         build.leave(tree)
-        if not build.wait_free(copy):
-            raise BaleineError(f"{what}: its copy is still held by {', '.join(disk.holders(copy))}", "End what uses it")
+        disk.need_free(copy, f"{what}: its copy", "End what uses it")
         disk.repair(run, copy)
         disk.check_ext4(run, copy)
         if "digest" in record and disk.digest(copy) == record["digest"]:

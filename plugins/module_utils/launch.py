@@ -108,11 +108,8 @@ def need_free(path: str, what: str) -> None:
 
     :raises BaleineError: naming what still holds it.
     """
-    if not process.wait_until(lambda: not disk.holders(path), SETTLE_SECONDS):
-        raise BaleineError(
-            f"{what}: its disk {path} is still held by {', '.join(disk.holders(path))}",
-            "Something still uses the disk (a mount, a shell in /proc/PID/root): end it, then try again",
-        )
+    hint = "Something still uses the disk (a mount, a shell in /proc/PID/root): end it, then try again"
+    disk.need_free(path, f"{what}: its disk {path}", hint, SETTLE_SECONDS)
 
 
 def _prepare_bundle(launch: Launch) -> None:
