@@ -283,7 +283,7 @@ def ensure(
             for wanted, decided in zip(wanted_all, plans):
                 begun = [name for name in begun if name != wanted.name]
                 _carry_out(run, wanted.name, decided)
-                outcomes.append(Outcome(decided, facts(run, wanted.name) if decided.changed else dict(decided.after)))
+                outcomes.append(Outcome(decided, facts(run, wanted.name)))
         except BaseException:
             for name in begun:  # recorded, and never reached
                 manifest.remove("bridge", name)

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -86,7 +85,7 @@ def describe(params: Mapping[str, Any], what: str) -> Description:
             raise BaleineError(f"{what}: {key} {text!r} has a character that a manifest's line cannot hold")
     if workdir and not workdir.startswith("/"):
         raise BaleineError(f"{what}: workdir {workdir!r} is no absolute path")
-    directory = os.path.normpath(params["directory"]) if params.get("directory") else ""
+    directory = units.normal_path(params["directory"]) if params.get("directory") else ""
     if directory and (not directory.startswith("/") or directory.strip("/") == ""):
         raise BaleineError(f"{what}: directory {directory!r} is no absolute path below /")
     networks = tuple(network.parse_network(item, what) for item in params.get("networks") or ())
@@ -142,7 +141,7 @@ def _parse_volume(item: Mapping[str, Any], what: str) -> stage.Volume:
     named = "/" not in source
     if not named and (not source.startswith("/") or "\0" in source):
         raise BaleineError(f"{what}: volume {source!r} is no absolute path")
-    source = units.check_name(source, "volume") if named else os.path.normpath(source)
+    source = units.check_name(source, "volume") if named else units.normal_path(source)
     target = privileges.place(target, f"{what}: a volume")
     return stage.Volume(source, target, bool(item.get("read_only")), named or bool(item.get("idmap")))
 
@@ -155,7 +154,7 @@ def _parse_secret(item: Mapping[str, Any], what: str) -> stage.Secret:
         raise BaleineError(f"{what}: secret {name}: {source!r} is no absolute path", "A secret is given by a file")
     if not re.fullmatch(r"0[0-7]{3}", mode):
         raise BaleineError(f"{what}: secret {name}: {mode!r} is no mode", "Write it in octal: '0400'")
-    return stage.Secret(name, os.path.normpath(source), mode)
+    return stage.Secret(name, units.normal_path(source), mode)
 
 
 def _parse_dns(value: Mapping[str, Any], what: str) -> dict[str, list[str]]:

@@ -42,6 +42,7 @@ class Found(NamedTuple):
     :param source_digest: of the image or source that is wanted as the start; None where there is none.
     :param users: containers made from it; :param open: it is being edited; :param begun: making it was interrupted.
     :param published: when the image was made that its server has now; :param unasked: why its server did not say.
+    :param stray: a file of its name that has no manifest.
     """
 
     record: Optional[manifest.Record] = None
@@ -54,6 +55,7 @@ class Found(NamedTuple):
     begun: bool = False
     published: str = ""
     unasked: Optional[BaleineError] = None
+    stray: str = ""
 
 
 def request(params: Mapping[str, Any]) -> Wanted:
@@ -100,7 +102,7 @@ def request(params: Mapping[str, Any]) -> Wanted:
     if given_size not in (None, "") and size < disk.SMALLEST:
         hint = f"Give it {disk.SMALLEST >> 20}M at the very least"
         raise BaleineError(f"{what}: a size of {size} bytes is too small for a tree", hint)
-    directory = os.path.normpath(params["directory"]) if params.get("directory") else ""
+    directory = units.normal_path(params["directory"]) if params.get("directory") else ""
     if directory and not directory.startswith("/"):
         raise BaleineError(f"{what}: directory {directory!r} is no absolute path")
     mirror, proxy, keyring, arch = (
@@ -126,13 +128,14 @@ def _parse_file(item: Mapping[str, Any], what: str) -> build.File:
     mode = str(item.get("mode") or "0644")
     if not re.fullmatch(r"0[0-7]{3,4}", mode):
         raise BaleineError(f"{what}: {path}: {mode!r} is no mode", "Write it in octal: '0644'")
-    return build.File(os.path.normpath(path), str(item.get("content") or ""), int(mode, 8))
+    return build.File(units.normal_path(path), str(item.get("content") or ""), int(mode, 8))
 
 
 def find(run: Runner, wanted: Wanted) -> Found:
     """Return what is recorded of an image and what is on the disk."""
     record = current(wanted.name)
-    path = path_of(wanted.name, record or {})
+    path = path_of(wanted.name, record or {"chemin": wanted.directory})
+    begun = record is None and manifest.read("image", wanted.name) is not None
     there = record is not None and os.path.exists(path)
     source_digest, source_size, source = None, 0, wanted.recipe.from_image if wanted.recipe else ""
     source_record = current(source) if source else None
@@ -157,7 +160,8 @@ def find(run: Runner, wanted: Wanted) -> Found:
         source_digest=source_digest,
         source_size=source_size,
         users=users(wanted.name),
-        begun=record is None and manifest.read("image", wanted.name) is not None,
+        begun=begun,
+        stray=path if record is None and not begun and os.path.exists(path) else "",
         open=os.path.exists(edit_path(wanted.name, record or {})),
         published=published,
         unasked=unasked,
@@ -232,6 +236,8 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
     if wanted.state == "absent":
         return _plan_absent(what, found)
     recipe = known(wanted.recipe, f"{what}: its recipe")
+    if found.stray:
+        raise BaleineError(f"{what}: there is a file {found.stray} that Baleine did not make", "Move it away")
     warnings = []
     start = f"image {recipe.from_image}" if recipe.from_image else recipe.source
     lost = found.unasked or BaleineError(f"{what}: there is no {start} to start from", "Make it first")

@@ -73,12 +73,14 @@ def ensure(files: Optional[Mapping[str, str]], check: bool = False, cron: bool =
 
     :param files, cron: see :func:`wanted`. When containers start and stop is taken away with the command line alone.
     """
-    goal, found = wanted(files, cron), find()
-    decided = plan(goal, {path: text for path, text in found.items() if path != schedule.TIMES or not goal})
-    if not check:
-        apply(decided, {"write": lambda action: _write(action, goal), "delete": _delete})
-        if not goal:
-            shutil.rmtree(LIBRARY, ignore_errors=True)
+    goal = wanted(files, cron)
+    with contextlib.nullcontext() if check else manifest.registry("install"):
+        found = find()
+        decided = plan(goal, {path: text for path, text in found.items() if path != schedule.TIMES or not goal})
+        if not check:
+            apply(decided, {"write": lambda action: _write(action, goal), "delete": _delete})
+            if not goal:
+                shutil.rmtree(LIBRARY, ignore_errors=True)
     return [Outcome(decided, {"launcher": LAUNCHER, "library": LIBRARY} if goal else {})]
 
 

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from . import cgroup, commit, container, enter, launch, manifest, policy, rename, runtime, schedule, waiting
+from . import cgroup, commit, container, enter, launch, manifest, netlink, policy, rename, runtime, schedule, waiting
 from .container import Found, Wanted
 from .description import from_record, ip_of
 from .errors import BaleineError, Busy
@@ -128,8 +128,9 @@ def plan_all(run: Runner, wanted_all: Sequence[Wanted], check: bool) -> list[tup
     started: set[str] = set()
     ended = {wanted.name for wanted in wanted_all if wanted.state in ("absent", "stopped")}
     gone = [f"container {wanted.name}" for wanted in wanted_all if wanted.state == "absent"]
+    links = netlink.links(run) if len(wanted_all) > 1 else None
     for wanted in sorted(wanted_all, key=lambda wanted: (wanted.state != "absent", order.index(wanted.name))):
-        found = find(run, wanted)
+        found = find(run, wanted, links=links)
         free = {bridge: {ip: who for ip, who in has.items() if who not in gone} for bridge, has in found.used.items()}
         used = {bridge: {**free.get(bridge, {}), **claimed.get(bridge, {})} for bridge in found.bridges}
         found = found._replace(used=used)

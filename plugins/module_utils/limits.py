@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from typing import Any, Optional
@@ -50,7 +49,7 @@ def parse(request: Mapping[str, Any], what: str) -> dict[str, Any]:
     found["cpu_weight"] = None if found["cpu_weight"] == 100 else found["cpu_weight"]  # everybody's
     devices: dict[str, str] = {}
     for item in request.get("devices") or ():
-        path, access = os.path.normpath(str(item["path"])), str(item.get("access") or "rw")
+        path, access = units.normal_path(str(item["path"])), str(item.get("access") or "rw")
         if not path.startswith("/dev/") or not path.isprintable() or TAKEN.fullmatch(path) or set(access) - set("rwm"):
             raise BaleineError(
                 f"{what}: limits.devices: {path} {access}: this cannot be given",

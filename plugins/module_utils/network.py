@@ -56,8 +56,10 @@ def parse_network(request: Mapping[str, Any], what: str) -> Network:
     name = units.check_name(str(request.get("bridge") or ""), "bridge")
     where = f"{what}: network {name}"
     routes = tuple(
-        (units.parse_destination(route["destination"], where), units.parse_gateway(route["gateway"], where))
-        for route in request.get("routes") or ()
+        sorted(
+            (units.parse_destination(route["destination"], where), units.parse_gateway(route["gateway"], where))
+            for route in request.get("routes") or ()
+        )
     )
     addresses = tuple(dict.fromkeys(units.parse_address(text, where) for text in request.get("addresses") or ()))
     gateway = units.parse_gateway(request["gateway"], where) if request.get("gateway") else None

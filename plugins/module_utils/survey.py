@@ -13,11 +13,13 @@ from . import cgroup, disk, enter, image, launch, limits, log, manifest, netlink
 from .container import RUNS, Found, Wanted
 from .description import DIRECTORY, from_record, ip_of, network_as_dict
 from .errors import BaleineError, known
-from .process import Runner, read, running_seconds
+from .process import Runner, read, running_seconds, wait_until
 from .rootfs import IDS_PER_CONTAINER
 
 DISKS = f"{manifest.LIBRARY}/containers"
 FIRST_ID = 0x70000000
+#: Seconds in which a process that ends is gone.
+SOON = 2.0
 LAST_ID = 0x7FFE0000  # systemd's range of foreign ids follows (UIDS-GIDS.md)
 
 
@@ -43,11 +45,14 @@ def need_closed(path: str, name: str, what: str) -> None:
     launch.need_free(path, what)
 
 
-def find(run: Runner, wanted: Wanted, full: bool = True) -> Found:
+def find(
+    run: Runner, wanted: Wanted, full: bool = True, links: Optional[Mapping[str, Mapping[str, Any]]] = None
+) -> Found:
     """Return what is recorded of a container and what is really there.
 
     :param full: also look at other resources, and ask the kernel for links, addresses and limits where a description
         is wanted; without it only for life and left-overs.
+    :param links: those of the host, where somebody has just asked for them.
     """
     record = manifest.read("container", wanted.name)
     description, interfaces = from_record(wanted.name, record) if record else (None, ())
@@ -62,7 +67,10 @@ def find(run: Runner, wanted: Wanted, full: bool = True) -> Found:
         shown = surroundings(wanted.name)
         shown["image_digest"] = _image_digest(source)
         meant = wanted.description or description
-        if meant and not alive and (wanted.state in RUNS or wanted.description):
+        again = not alive or wanted.restart or wanted.recreate == "always"
+        if wanted.description and description and wanted.description.fixed() != description.fixed():
+            again = True
+        if meant and again and (wanted.state in RUNS or wanted.description):
             shown["no_volumes"] = volume.missing(meant.named_volumes())
             paths = [("volume", item.source) for item in meant.volumes if "/" in item.source]
             paths += [(f"secret {secret.name}:", secret.source) for secret in meant.secrets]
@@ -73,12 +81,12 @@ def find(run: Runner, wanted: Wanted, full: bool = True) -> Found:
             recorded = known(description, f"container {wanted.name}: what it is").limits
             try:
                 shown.update(
-                    host_links=netlink.links(run),
+                    host_links=netlink.links(run) if links is None else links,
                     inside=network.found_inside(run, int(record["pid"])),
                     limits=cgroup.current_limits(wanted.name, int(record["pid"]), recorded),
                 )
-            except BaleineError:
-                alive = enter.is_alive(record)  # it may end while we ask
+            except BaleineError:  # it may end while we ask: its namespaces go a moment before it is a zombie
+                alive = not wait_until(lambda: not enter.is_alive(record), SOON)
                 if alive:
                     raise
     return Found(

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from typing import Any, Optional, Union
@@ -17,6 +18,11 @@ LINK_NAME_LENGTH = 15
 UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 MEBIBYTE = 1 << 20
 MEMORY_FLOOR = 4 * MEBIBYTE
+
+
+def normal_path(path: str) -> str:
+    """Return a path in its shortest form: two slashes in front, which normpath keeps, are one here."""
+    return re.sub("^//", "/", os.path.normpath(path))
 
 
 def check_name(name: str, what: str, aside: bool = False) -> str:

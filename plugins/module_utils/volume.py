@@ -28,11 +28,12 @@ class Wanted(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What is recorded, whether its directory is there, and which containers name it."""
+    """What is recorded, whether its directory is there, which containers name it, and whether a file is in its way."""
 
     record: Optional[manifest.Record] = None
     there: bool = False
     users: tuple[str, ...] = ()
+    stray: bool = False
 
 
 def path_of(name: str) -> str:
@@ -47,7 +48,8 @@ def place(source: str) -> str:
 
 def find(name: str) -> Found:
     """Return what is recorded of a volume and what is on the disk."""
-    return Found(manifest.read("volume", name), os.path.isdir(path_of(name)), tuple(_users(name)))
+    path, there = path_of(name), os.path.isdir(path_of(name))
+    return Found(manifest.read("volume", name), there, tuple(_users(name)), not there and os.path.lexists(path))
 
 
 def _users(name: str) -> dict[str, manifest.Record]:
@@ -68,6 +70,8 @@ def missing(names: Iterable[str]) -> tuple[str, ...]:
     absent = []
     for name in names:
         if not os.path.isdir(path_of(name)):
+            if os.path.lexists(path_of(name)):
+                raise BaleineError(f"volume {name}: {path_of(name)} is no directory", "Move that file away")
             if manifest.read("volume", name) is not None:
                 raise BaleineError(
                     f"volume {name}: its directory {path_of(name)} is gone",
@@ -86,6 +90,8 @@ def plan(wanted: Wanted, found: Found) -> Plan:
     draft.before = {"state": "present"} if found.there else {}
     if wanted.state == "present":
         draft.after = {"state": "present"}
+        if found.stray:
+            raise BaleineError(f"{draft.what}: {path_of(wanted.name)} is no directory", "Move that file away")
         if found.record is None:
             draft.step("create", "there is none")
         elif not found.there:

@@ -266,6 +266,12 @@ def test_an_image_from_nothing_is_built():
     assert "hello" not in str(decided.after)
 
 
+@pytest.mark.parametrize("check", [False, True])
+def test_a_file_that_is_not_ours_is_refused_before_anything_is_built_and_in_check_mode_too(check):
+    with pytest.raises(BaleineError, match="a file /var/lib/x that Baleine did not make"):
+        image.plan(wanted(), Found(stray="/var/lib/x"), check)
+
+
 def test_a_file_that_is_gone_is_drift():
     decided = image.plan(wanted(), replace(THERE, file=False))
     assert verbs(decided) == ["build"]

@@ -420,3 +420,10 @@ def test_a_rate_is_read_and_shown(text, rate):
 def test_what_is_no_rate_is_refused(text):
     with pytest.raises(BaleineError, match="x: .* is no rate"):
         units.parse_rate(text, "x")
+
+
+@pytest.mark.parametrize(
+    ("path", "normal"), [("/a", "/a"), ("//a/./b/", "/a/b"), ("///a/../b", "/b"), ("//", "/"), ("a//b", "a/b")]
+)
+def test_a_path_has_one_form(path, normal):
+    assert units.normal_path(path) == normal

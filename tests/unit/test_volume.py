@@ -36,6 +36,11 @@ def test_a_directory_that_has_gone_is_drift():
     )
 
 
+def test_a_file_in_the_place_of_a_volume_is_refused_and_not_taken_for_it():
+    with pytest.raises(BaleineError, match="volumes/data is no directory"):
+        volume.plan(volume.Wanted("data"), volume.Found(stray=True))
+
+
 def test_one_that_containers_name_is_kept():
     with pytest.raises(BaleineError, match="containers use it: db, web"):
         volume.plan(volume.Wanted("data", "absent"), THERE._replace(users=("db", "web")))
