@@ -1,0 +1,521 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every module tells the truth: what it predicts is what it does, what is so is left alone, what is not is seen.
+
+The tables are in honesty_cases.py. Each option has a resource of its own, so that one call of `baleine_containers` drives
+all of them a step further; the other modules are called once for each. At the end the table of modules and cases is printed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.integration.honesty_cases import NETWORK, TABLES, Case, Params
+from tests.lab import trees
+from tests.lab.driver import Call, Driver
+from tests.lab.host import LabHost
+
+NOTHING: Params = {}
+SLEEP = ["sleep", "1000"]
+#: What the modules of one container are tried with besides: the rest they share with the module of many.
+ALONE = (
+    "env",
+    "labels",
+    "limits",
+    "networks.addresses",
+    "networks.routes",
+    "secrets",
+    "state",
+    "restart",
+    "recreate#never",
+)
+
+
+class Answer(NamedTuple):
+    """What a module said of one resource."""
+
+    changed: bool = False
+    actions: tuple[Any, ...] = ()
+    before: Any = None
+    after: Any = None
+    drift: tuple[str, ...] = ()
+    failed: str = ""
+    facts: Mapping[str, Any] = {}
+
+
+def answer(result: Mapping[str, Any], what: str) -> Answer:
+    """Return what a result says of one resource, by its name in plans (`container web1`)."""
+    sides = [json.loads(text) if text else {} for text in (result.get("diff") or {}).values()]
+    before, after = sides or ({}, {})
+    actions = tuple((item["action"], item["reason"]) for item in result.get("actions", ()) if item["resource"] == what)
+    drift = tuple(text for text in result.get("drift", ()) if text.startswith(f"{what}: "))
+    facts = next((result[key] for key in ("container", "bridge", "volume", "image", "command") if key in result), {})
+    failed = str(result.get("msg", result)) if result.get("failed") else ""
+    return Answer(
+        result["changed"] if not failed else False, actions, before.get(what), after.get(what), drift, failed, facts
+    )
+
+
+def filled(value: Any, words: Mapping[str, str]) -> Any:
+    """Return a value with the words of one resource in its texts."""
+    if isinstance(value, str):
+        for key, word in words.items():
+            value = value.replace("{" + key + "}", word)
+        return value
+    if isinstance(value, Mapping):
+        return {key: filled(item, words) for key, item in value.items()}
+    return [filled(item, words) for item in value] if isinstance(value, list) else value
+
+
+class Subject:
+    """A module with the resources that its table's options have, each in the state that the last step left it in."""
+
+    def __init__(
+        self, driver: Driver, module: str, kind: str, common: Params, *, keys: Sequence[str] = (), prefix: str = "h"
+    ) -> None:
+        self.driver, self.module, self.kind, self.common = driver, module, kind, common
+        self.table = {
+            key.removeprefix("containers."): case
+            for key, case in TABLES[module].items()
+            if case.to and (not keys or key in keys) and not key.startswith("prune")
+        }
+        self.names = {key: f"{prefix}{number:02}" for number, key in enumerate(self.table)}
+        self.after: dict[str, Any] = {}
+        self.facts: dict[str, set[str]] = {}
+
+    def words(self, key: str) -> dict[str, str]:
+        number = list(self.table).index(key) + (100 if self.module == "baleine_container" else 0)
+        one = {"ip": f"10.9.1.{number + 2}", "ip6": f"fd09::{number + 16:x}"}
+        one["long6"] = f"fd09:0:0:0:0:0:0:{number + 16:x}"
+        if self.kind == "bridge":
+            one = {
+                "ip": f"10.{number + 20}.0.1",
+                "ip6": f"fd{number + 16:x}::1",
+                "long6": f"fd{number + 16:x}:0:0:0:0:0:0:1",
+            }
+        mac = f"02:00:00:00:ab:{number:02x}"
+        return {**one, "IP6": one["ip6"].upper(), "mac": mac, "MAC": mac.upper(), "dashed": mac.replace(":", "-")}
+
+    def params(self, key: str, more: Params = NOTHING) -> dict[str, Any]:
+        """The whole request for one resource: the module's, the case's own, and one more thing."""
+        whole = {"name": self.names[key], **self.common, **self.table[key].base, **more}
+        return {name: value for name, value in filled(whole, self.words(key)).items() if value is not None}
+
+    def run(self, wanted: Mapping[str, Params], check: bool = False) -> dict[str, Answer]:
+        """Ask for several resources, whatever that makes of calls."""
+        return {key: self.one(key, params, check) for key, params in wanted.items()}
+
+    def one(self, key: str, params: Params, check: bool = False) -> Answer:
+        result = self.driver.call(self.module, params, check)
+        if result.get("guard"):  # what the action plugin does
+            confirmed = self.driver.call(self.module, {**params, "confirm": result["guard"]})
+            result = {**confirmed, **{name: result[name] for name in ("changed", "actions", "diff", "drift")}}
+        return answer(result, f"{self.kind} {self.names[key]}".strip())
+
+    # The steps, each returning what was not as it should be
+
+    def predicted_and_done(self, wanted: Mapping[str, Params], changes: bool = True) -> list[str]:
+        """Check mode, then really: the same is told, and it is what was expected."""
+        predicted, done, wrong = self.run(wanted, check=True), self.run(wanted), []
+        for key, real in done.items():
+            told = predicted[key]
+            if real.failed or told.failed:
+                wrong.append(f"{key}: failed: {told.failed or '-'} / {real.failed or '-'}")
+            elif told._replace(facts={}) != real._replace(facts={}):
+                wrong.append(f"{key}: predicted {told._replace(facts={})}, did {real._replace(facts={})}")
+            elif real.changed != changes or bool(real.actions) != changes:
+                wrong.append(f"{key}: changed is {real.changed}: {real.actions}")
+            else:
+                self.facts[key] = set(real.facts)
+                wrong += self.follows(key, real)
+        return wrong
+
+    def follows(self, key: str, real: Answer) -> list[str]:
+        """What one diff says will be is what the next one says was."""
+        last, now = self.after.get(key) or {}, real.before or {}
+        if real.changed:
+            self.after[key] = real.after
+        differing = [name for name in last if name in now and last[name] != now[name]]
+        return [f"{key}: {name}: said {last[name]!r}, then {now[name]!r}" for name in differing if real.changed]
+
+    def unchanged(self, wanted: Mapping[str, Params], check: bool = False) -> list[str]:
+        wrong = []
+        for key, real in self.run(wanted, check).items():
+            if real.failed or real.changed or real.actions or real.drift:
+                wrong.append(f"{key}: {wanted[key]}: {real.failed or real._replace(facts={})}")
+            elif not check and self.facts.setdefault(key, set(real.facts)) != set(real.facts):
+                wrong.append(f"{key}: other facts when nothing is changed: {self.facts[key] ^ set(real.facts)}")
+        return wrong
+
+    def of(self, *does: str) -> dict[str, Case]:
+        return {key: case for key, case in self.table.items() if case.does in does}
+
+    def all_at(self, *does: str) -> dict[str, dict[str, Any]]:
+        """The requests for everything as its case has it; or as it was made, for the others."""
+        return {key: self.params(key, case.to) for key, case in self.of(*does).items()}
+
+    def base(self) -> dict[str, dict[str, Any]]:
+        return {key: self.params(key) for key in self.table}
+
+    def made(self) -> list[str]:
+        return self.predicted_and_done(self.base())
+
+    def again(self) -> list[str]:
+        return self.unchanged(self.base())
+
+    def option(self) -> list[str]:
+        wrong = self.predicted_and_done(self.all_at("change"))
+        wrong += self.unchanged(self.all_at("change"))
+        for _twice in range(2):
+            wrong += self.predicted_and_done(self.all_at("act"))
+        wrong += self.unchanged(self.all_at("nothing"), check=True) + self.unchanged(self.all_at("nothing"))
+        for key, case in self.of("refuse").items():
+            refused = self.one(key, self.params(key, case.to))
+            wrong += [] if case.words in refused.failed else [f"{key}: not refused: {refused}"]
+        wrong += self.unchanged({key: self.params(key) for key in self.of("refuse")})
+        for key in self.of("predict"):
+            seen = self.one(key, self.params(key, self.table[key].to), check=True)
+            wrong += [] if seen.changed else [f"{key}: not seen: {seen}"]
+        return wrong
+
+    def spelled(self) -> list[str]:
+        wrong = []
+        for number in range(max((len(case.same) for case in self.table.values()), default=0)):
+            having = {key: case.same[number] for key, case in self.of("change").items() if number < len(case.same)}
+            wrong += self.unchanged({key: self.params(key, same) for key, same in having.items()})
+        return wrong
+
+    def cased(self) -> list[str]:
+        wrong = []
+        for key, case in self.of("change").items():
+            if case.cased is not None:
+                seen = self.one(key, self.params(key, case.cased), check=True)
+                wrong += [] if seen.changed or seen.failed else [f"{key}: {case.cased} is not seen: {seen}"]
+        return wrong
+
+    def removed(self) -> list[str]:
+        fewer = {key: self.params(key, case.fewer) for key, case in self.of("change").items() if case.fewer is not None}
+        wrong = self.predicted_and_done(fewer) + self.unchanged(fewer)
+        back = {key: self.params(key) for key, case in self.of("change").items() if not case.kept}
+        return wrong + self.predicted_and_done(back) + self.again()
+
+    def absent(self) -> list[str]:
+        gone = {key: {"name": name, "state": "absent"} for key, name in self.names.items()}
+        wrong = self.predicted_and_done(gone)
+        self.after = {}
+        return wrong + self.unchanged(gone, check=True) + self.unchanged(gone)
+
+    def twice(self) -> list[str]:
+        """The same task, at once: both succeed, and one of them did it."""
+        wrong = []
+        key = next(iter(self.table))
+        for params in (self.params(key), {"name": self.names[key], "state": "absent"}):
+            results = self.driver.together([self.call(params), self.call(params)])
+            changed = [result.get("changed") for result in results if not result.get("failed")]
+            wrong += [] if sorted(changed) == [False, True] else [f"{params}: {results}"]
+        return wrong
+
+    def call(self, params: Params, check: bool = False) -> Call:
+        return Call(self.module, params, check)
+
+
+class Containers(Subject):
+    """All containers in one call, but where one is expected to be refused: then none of a set is touched."""
+
+    def run(self, wanted: Mapping[str, Params], check: bool = False) -> dict[str, Answer]:
+        if not wanted:
+            return {}
+        result = self.driver.call(self.module, {"containers": list(wanted.values())}, check)
+        if "results" not in result:
+            return {key: Answer(failed=result["msg"]) for key in wanted}
+        found = {}
+        for key in wanted:
+            own = result["results"][self.names[key]]
+            told = answer({**result, **own, "failed": own.get("failed", False)}, f"container {self.names[key]}")
+            found[key] = told
+        return found
+
+    def one(self, key: str, params: Params, check: bool = False) -> Answer:
+        result = self.driver.call(self.module, {"containers": [params]}, check)
+        return answer(result, f"container {self.names[key]}")
+
+    def option(self) -> list[str]:
+        """Before each option is changed, what the module of one container says of that is the same."""
+        wanted = self.all_at("change")
+        together = self.run(wanted, check=True)
+        wrong = []
+        for key, params in wanted.items():
+            alone = answer(self.driver.call("baleine_container", params, True), f"container {self.names[key]}")
+            wrong += [] if alone == together[key] else [f"{key}: alone {alone}, together {together[key]}"]
+        return wrong + super().option()
+
+    def call(self, params: Params, check: bool = False) -> Call:
+        return Call(self.module, {"containers": [params]}, check)
+
+
+class Disturbance(NamedTuple):
+    """What somebody does by hand to the first resource of a subject, and what a module says of it."""
+
+    script: str
+    words: str
+    #: What takes a foreign object away again; the module must have left it alone.
+    undo: str = ""
+
+
+MANIFESTS = "/var/lib/baleine/manifeste"
+CONTAINER_DRIFT = (
+    Disturbance("kill -9 $(sed -n 's/^pid: //p' {manifest})", "its first process is gone"),
+    Disturbance("ip link del $(sed -n 's/^interface: //p' {manifest})", "eth0: its link is gone"),
+    Disturbance("ip link set $(sed -n 's/^interface: //p' {manifest}) nomaster", "eth0: not on hone"),
+    Disturbance("nsenter -n -t $(sed -n 's/^pid: //p' {manifest}) ip address flush dev eth0 scope global", "missing"),
+    Disturbance(
+        "kill -9 $(sed -n 's/^pid: //p' {manifest}); rm /var/lib/baleine/containers/{name}", "its disk is gone"
+    ),
+)
+DRIFT: dict[str, tuple[Disturbance, ...]] = {
+    "bridge": (
+        Disturbance("ip link del {name}", "the link is gone"),
+        Disturbance("ip address flush dev {name} scope global", "the address"),
+        Disturbance("ip link set {name} mtu 1300", "mtu was 1300"),
+        Disturbance("ip link set {name} down", "state was down"),
+        Disturbance("ip link set {name} type bridge stp_state 1", "stp was True"),
+        Disturbance("ip link set {name} address 02:00:00:00:00:09", "mac was 02:00:00:00:00:09"),
+    ),
+    "container": CONTAINER_DRIFT,
+    "volume": (Disturbance("rmdir /var/lib/baleine/volumes/{name}", "its directory is gone"),),
+    "image": (Disturbance("rm /var/lib/baleine/images/{name}", "its file is gone"),),
+    "": (
+        Disturbance("rm /usr/local/bin/baleine", ""),
+        Disturbance("echo >>/usr/local/lib/baleine/baleine/a.py", ""),
+        Disturbance("echo >/usr/local/lib/baleine/baleine/c.py", ""),
+    ),
+}
+FOREIGN: dict[str, tuple[Disturbance, ...]] = {
+    "bridge": (
+        Disturbance(
+            "ip link add {name} type veth peer hpeer",
+            "did not make",
+            "ip link show type veth dev {name} && ip link del {name}",
+        ),
+        Disturbance("ip link add {name} type bridge", "did not make", "ip link show {name} && ip link del {name}"),
+    ),
+    "container": (
+        Disturbance(
+            "echo mine >/var/lib/baleine/containers/{name}",
+            "there is a disk or a run of it, but no manifest",
+            "grep -x mine /var/lib/baleine/containers/{name} && rm /var/lib/baleine/containers/{name}",
+        ),
+    ),
+    "volume": (
+        Disturbance(
+            "mkdir -p /var/lib/baleine/volumes; echo mine >/var/lib/baleine/volumes/{name}",
+            "is no directory",
+            "grep -x mine /var/lib/baleine/volumes/{name} && rm /var/lib/baleine/volumes/{name}",
+        ),
+    ),
+    "image": (
+        Disturbance(
+            "echo mine >/var/lib/baleine/images/{name}",
+            "that Baleine did not make",
+            "grep -x mine /var/lib/baleine/images/{name} && rm /var/lib/baleine/images/{name}",
+        ),
+    ),
+}
+
+
+def by_hand(subject: Subject, host: LabHost, script: str) -> None:
+    name = next(iter(subject.names.values()))
+    manifest = f"{MANIFESTS}/{subject.kind}s/{name}.manifest"
+    host.sh(script.replace("{name}", name).replace("{manifest}", manifest))
+
+
+def drift(subject: Subject, host: LabHost) -> list[str]:
+    """Done by hand to what is as the first case has it: seen, called drift, healed, and then no more."""
+    wrong = []
+    key = next(iter(subject.table))
+    base = {key: subject.params(key)}
+    for disturbance in DRIFT[subject.kind]:
+        by_hand(subject, host, disturbance.script)
+        subject.after = {}
+        seen = subject.run(base, check=True)[key]
+        if not seen.changed or not any(
+            disturbance.words in text for text in (*seen.drift, *("" for _ in [1] if not subject.kind))
+        ):
+            wrong.append(f"{disturbance.script}: not seen: {seen}")
+        wrong += [
+            f"{disturbance.script}: {text}" for text in subject.predicted_and_done(base) + subject.unchanged(base)
+        ]
+    return wrong
+
+
+def foreign(subject: Subject, host: LabHost) -> list[str]:
+    """What has a resource's name and is not Baleine's: refused, in check mode too, and left alone."""
+    wrong = []
+    key = next(iter(subject.table))
+    for disturbance in FOREIGN.get(subject.kind, ()):
+        by_hand(subject, host, disturbance.script)
+        for check in (True, False):
+            refused = subject.one(key, subject.params(key), check)
+            wrong += [] if disturbance.words in refused.failed else [f"{disturbance.script}: not refused: {refused}"]
+        by_hand(subject, host, disturbance.undo)
+    return wrong
+
+
+class Table:
+    """Modules x cases, printed at the end of the file."""
+
+    CASES = ("check", "again", "option", "spelled", "case", "removed", "drift", "absent", "foreign", "two at once")
+
+    def __init__(self) -> None:
+        self.cells: dict[str, dict[str, str]] = {}
+
+    def fill(self, module: str, case: str, count: int, wrong: Sequence[str]) -> list[str]:
+        """Note a case of a module; returns what was wrong with its name."""
+        text = f"{len(wrong)} WRONG" if wrong else f"{count} ok" if count else "-"
+        self.cells.setdefault(module, dict.fromkeys(self.CASES, "-"))[case] = text
+        return [f"{case}: {text}" for text in wrong]
+
+    def lines(self) -> list[str]:
+        width = max(map(len, self.cells), default=0)
+        lines = [f"{'':{width}}  " + "  ".join(f"{case:>11}" for case in self.CASES)]
+        for module, row in sorted(self.cells.items()):
+            lines.append(f"{module:{width}}  " + "  ".join(f"{row[case]:>11}" for case in self.CASES))
+        return lines
+
+
+@pytest.fixture(scope="module")
+def table(pytestconfig: pytest.Config) -> Iterator[Table]:
+    made = Table()
+    yield made
+    reporter, capture = (pytestconfig.pluginmanager.get_plugin(n) for n in ("terminalreporter", "capturemanager"))
+    if reporter is not None and capture is not None:
+        with capture.global_and_fixture_disabled():
+            reporter.write_line("")
+            for line in made.lines():
+                reporter.write_line(line)
+
+
+@pytest.fixture(scope="module")
+def machine(lab: LabHost, tiny: str) -> LabHost:
+    """The files, links and helpers that the tables speak of."""
+    trees.tiny_image(lab, "other")
+    lab.sh(
+        "mkdir -p /srv/h/a /srv/h/b /srv/h/A; echo 1 >/srv/h/one; echo 2 >/srv/h/two; echo 3 >/srv/h/key.gpg;"
+        "for number in 1 2 3 4; do ip link add hport$number type veth peer name hpeer$number; done;"
+        "ip address add 10.8.3.1/24 dev hport3; ip link set hport3 up; ip address add 10.8.4.1/24 dev hport4"
+    )
+    lab.sh(
+        "cd /srv/h && mkdir tree && debugfs -R 'rdump / tree' /var/lib/baleine/images/tiny && rm -r tree/lost+found &&"
+        "tar -C tree --exclude=./www -cf two.tar . && cp two.tar two.copy"
+    )
+    lab.sh("debugfs -w -R 'rm /etc/hostname' /var/lib/baleine/images/other")
+    lab.rebase()
+    return lab
+
+
+@pytest.fixture(scope="module")
+def driver(machine: LabHost) -> Iterator[Driver]:
+    with Driver(machine) as running:
+        yield running
+
+
+def walk(subject: Subject, host: LabHost, table: Table) -> list[str]:
+    """Lead all resources of a subject through all cases."""
+    count = {"spelled": sum(len(case.same) for case in subject.table.values())}
+    count["case"] = sum(case.cased is not None for case in subject.table.values())
+    steps: dict[str, Callable[[], list[str]]] = {
+        "check": subject.made,
+        "again": subject.again,
+        "option": subject.option,
+        "spelled": subject.spelled,
+        "case": subject.cased,
+        "removed": subject.removed,
+        "drift": lambda: drift(subject, host),
+        "absent": subject.absent,
+        "foreign": lambda: foreign(subject, host),
+        "two at once": subject.twice,
+    }
+    count.update({"drift": len(DRIFT[subject.kind]), "foreign": len(FOREIGN.get(subject.kind, ())), "two at once": 2})
+    wrong = []
+    for case, step in steps.items():
+        wrong += table.fill(subject.module, case, count.get(case, len(subject.table)), step())
+    return wrong
+
+
+def told(wrong: Sequence[str]) -> str:
+    return "\n" + "\n".join(wrong)
+
+
+def test_bridges(driver: Driver, machine: LabHost, table: Table) -> None:
+    wrong = walk(Subject(driver, "baleine_bridge", "bridge", {"addresses": ["{ip}/24"]}), machine, table)
+    machine.sh("rmdir /run/baleine/guard")  # empty: nothing waits for a confirmation
+    assert not wrong, told(wrong)
+
+
+@pytest.fixture(scope="module")
+def helpers(driver: Driver, machine: LabHost) -> Iterator[None]:
+    """Two bridges, and two containers that others depend on or share a network with."""
+    for name, address in (("hone", "10.9.0.1/16"), ("htwo", "10.10.0.1/16")):
+        assert not driver.call(
+            "baleine_bridge", {"name": name, "addresses": [address, "fd09::1/64"][: 2 - (name == "htwo")]}
+        ).get("failed")
+    one = {"image": "tiny", "command": SLEEP}
+    base = {**one, "name": "hbase", "networks": [{"bridge": "hone", "addresses": ["10.9.200.1/16"]}]}
+    well = {**one, "name": "hwell", "healthcheck": {"command": "true"}}
+    done = driver.call("baleine_containers", {"containers": [base, well]})
+    assert not done.get("failed"), done
+    yield
+    disks = machine.sh("ls /var/lib/baleine/containers").stdout.split()
+    gone = [
+        {"name": name, "state": "absent"} for name in ("hbase", "hwell", *(name for name in disks if ".old-" in name))
+    ]
+    assert not driver.call("baleine_containers", {"containers": gone}).get("failed")
+    assert not driver.call("baleine_volume", {"name": "hvolume", "state": "absent"}).get("failed")
+    for name in ("hone", "htwo"):
+        assert not driver.call("baleine_bridge", {"name": name, "state": "absent"}).get("failed")
+
+
+def test_volumes(driver: Driver, machine: LabHost, table: Table) -> None:
+    wrong = walk(Subject(driver, "baleine_volume", "volume", {}), machine, table)
+    assert not wrong, told(wrong)
+
+
+def test_images(driver: Driver, machine: LabHost, table: Table, helpers: None) -> None:
+    wrong = walk(Subject(driver, "baleine_image", "image", {"from_image": "tiny", "size": "80M"}), machine, table)
+    assert not wrong, told(wrong)
+
+
+class Command(Subject):
+    """The command line of a host: there is one, and it has no name."""
+
+    def params(self, key: str, more: Params = NOTHING) -> dict[str, Any]:
+        return {**self.common, **self.table[key].base, **more}
+
+    def one(self, key: str, params: Params, check: bool = False) -> Answer:
+        return answer(self.driver.together([self.call(params, check)])[0], "command line")
+
+    def call(self, params: Params, check: bool = False) -> Call:
+        return Call(self.module, {name: value for name, value in params.items() if name != "name"}, check)
+
+
+@pytest.mark.parametrize("option", [key for key, case in TABLES["baleine_command"].items() if case.to])
+def test_the_command_line(driver: Driver, machine: LabHost, table: Table, option: str) -> None:
+    common = {"files": {"baleine/a.py": "a"}}
+    wrong = walk(Command(driver, "baleine_command", "", common, keys=[option]), machine, table)
+    assert not wrong, told(wrong)
+
+
+COMMON = {"image": "tiny", "command": SLEEP, "networks": [NETWORK], "recreate": "on_change"}
+
+
+def test_containers_one_by_one(driver: Driver, machine: LabHost, table: Table, helpers: None) -> None:
+    wrong = walk(Subject(driver, "baleine_container", "container", COMMON, keys=ALONE, prefix="s"), machine, table)
+    assert not wrong, told(wrong)
+
+
+def test_all_options_of_containers_in_one_task(driver: Driver, machine: LabHost, table: Table, helpers: None) -> None:
+    wrong = walk(Containers(driver, "baleine_containers", "container", COMMON), machine, table)
+    assert not wrong, told(wrong)
