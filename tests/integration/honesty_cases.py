@@ -398,6 +398,14 @@ COMMAND: dict[str, Case] = {
     ),
 }
 
+EXPORT: dict[str, Case] = {
+    "name": EVERYWHERE,
+    "target": Case({"target": "docker-archive:/srv/h/out.tar"}, cased={"target": "docker-archive:/srv/h/Out.tar"}),
+    "target#oci": Case({"target": "oci-archive:/srv/h/out.oci"}),
+    "target#tree": Case({"target": "tar:/srv/h/tree.tar"}),
+    "insecure": Case({"target": "tar:/srv/h/tree.tar", "insecure": True}),
+}
+
 #: Modules without a state of their own: what is asked of them, in check mode and really.
 EXEC: dict[str, Case] = {
     "name": EVERYWHERE,
@@ -427,6 +435,7 @@ TABLES: dict[str, dict[str, Case]] = {
     },
     "baleine_host_info": {},
     "baleine_image": IMAGE,
+    "baleine_image_export": EXPORT,
     "baleine_image_info": INFO,
     "baleine_volume": VOLUME,
 }
