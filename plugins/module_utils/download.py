@@ -169,7 +169,7 @@ def _answer(url: str, way: Way, start: int = 0) -> Iterator[Any]:
     class Redirects(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
             if not newurl.startswith("https://"):
-                raise Unasked(f"{url}: the server leads to {newurl[:200]!r}", "Only HTTPS is followed")
+                raise Unasked(f"{url}: the server leads to {_plain(newurl)}", "Only HTTPS is followed")
             return super().redirect_request(req, fp, code, msg, headers, newurl)
 
     with explained(f"certificates {way.authority or 'of this host'}", "Name a PEM file of this host"):
@@ -186,8 +186,13 @@ def _answer(url: str, way: Way, start: int = 0) -> Iterator[Any]:
         with urllib.request.build_opener(*handlers).open(request, timeout=TIMEOUT) as answer:
             yield answer
     except urllib.error.HTTPError as error:
-        raise Unasked(f"{url}: the server says {error.code} {error.reason}") from None
+        raise Unasked(f"{url}: the server says {error.code} {_plain(error.reason)}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         said = getattr(reason, "strerror", None) or reason
-        raise Unasked(f"{url}: {said}", "See that this host reaches the server") from None
+        raise Unasked(f"{url}: {_plain(said)}", "See that this host reaches the server") from None
+
+
+def _plain(text: object) -> str:
+    """What a server may have written, as a terminal can show it."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(text)[:200])

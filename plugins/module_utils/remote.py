@@ -111,10 +111,10 @@ def read(content: bytes, name: str, where: str) -> Description:
     except UnicodeDecodeError:
         raise BaleineError(f"{where}: this is no text", "Is it the description of an image?") from None
     if record.get("format") != FORMAT:
-        raise BaleineError(f"{where}: its format is {record.get('format', '')!r}, not {FORMAT}", "Upgrade Baleine")
+        raise BaleineError(f"{where}: its format is {record.get('format', '')[:80]!r}, not {FORMAT}", "Upgrade Baleine")
     if record.get("name") != name:
         raise BaleineError(
-            f"{where}: it describes the image {record.get('name', '')!r}, not {name}",
+            f"{where}: it describes the image {record.get('name', '')[:80]!r}, not {name}",
             "Somebody put one image in another's place",
         )
     size, file_size = number(record.get("size", "")), number(record.get("file_size", ""))
