@@ -8,16 +8,17 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from . import apparmor, cgroup, disk, enter, log, network, oci, pid1, process, rootfs, runtime, seccomp, stage
 from .architecture import need_runnable, of_path
 from .description import Description
 from .devices import stage as stage_devices
-from .errors import BaleineError
+from .errors import BaleineError, explained
 from .manifest import drop_empty
 from .netlink import batch
+from .privileges import place
 from .privileges import rights as rights_of
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def start(run: process.Runner, launch: Launch, begun: Callable[[int, int], None]
     :raises BaleineError: with the step that failed and what the system said.
     """
     what = f"container {launch.name}"
+    os.umask(0o022)  # the caller's may be one that its root, who is nobody here, cannot pass
     network.need_bridges(what, launch.interfaces)
     clear(run, launch.name, launch.runtime, [item.link for item in launch.interfaces])
     need_free(launch.disk, what)
@@ -165,21 +167,26 @@ def _become_runtime(launch: Launch, confined: str) -> None:
     owner, group = launch.first_id + identity.uid, launch.first_id + identity.gid
     pid1.prepare_state(state, owner, group)
     os.chown(state, owner, group)
-    binds = [oci.Bind(f"{folder}/hosts", "/etc/hosts", False, ("nosuid", "nodev"))]
+    binds = [oci.Bind(f"{folder}/hosts", "/etc/hosts", True, ("nosuid", "nodev"))]
     if launch.described.dns:
-        binds.append(oci.Bind(f"{folder}/resolv.conf", "/etc/resolv.conf", False, ("nosuid", "nodev")))
+        binds.append(oci.Bind(f"{folder}/resolv.conf", "/etc/resolv.conf", True, ("nosuid", "nodev")))
     if launch.described.secrets:
         binds.append(stage.secrets(launch.described.secrets, f"{folder}/secrets", launch.first_id, identity, what))
     command = (_find_program(launch, what), *launch.described.command[1:])
+    binds += [
+        stage.bind(volume, f"{folder}/volumes/{index}", launch.first_id, what)
+        for index, volume in enumerate(launch.described.volumes)
+    ]
+    tmpfs = launch.described.privileges["tmpfs"]
+    targets = [*(bind.target for bind in binds), *(item["target"] for item in tmpfs)]
+    places = {target: _place(launch.described.directory, target, targets, what) for target in targets}
+    binds = [bind._replace(target=places[bind.target]) for bind in binds]
+    tmpfs = [{**item, "target": places[item["target"]]} for item in tmpfs]
     if launch.described.init:
         binds += oci.init_binds(process.need_program("busybox", f"{what}: its PID 1"), folder)
         command = tuple(pid1.arguments(command))
     if launch.described.limits.get("devices"):
         binds += stage_devices(launch.described.limits["devices"], f"{folder}/devices", launch.first_id)
-    binds += [
-        stage.bind(volume, f"{folder}/volumes/{index}", launch.first_id, what)
-        for index, volume in enumerate(launch.described.volumes)
-    ]
     console = launch.stdio is not None and launch.stdio.console is not None
     described, rights = launch.described, rights_of(launch.described.privileges, confined)
     first = oci.process(command, identity, described.env, described.workdir, console, described.ulimits, rights)
@@ -196,7 +203,7 @@ def _become_runtime(launch: Launch, confined: str) -> None:
         os.path.isdir("/proc/sys/net/ipv6"),
         launch.described.sysctls,
         launch.joined,
-        described.privileges,
+        {**described.privileges, "tmpfs": tmpfs},
         seccomp.profile(described.privileges["seccomp"], rights.capabilities, what),
     )
     _write(f"{folder}/config.json", json.dumps(specification), 0o600)
@@ -209,9 +216,19 @@ def _become_runtime(launch: Launch, confined: str) -> None:
         os.dup2(descriptor, number)
     process.keep_own()
     os.chdir("/")
-    os.umask(0o022)
     words = runtime.create_argv(launch.runtime, launch.name, folder, console)
     os.execve(words[0], words, process.ENVIRONMENT)
+
+
+def _place(root: str, target: str, targets: Collection[str], what: str) -> str:
+    """Return where the links of a tree make a mount lie, so that no runtime has to follow one (CVE-2021-30465).
+
+    :raises BaleineError: for a link into what is the kernel's, where a volume could pass for it (CVE-2019-16884).
+    """
+    with explained(f"{what}: {target} of the tree", "Make it a file or directory in the image"):
+        return place(
+            rootfs.real_inside(root, target, {*targets} - {target}), f"{what}: {target} of the tree is a link: it"
+        )
 
 
 def _find_program(launch: Launch, what: str) -> str:

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import stat
 import struct
+from collections.abc import Collection
 from typing import Optional
 
 from .errors import explained
@@ -28,6 +30,8 @@ SYS_OPEN_TREE, SYS_MOVE_MOUNT, SYS_OPENAT2, SYS_MOUNT_SETATTR = 428, 429, 437, 4
 PR_CAPBSET_DROP, CAP_MKNOD = 24, 27
 
 IDS_PER_CONTAINER = 65536
+#: As the kernel has it (path_resolution(7)).
+MOST_LINKS = 40
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -211,6 +215,32 @@ def read_inside(root: str, path: str, limit: int = 1 << 20) -> Optional[str]:
         if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             return stream.read(limit).decode("utf-8", "replace")
     return None
+
+
+def real_inside(root: str, path: str, mounts: Collection[str] = ()) -> str:
+    """Return where a path of a tree that nobody changes leads to inside, free of links; what is missing is as written.
+
+    :param mounts: where something else will be mounted: the tree does not say what lies below.
+    :raises OSError: ``ELOOP`` for links that do not end.
+    """
+    todo, done, links = path.split("/")[::-1], "", 0
+    while todo:
+        word = todo.pop()
+        here = os.path.dirname(done) if word == ".." else f"{done}/{word}" if word not in ("", ".") else done
+        here = here.rstrip("/")
+        if here in mounts:
+            return os.path.normpath("/".join([here, *todo[::-1]]))
+        try:
+            target = os.readlink(root + here)
+        except OSError:
+            done = here
+            continue
+        links += 1
+        if links > MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        done = "" if target.startswith("/") else done
+        todo += target.split("/")[::-1]
+    return done or "/"
 
 
 def check_real_directories(root: str, names: tuple[str, ...], what: str) -> None:

@@ -125,7 +125,8 @@ def make(name: str) -> None:
     """Make an empty volume; several may do so at once."""
     os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
     with contextlib.suppress(FileExistsError):
-        os.mkdir(path_of(name), 0o755)
+        os.mkdir(path_of(name))
+        os.chmod(path_of(name), 0o755)  # whatever the umask
     if manifest.read("volume", name) is None:
         manifest.write("volume", name, {"nom_volume": name, "created": manifest.utc_now()})
 

@@ -190,3 +190,74 @@ def test_a_range_that_somebody_uses_is_not_given_out(lab: LabHost, box: Any) -> 
         finally:
             other.stdin.close()
             lab.sh("mv /srv/subuid /etc/subuid")
+
+
+HOSTILE = {
+    "out of the tree": "ln -s ../../../../../../srv/host {}",
+    "a file of the host": "ln -s /etc/shadow {}",
+    "nothing": "ln -s /srv/new/thing {}",
+    "itself": "ln -s $(basename {}) {}",
+    "a fifo": "mkfifo {}",
+    "a device": "mknod {} c 1 3",
+    "the kernel's files": "ln -s /proc/1/root/srv/host {}",
+    "descriptors": "ln -s ../proc/self/fd {}",
+    "devices": "ln -s /dev {}",
+}
+
+
+def test_whatever_lies_where_something_is_mounted_the_host_is_not_touched(lab: LabHost, baleine: Any, box: Any) -> None:
+    """CVE-2019-16884, CVE-2019-19921, CVE-2021-30465 and their kin: refused by name, or inside."""
+    lab.sh("mkdir -p /srv/host /srv/data; echo mine > /srv/host/mine; touch /srv/data/volume /srv/file")
+    tmpfs = [{"target": "/run/lock"}]
+    volumes = [{"source": "/srv/data", "target": "/data"}, {"source": "/srv/file", "target": "/etc/file"}]
+    box(state="present", tmpfs=tmpfs, volumes=volumes, dns={"servers": ["192.0.2.1"]})
+    before = lab.sh("find /srv /etc | sort; md5sum /etc/shadow /etc/passwd /etc/hosts").stdout
+    for number, (what, made) in enumerate(HOSTILE.items()):
+        place = ("data", "etc/hosts", "etc/file", "run/lock", "etc/resolv.conf")[number % 5]
+        tree = baleine("container", "mount", "box").stdout.strip()
+        remove = "rm -rf etc/hosts etc/resolv.conf etc/file run/lock data"
+        lab.sh(f"cd {tree}; {remove}; {made.replace('{}', './' + place)}; cd /; baleine container umount box")
+        done = baleine("container", "start", "box", check=False)
+        if done.returncode == 0:
+            own = [line.split()[4] for line in lab.read(f"/proc/{running(lab)}/mountinfo").splitlines()]
+            assert not [path for path in own if path.startswith(("/proc/1", "/proc/self"))], what
+            baleine("container", "stop", "box", "-t", "0")
+        else:
+            assert "of the tree" in done.stderr or "Not a directory" in done.stderr, (what, done.stderr)
+        assert "/box " not in lab.read("/proc/1/mountinfo")
+    assert lab.sh("find /srv /etc | sort; md5sum /etc/shadow /etc/passwd /etc/hosts").stdout == before
+
+
+def running(lab: LabHost) -> int:
+    """The first process of the container."""
+    return int(
+        json.loads(lab.run(["/usr/local/bin/baleine", "container", "list", "--format", "json"]).stdout)[0]["pid"]
+    )
+
+
+def test_nothing_of_the_caller_reaches_the_program_or_exec(lab: LabHost, box: Any) -> None:
+    """Descriptors (CVE-2024-21626), variables, the working directory, a terminal, an umask."""
+    script = "ls /proc/self/fd | wc -l; env | cut -d= -f1 | sort | xargs; pwd; umask; tty; echo done"
+    lab.sh(
+        "cd /root; umask 077; exec 5</etc/shadow 6</root 7<>/srv/caller </etc/shadow; "
+        'baleine container create -c box -i tiny -p "$PROGRAM"',
+        env={"PROGRAM": f"sh -c '({script}) 2>&1; exec sleep 100000'", "SECRET": "1"},
+    )
+    assert wait_for(lambda: "done" in lab.read("/var/log/baleine/box.log"), 60)
+    expected = ["4", "HOME PATH PWD SHLVL container", "/", "0022", "not a tty", "done"]  # 0, 1, 2, and that of ls
+    assert lab.read("/var/log/baleine/box.log").splitlines() == expected
+    call = (
+        'cd /root; umask 077; exec 5</etc/shadow 6</root 7<>/srv/caller; baleine container exec box -- sh -c "$SCRIPT"'
+    )
+    assert lab.sh(call, env={"SCRIPT": script, "SECRET": "1"}).stdout.splitlines() == expected
+
+
+def test_nobody_but_root_can_look_into_what_the_manager_keeps(lab: LabHost, box: Any) -> None:
+    lab.write("/srv/secret", "hush\n")
+    box(secrets=[{"name": "key", "source": "/srv/secret"}])
+    for path in ("/var/lib/baleine", "/var/lib/baleine/containers", "/var/lib/baleine/manifeste"):
+        assert lab.sh(f"stat -c %a {path}").stdout.strip() == "700", path
+    assert lab.sh("stat -c %a /var/log/baleine/box.log /var/lib/baleine/containers/box").stdout.split() == ["600"] * 2
+    reached = lab.sh("find /run/baleine ! -type d -perm /o+rw 2>/dev/null || true", user="nobody").stdout.split()
+    assert {path.rpartition("/")[2] for path in reached} <= {"init", "hosts"}
+    assert "hush" not in lab.sh("cat /proc/*/cmdline | tr '\\0' ' '").stdout

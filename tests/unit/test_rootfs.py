@@ -103,6 +103,35 @@ def test_a_file_can_be_made_inside(root):
     assert (root / "etc" / "new").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize(
+    ("links", "path", "expected"),
+    [
+        ({}, "/etc/hosts", "/etc/hosts"),
+        ({}, "/none/at/all", "/none/at/all"),
+        ({"data": "/srv/host"}, "/data/x", "/srv/host/x"),
+        ({"data": "../../../../srv"}, "/data", "/srv"),
+        ({"etc/hosts": "../run/hosts"}, "/etc/hosts", "/run/hosts"),
+        ({"a": "b", "b": "etc/../c", "c": "."}, "/a/d", "/d"),
+        ({"data": "/proc/self/fd"}, "/data", "/proc/self/fd"),
+        ({"data": "vol/../../proc"}, "/data", "/proc"),
+        ({"var": "vol/sub", "vol/sub": "/proc"}, "/var/x", "/vol/sub/x"),  # below a mount the tree says nothing
+        ({"var": "vol/../../etc"}, "/var", "/etc"),
+    ],
+)
+def test_links_of_a_tree_lead_to_one_place_inside_it(links, path, expected, root):
+    (root / "vol").mkdir()
+    for name, target in links.items():
+        (root / name).symlink_to(target)
+    assert rootfs.real_inside(str(root), path, ["/vol"]) == expected
+
+
+def test_links_that_do_not_end_are_an_error(root):
+    (root / "a").symlink_to("b")
+    (root / "b").symlink_to("a")
+    with pytest.raises(OSError, match="Too many levels"):
+        rootfs.real_inside(str(root), "/a/x")
+
+
 def test_real_directories_pass(root):
     (root / "dev").mkdir()
     rootfs.check_real_directories(str(root), ("etc", "dev"), "container c")
