@@ -214,6 +214,12 @@ galaxy: build $(GALAXY)/.ready
 	    antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=self . && \
 	    echo 'antsibull: documentation and changelog are clean'
 
+## matrix: the core on Python 3.9 to 3.13, the plugins under ansible-core 2.18 to the newest (root)
+.PHONY: matrix
+matrix: root packages links
+	$(call heading,'Pythons and releases of ansible-core')
+	@.ci/matrix $(CACHE)/matrix
+
 ## bench: measure, and compare with the peers (root)
 .PHONY: bench
 bench: root packages $(VENV)/.ready-test links
