@@ -18,6 +18,10 @@ from .units import check_name, number
 LIBRARY = "/var/lib/baleine"
 MANIFESTS = f"{LIBRARY}/manifeste"
 LOCKS = "/run/baleine/lock"
+#: The file of the reflink store, where there is one, and what whoever moves everything into it or out of it holds.
+STORE = "/var/lib/baleine-store.xfs"
+MOVING = "/run/baleine/moving"
+LOOP_MAJOR = 7  # linux/major.h
 FORMAT = 1
 LARGEST = 1 << 20
 #: The order in which locks are taken: what others are made of comes first.
@@ -31,6 +35,14 @@ LEADING = {
 }
 
 Record = dict[str, str]
+
+
+def store_is_down() -> bool:
+    """Say whether there is a reflink store that nobody mounted since the boot. Every command asks, so it is cheap."""
+    if not os.path.exists(STORE):
+        return False
+    here, above = (os.stat(path).st_dev if os.path.isdir(path) else 0 for path in (LIBRARY, os.path.dirname(LIBRARY)))
+    return os.major(here) != LOOP_MAJOR or here == above
 
 
 def path_of(kind: str, name: str) -> str:
@@ -253,6 +265,19 @@ def registry(name: str = "registry", wait: bool = True) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def moving() -> Iterator[None]:
+    """Keep others from every lock that they do not have yet.
+
+    :raises Busy: when somebody else does that.
+    """
+    held = _take(MOVING, f"moving {LIBRARY}", False, wait=False)
+    try:
+        yield
+    finally:
+        _release(*held)
+
+
 def _release(descriptor: int, path: str) -> None:
     """Let go of a lock; its last holder takes the file away, and who waits for it notices and makes a new one."""
     with contextlib.suppress(OSError):  # others share it
@@ -260,6 +285,16 @@ def _release(descriptor: int, path: str) -> None:
         if os.fstat(descriptor).st_ino == os.stat(path).st_ino:
             os.unlink(path)
     os.close(descriptor)
+
+
+def _need_still(descriptor: int, path: str, what: str) -> None:
+    """Refuse a lock while everything is being moved: it says so, then looks for locks; we the other way."""
+    with contextlib.suppress(FileNotFoundError), opened(MOVING, os.O_RDONLY) as marker:
+        try:
+            fcntl.flock(marker, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _release(descriptor, path)
+            raise Busy(f"{what}: {LIBRARY} is being moved", "Try again when that has ended") from None
 
 
 def _take(path: str, what: str, shared: bool, wait: bool) -> tuple[int, str]:
@@ -270,6 +305,8 @@ def _take(path: str, what: str, shared: bool, wait: bool) -> tuple[int, str]:
         try:
             fcntl.flock(descriptor, mode)
             if os.fstat(descriptor).st_ino == os.stat(path).st_ino:
+                if path != MOVING:
+                    _need_still(descriptor, path, what)
                 return descriptor, path
         except FileNotFoundError:
             pass  # removed by its last holder while we waited

@@ -22,7 +22,7 @@ COMMAND = os.getpid()
 PACKAGES = {
     "mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs", "e2fsck": "e2fsprogs", "resize2fs": "e2fsprogs",
     "crun": "crun", "runc": "runc", "ip": "iproute2", "tc": "iproute2", "nsenter": "util-linux",
-    "busybox": "busybox-static", "rpmkeys": "rpm",
+    "busybox": "busybox-static", "rpmkeys": "rpm", "mkfs.xfs": "xfsprogs",
     "cron": "cron", "zstd": "zstd", "gpg": "gpg", "gpgv": "gpgv", "tar": "tar", "apparmor_parser": "apparmor",
 }  # fmt: skip
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36

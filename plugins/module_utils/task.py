@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Optional
 
 from .errors import BaleineError
+from .manifest import store_is_down
 from .plan import Outcome, describe
 from .process import ENVIRONMENT, Result, Runner
 
@@ -40,6 +41,10 @@ def perform(module: Any, work: Callable[[Runner, dict[str, Any], bool], dict[str
     try:
         if os.geteuid() != 0:
             raise BaleineError(f"{module._name}: this needs root on the target", "Set become: true")
+        if store_is_down():
+            from .store import need_mounted  # a heavy import, needed once after a boot
+
+            need_mounted()
         result = work(runner(module), module.params, module.check_mode)
     except BaleineError as error:
         module.fail_json(msg=str(error), reason=error.message, hint=error.hint)

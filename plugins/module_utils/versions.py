@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 from . import disk, files, image, image_store, manifest, rootfs, units
@@ -123,13 +123,18 @@ def diff(name: str, other: str) -> Difference:
     return Difference(list(map(tuple, found)), settings)
 
 
-def _compare(disks: Iterable[str]) -> list[tuple[str, str]]:
+def _compare(disks: Sequence[str]) -> list[tuple[str, str]]:
     """In a forked child: mount disks over the locks' directory, which is there while we hold one, and compare them."""
     rootfs.unshare(rootfs.CLONE_NEWNS)
     rootfs.mount("baleine", manifest.LOCKS, "tmpfs", rootfs.MS_NODEV, "size=64k,mode=700")
     trees = [f"{manifest.LOCKS}/{number}" for number, _path in enumerate(disks)]
     for path, tree in zip(disks, trees):
         disk.mount(path, tree, read_only=True)
+    return compare(trees)
+
+
+def compare(trees: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the paths that differ between two trees, each with ``A``, ``C`` or ``D``. Times do not count."""
     old, new = (_listing(tree) for tree in trees)
     for path in old:
         if stat.S_ISREG(old[path][0]) and old[path] == new.get(path):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn, Optional
 
 from baleine.errors import BaleineError
+from baleine.manifest import store_is_down
 
 from .parse import Options, Usage, parse
 
@@ -39,6 +40,10 @@ def main(words: Optional[Sequence[str]] = None) -> int:
             raise BaleineError("this needs root", "Run it as root, with sudo for example")
         if command.guarded:
             _end_cleanly()
+        if command.root and store_is_down():
+            from baleine.store import need_mounted  # a heavy import, needed once after a boot
+
+            need_mounted()
         code = _call(command.handler, options)
         sys.stdout.flush()
         return code
