@@ -43,7 +43,8 @@ class _Book:
     """A log and its marks, held against cuts, or (``writes``) against everybody."""
 
     def __init__(self, name: str, writes: bool, stack: contextlib.ExitStack) -> None:
-        flags = (os.O_RDWR | os.O_CREAT if writes else os.O_RDONLY) | os.O_NOFOLLOW
+        # A container owns its log: a lease of its own (fcntl(2), F_SETLEASE) is an error so, and not 45 s of waiting.
+        flags = (os.O_RDWR | os.O_CREAT if writes else os.O_RDONLY) | os.O_NOFOLLOW | os.O_NONBLOCK
         path, marks = files(name)
         text = b""
         self.log = stack.enter_context(opened(path, flags & ~os.O_CREAT))

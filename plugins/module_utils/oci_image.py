@@ -128,7 +128,7 @@ def opened_folder(path: str) -> Iterator[Get]:
     with contextlib.ExitStack() as stack:
 
         def get(name: str) -> Optional[Blob]:
-            if ".." in name.split("/"):
+            if ".." in name.split("/") or not name.isprintable():
                 return None
             with contextlib.suppress(FileNotFoundError):
                 descriptor = os.open(f"{path}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

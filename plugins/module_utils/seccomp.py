@@ -117,7 +117,7 @@ def profile(setting: str, capabilities: Collection[str], what: str) -> Optional[
     try:
         with explained(attempt, "Name a file of the host"), open(setting, encoding="utf-8") as stream:
             return _resolve(json.load(stream), capabilities, machine)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BaleineError(
             f"{attempt}: not understood: {error}", "Write it in the form of Docker's default.json"
         ) from None

@@ -8,10 +8,13 @@ one likes: `python -m tests.unit.fuzzing SECONDS [SEED]`.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import json
 import os
 import random
 import sys
+import tarfile
 import tempfile
 import time
 import traceback
@@ -20,7 +23,22 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
-from baleine import description, enter, image, launch, manifest, neighbours, pid1, survey, units, volume
+from baleine import (
+    description,
+    enter,
+    image,
+    launch,
+    manifest,
+    neighbours,
+    oci_image,
+    pid1,
+    remote,
+    seccomp,
+    superblock,
+    survey,
+    units,
+    volume,
+)
 from baleine.errors import BaleineError
 from baleine_cli.parse import Usage, parse
 from tests.unit.support import run
@@ -78,6 +96,12 @@ stop_signal: QUIT
 stop_timeout: 10.0
 extra_hosts: {"db": "192.168.42.9"}
 log_size: 16777216
+capabilities: {"add": ["NET_RAW"], "drop": ["CHOWN"]}
+no_new_privileges: false
+seccomp: compat
+userns: host
+read_only: true
+tmpfs: [{"target": "/run", "size": 16777216, "mode": "0755"}]
 """
 OLD_CONTAINER = """nom_container: web1
 nom_image: apache2
@@ -108,6 +132,60 @@ mac: 02:00:00:00:00:09
 port: eth1
 moved: {"eth1": {"addresses": ["10.0.0.1/8"], "routes": []}}
 """
+PUBLISHED = f"""format: 1
+name: web1
+version: 1.2
+architecture: amd64
+created: 2026-01-31T13:05:09Z
+size: 67108864
+digest: sha256:{"0123456789abcdef" * 4}
+file: web1-1.2.tar.zst
+file_size: 1234567
+file_sha256: {"0123456789abcdef" * 4}
+config: {{"cmd": ["sleep", "1"], "env": {{"A": "b"}}}}
+"""
+PROFILE = json.dumps({
+    "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 38,
+    "archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86", "SCMP_ARCH_X32"]}],
+    "syscalls": [{"names": ["read", "write"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_SYS_ADMIN"]}},
+                 {"name": "clone", "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}],
+                  "excludes": {"arches": ["s390"]}}],
+}, indent=1)  # fmt: skip
+DOCKER = json.dumps([{"Config": "config.json", "RepoTags": ["web1:latest"], "Layers": ["layer.tar"]}], indent=1)
+CONFIG = json.dumps({
+    "architecture": "amd64", "os": "linux", "created": "2026-01-31T13:05:09Z",
+    "config": {"Entrypoint": ["/entry"], "Cmd": ["a", "b"], "Env": ["A=b", "C="], "User": "app", "WorkingDir": "/srv",
+               "Labels": {"a": "b"}, "ExposedPorts": {"80/tcp": {}}, "StopSignal": "QUIT"},
+    "rootfs": {"type": "layers", "diff_ids": ["sha256:" + "0123456789abcdef" * 4]},
+}, indent=1)  # fmt: skip
+LAYER = "a layer that is never unpacked"
+
+
+def digest(text: str) -> str:
+    return f"sha256:{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def index(manifest_text: str) -> str:
+    """The index of an OCI layout with one image."""
+    entry = {
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "size": len(manifest_text),
+        "digest": digest(manifest_text),
+        "annotations": {"org.opencontainers.image.ref.name": "web1"},
+    }
+    return json.dumps({"schemaVersion": 2, "manifests": [entry]}, indent=1)
+
+
+OCI_MANIFEST = json.dumps(
+    {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {"digest": digest(CONFIG), "size": len(CONFIG)},
+        "layers": [{"digest": digest(LAYER), "size": len(LAYER)}],
+    },
+    indent=1,
+)
+LAYOUT = index(OCI_MANIFEST)
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/var/www:/bin/false\napp:x:1000:1000:app:/home/app:/bin/sh\n"
 GROUP = "root:x:0:\nwww-data:x:33:app\naudio:x:29:www-data,app\n"
 
@@ -158,6 +236,39 @@ def mutate(chance: random.Random, seed: str) -> str:
                     text[:at] + chance.choice(("null", "[]", "{}", "-1", "1e400", '"\\ud800"', "true")) + text[at + 1 :]
                 )
     return text[: 1 << 16]
+
+
+def packed() -> str:
+    """A tar archive as docker save writes it; bytes as characters."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for name, text in (("manifest.json", DOCKER), ("config.json", CONFIG), ("layer.tar", "x" * 10240)):
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text.encode()))
+    return stream.getvalue().decode("latin-1")
+
+
+def formatted() -> str:
+    """The beginning of an ext4 filesystem of 64 MiB (Documentation/filesystems/ext4: super.rst); bytes as characters."""
+    block = bytearray(4096)
+    fields = {
+        0: 4096,
+        4: 16384,
+        24: 2,
+        32: 32768,
+        40: 8192,
+        56: 0xEF53 | 1 << 16,
+        60: 1 << 16,
+        76: 1,
+        88: 256,
+        92: 4,
+        96: 0x42,
+        224: 8,
+    }
+    for at, value in fields.items():
+        block[1024 + at : 1028 + at] = value.to_bytes(4, "little")
+    return block.decode("latin-1")
 
 
 def doors(folder: Path) -> list[Door]:
@@ -211,6 +322,55 @@ def doors(folder: Path) -> list[Door]:
                 name = units.check_name(text, kind)
                 assert "/" not in name and name not in ("", ".", "..") and name.isprintable() and name.isascii()
 
+    def filtered(text: str) -> None:
+        (folder / "profile").write_bytes(text.encode("utf-8", "surrogatepass"))
+        json.dumps(seccomp.profile(str(folder / "profile"), ("CAP_CHOWN",), "it"))
+
+    def saved(name: str) -> Callable[[str], object]:
+        """What docker save or skopeo wrote, one of its files broken; the digests of what lies above that are right."""
+        place = folder / name
+        (place / "blobs/sha256").mkdir(parents=True)
+
+        def put(*texts: str) -> None:
+            for text in texts:
+                (place / "blobs" / digest(text).replace(":", "/")).write_bytes(text.encode("utf-8", "surrogatepass"))
+
+        files = {"manifest.json": DOCKER, "config.json": CONFIG, "index.json": LAYOUT, "layer.tar": LAYER}
+        for file, content in files.items():
+            (place / file).write_text(content)
+        put(CONFIG, LAYER, OCI_MANIFEST)
+
+        def take(text: str) -> None:
+            if name == "manifest":
+                put(text)
+                (place / "index.json").write_text(index(text))
+            else:
+                (place / name).write_bytes(text.encode("utf-8", "surrogatepass"))
+            with oci_image.opened_folder(str(place)) as get:
+                read = oci_image.oci_layout if name in ("manifest", "index.json") else oci_image.docker_archive
+                kept = read(get, "").config
+            if name == "manifest" and text != OCI_MANIFEST:
+                (place / "blobs" / digest(text).replace(":", "/")).unlink()
+            assert oci_image.read_config(oci_image.write_config(kept, "", "")) | {"architecture": ""} == kept | {
+                "architecture": ""
+            }
+
+        return take
+
+    def archive(text: str) -> None:
+        (folder / "archive.tar").write_bytes(text.encode("latin-1", "replace"))
+        with oci_image.opened_archive(str(folder / "archive.tar"), str(folder), 1 << 20, "it") as get:
+            oci_image.docker_archive(get, "")
+
+    def filesystem(text: str) -> None:
+        (folder / "disk").write_bytes(text.encode("latin-1", "replace"))
+        os.truncate(folder / "disk", 1 << 26)
+        superblock.refuse(superblock.read(str(folder / "disk")), 1 << 26)
+
+    def published(text: str) -> None:
+        found = remote.read(text.encode("utf-8", "surrogatepass"), "web1", "it")
+        assert "/" not in found.file and found.size > 0 and found.file_size > 0
+
     addresses = (units.parse_address, units.parse_gateway, units.parse_destination, units.parse_mac)
     sizes = (lambda text, _what: units.parse_size(text), units.parse_rate, units.parse_cpus, units.parse_cpuset)
 
@@ -234,6 +394,14 @@ def doors(folder: Path) -> list[Door]:
         Door("commands", ("/usr/sbin/apache2ctl -D 'A B'", "sh -c \"a\\\"b\""), lambda text: units.split_command(text, "it")),
         Door("command lines", ("container\ncreate\n-i\napache2\n-c\nweb1\n-b\na,b\n-p\nsleep 1", "image\nlist\n--format\njson",
                                "container\nexec\n-it\n-c\nweb1\n--\nsh"), lambda text: parse(text.split("\n"))),
+        Door("descriptions of images", (PUBLISHED,), published),
+        Door("archives: what docker save wrote", (DOCKER,), saved("manifest.json")),
+        Door("archives: configurations", (CONFIG,), saved("config.json")),
+        Door("archives: OCI manifests", (OCI_MANIFEST,), saved("manifest")),
+        Door("archives: OCI layouts", (LAYOUT,), saved("index.json")),
+        Door("archives: tar", (packed(),), archive),
+        Door("filesystems", (formatted(),), filesystem),
+        Door("seccomp profiles", (PROFILE,), filtered),
         Door("trees: passwd and group", (PASSWD, GROUP), identity),
         Door("trees: exit codes", ("0", "137\n"), exit_code),
     ]  # fmt: skip
