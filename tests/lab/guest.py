@@ -31,13 +31,14 @@ class Guest(Target):
 
     It starts from a fresh overlay over the cached base, and dies with the thread that made it. Its network is
     10.0.2.15/24 with nothing beyond; ssh reaches it through one port of 127.0.0.1.
+    packages: what it has beside the usual ones.
     Raises LabError, with the end of its console, when it does not boot.
     """
 
-    def __init__(self, name: str = "guest") -> None:
+    def __init__(self, name: str = "guest", packages: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.name = name
-        self.base = guest_base()
+        self.base = guest_base(packages)
         self.folder = run.run_folder() / name
         self.folder.mkdir(mode=0o755)
         self.console = self.folder / "console"

@@ -92,15 +92,18 @@ VERSION = 1  # raise it when what is done with all this changes
 UNUSED_SECONDS = 86400.0
 
 
-def recipe() -> str:
+def recipe(more: tuple[str, ...] = ()) -> str:
     """A short name for what the base is made of: another one when anything of it changes."""
-    parts = (VERSION, trees.SUITE, PACKAGES, MASKED, FILES, MODULES, INIT, DISK)
+    parts = (VERSION, trees.SUITE, PACKAGES, MASKED, FILES, MODULES, INIT, DISK, *more)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
-def guest_base() -> Path:
-    """The folder with base.raw, vmlinuz, initrd and key, from the cache or made there (never changed afterwards)."""
-    folder = run.CACHE / f"guest-{recipe()}"
+def guest_base(more: tuple[str, ...] = ()) -> Path:
+    """The folder with base.raw, vmlinuz, initrd and key, from the cache or made there (never changed afterwards).
+
+    more: packages beside PACKAGES.
+    """
+    folder = run.CACHE / f"guest-{recipe(more)}"
     with run.locked(run.CACHE / "guest.lock"):
         if not folder.is_dir():
             for old in run.CACHE.glob("guest-*/"):  # those that another checkout may use stay
@@ -108,13 +111,13 @@ def guest_base() -> Path:
                     shutil.rmtree(old)
             new = folder.with_suffix(".new")
             new.mkdir()
-            _build(new)
+            _build(new, more)
             new.rename(folder)
         os.utime(folder)
     return folder
 
 
-def _build(folder: Path) -> None:
+def _build(folder: Path, more: tuple[str, ...]) -> None:
     tree = folder / "tree"
     settings = (
         'mkdir -p "$1/etc/initramfs-tools"; echo update_initramfs=no >"$1/etc/initramfs-tools/update-initramfs.conf"'
@@ -123,7 +126,7 @@ def _build(folder: Path) -> None:
         [
             "mmdebstrap",
             "--variant=minbase",
-            f"--include={','.join(PACKAGES)}",
+            f"--include={','.join((*PACKAGES, *more))}",
             *(f"--aptopt={option}" for option in proxy.apt_options()),
             '--aptopt=APT::Install-Recommends "false"',
             "--dpkgopt=force-confold",
