@@ -11,10 +11,11 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 # What the tests need of Debian, beyond git, make and python3-venv.
-PACKAGES := apt-cacher-ng attr busybox-static ca-certificates createrepo-c cron crun curl dnf docker-registry docker.io \
-    e2fsprogs gpg gpg-agent gpgconf gpgv iproute2 iptables iputils-ping kmod libcap2-bin mmdebstrap nftables \
-    openssh-client openssh-server openssl podman procps python3 python3-apt python3-pyroute2 qemu-system-x86 \
-    qemu-user-static qemu-utils rpm runc skopeo socat sudo systemd-container tar util-linux xfsprogs xz-utils zstd
+PACKAGES := apt-cacher-ng attr busybox-static ca-certificates createrepo-c cron crun curl dnf docker-registry \
+    docker.io e2fsprogs gcc gpg gpg-agent gpgconf gpgv iproute2 iptables iputils-ping kmod libc6-dev libcap2-bin \
+    mmdebstrap nftables openssh-client openssh-server openssl podman procps python3 python3-apt python3-pyroute2 \
+    qemu-system-x86 qemu-user-static qemu-utils rpm runc skopeo socat sudo systemd-container tar util-linux xfsprogs \
+    xz-utils zstd
 
 # What `make bench` compares with, and no test needs.
 BENCH_PACKAGES := aardvark-dns crun docker.io lxc netavark podman rsync runc systemd-container xfsprogs
@@ -225,6 +226,11 @@ matrix: root packages links
 bench: root packages $(VENV)/.ready-test links
 	@.ci/packages $(BENCH_PACKAGES)
 	@bench/run $(BENCH_FLAGS)
+
+## attacks: attack a naive container, Baleine, docker and podman in a guest, and write the table of docs/security.md (root)
+.PHONY: attacks
+attacks: root packages $(VENV)/.ready-test links
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" python -m tests.attacks.report
 
 ## fuzz: broken texts at every door for FUZZ_SECONDS (60), inputs tried and crashes
 .PHONY: fuzz
