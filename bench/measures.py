@@ -15,6 +15,9 @@ from .result import OURS, Cell
 LONG = 5.0
 IDLE_CONTAINERS = 5
 BIG = "256M"
+LARGE = 262_000_000
+LARGE_FILE = "/var/lib/baleine/images/large"
+CP = f"{LARGE_FILE}.cp"
 
 Cells = dict[str, Cell]
 
@@ -33,7 +36,8 @@ POLITELY = Case("stop polite", "Stop a container whose program handles SIGTERM",
 DEAF = Case("stop deaf", "Stop a container whose program is `sleep infinity`", 4)
 LIST = Case("list", "List the containers", 10)
 STORE = Case("store", "Create and start a container: reflink store against extents", 8)
-CASES = (WHOLE, ENTER, POLITELY, DEAF, LIST, STORE)
+COPY = Case("copy", "Copy an image of 10 GiB that holds 262 MB of data, until all of it is on the device", 8)
+CASES = (WHOLE, ENTER, POLITELY, DEAF, LIST, STORE, COPY)
 
 
 class Bench:
@@ -99,6 +103,8 @@ class Bench:
             return self.interleaved(case, lambda one: self._stop(one, program), who)
         if case.key == LIST.key:
             return self._lists(case, who)
+        if case.key == COPY.key:
+            return self._copies(case)
         return self._stores(case, who)
 
     def _enter(self, contender: Contender) -> float:
@@ -151,6 +157,30 @@ class Bench:
         for contender in peers:
             cells[contender.name] = cells[contender.name]._replace(note=f"{len(few)} containers")
         return cells
+
+    def _copies(self, case: Case) -> Cells:
+        """Ours by its own report, on the reflink store and on the machine's own ext4, and there what cp takes."""
+        self.place.make_large(LARGE)
+        samples: dict[str, list[float]] = {}
+        for turn in range(max(2, round(case.rounds * self.factor)) + 1):
+            for reflink in (True, False):
+                self.place.reflink(reflink)
+                seconds = self.place.copy_large()
+                if turn > 0:
+                    samples.setdefault(OURS if reflink else f"{OURS}, extents", []).append(seconds)
+            for name, then in (("cp, then sync", f" && sync {CP}"), ("cp", "")):
+                seconds = self.place.time(["sh", "-ec", f"cp --sparse=always {LARGE_FILE} {CP}{then}"])
+                self.place.sh(f"rm {CP}; sync -f {LARGE_FILE}")
+                if turn > 0:
+                    samples.setdefault(name, []).append(seconds)
+        self.place.reflink(True)
+        notes = {
+            OURS: "reflink",
+            f"{OURS}, extents": "on ext4",
+            "cp, then sync": "cp --sparse=always and sync, on ext4",
+            "cp": "cp --sparse=always alone: nothing need be on the device yet",
+        }
+        return {name: Cell(tuple(taken), "", notes[name]) for name, taken in samples.items()}
 
     def _stores(self, case: Case, who: Sequence[Contender]) -> Cells:
         """Ours alone: a small image and one with much data, on the reflink store and on the machine's own ext4."""

@@ -98,18 +98,37 @@ class Place:
 
     def make_big(self, data: str) -> None:
         """Make the image `big`, which holds much data, and give both stores the same images, bridges and manifests."""
-        library = "/var/lib/baleine"
-        self.host.sh(f"cp -a {TREE} {TREE}.big && head -c {data} /dev/urandom >{TREE}.big/data")
-        self.host.run([*trees.MKE2FS, "-d", f"{TREE}.big", f"{library}/images/big", "1024M"])
-        self.host.write(
-            f"{library}/manifeste/images/big.manifest", f"nom_image: big\ntaille: 1024\nchemin: {library}/images\n"
-        )
-        self.know("big")
+        self._make_image("big", data, 1024)
         self.reflink(False)
-        self.host.sh(f"cp -a --sparse=always {STORE}/. {library}/")
+        self.host.sh(f"cp -a --sparse=always {STORE}/. /var/lib/baleine/")
         for image in ("tiny", "big"):
             self.know(image)
         self.reflink(True)
+
+    def make_large(self, data: int) -> None:
+        """Make the image `large` of 10 GiB on both stores; `data` bytes of it are used."""
+        for reflink in (True, False):
+            self.reflink(reflink)
+            self._make_image("large", str(data), 10240)
+
+    def _make_image(self, name: str, data: str, mebibytes: int) -> None:
+        images, tree = "/var/lib/baleine/images", f"{TREE}.{name}"
+        self.host.sh(f"cp -a {TREE} {tree} && head -c {data} /dev/urandom >{tree}/data; "
+                     "mkdir -p /var/lib/baleine/images /var/lib/baleine/manifeste/images")  # fmt: skip
+        self.host.run([*trees.MKE2FS, "-d", tree, f"{images}/{name}", f"{mebibytes}M"])
+        self.host.write(
+            f"/var/lib/baleine/manifeste/images/{name}.manifest",
+            f"nom_image: {name}\ntaille: {mebibytes}\nchemin: {images}\n",
+        )
+        self.host.sh(f"rm -r {tree}")
+        self.know(name)
+
+    def copy_large(self) -> float:
+        """Return the seconds that Baleine says it took to copy `large`."""
+        words = ["baleine", "image", "tag", "large", "--target", "large:copy", "--format", "json"]
+        told = json.loads(self.host.run(words).stdout)[0]["copy"]["seconds"]
+        self.host.run(["baleine", "image", "remove", "large:copy"])
+        return float(told)
 
     def end(self) -> list[str]:
         """Take away what outlives the processes (mounts, groups that contenders leave); returns what did not go."""
