@@ -19,7 +19,8 @@ from .plan import Action
 
 FOREVER = 0xFFFFFFFF
 
-Share = dict[str, list[dict[str, Any]]]
+Items = list[dict[str, Any]]
+Share = dict[str, Items]
 Link = Mapping[str, Any]
 NOTHING: Share = {"addresses": [], "routes": []}
 
@@ -46,7 +47,8 @@ class Handover(NamedTuple):
             return []
         reasons = [f"{port} takes {_show(share)} along" for port, share in self.over.items()]
         reasons += [f"{port} gets {_show(share)} back" for port, share in self.back.items()]
-        data = {"forward": self.forward, "backward": self.backward, "moved": _settled(self.over)}
+        moved = {port: _settled(share) for port, share in self.over.items()}
+        data = {"forward": self.forward, "backward": self.backward, "moved": moved}
         return [Action("hand_over", what, ", ".join(reasons), data)]
 
     def addresses(self) -> list[str]:
@@ -118,8 +120,7 @@ def decide(
                     "Let the bridge be up, without stp, while it takes them over",
                 )
             over[port] = fresh
-            fresh = _settled({port: fresh})[port]
-            moved[port] = {key: _joined(fresh[key], (kept or NOTHING)[key], here[key]) for key in fresh}
+            moved[port] = {k: _joined(items, (kept or NOTHING)[k], here[k]) for k, items in _settled(fresh).items()}
         elif kept is not None:
             moved[port] = kept
     for port, share in recorded.items():
@@ -195,9 +196,7 @@ def dynamic(link: Optional[Link]) -> list[str]:
 
 def _shown(bridge: str, links: Mapping[str, Link], routes: Iterable[Mapping[str, Any]]) -> Share:
     """What the kernel shows of a bridge, all of it, in the form of a share that is recorded."""
-    if bridge not in links:
-        return NOTHING
-    addresses = [_address(bridge, entry) for entry in netlink.global_entries(links[bridge])]
+    addresses = [_address(bridge, entry) for entry in netlink.global_entries(links.get(bridge, {}))]
     return {"addresses": addresses, "routes": [{"words": _route_words(r)} for r in routes if r.get("dev") == bridge]}
 
 
@@ -241,33 +240,28 @@ def _route_words(route: Mapping[str, Any]) -> str:
     return " ".join(words)
 
 
-def _settled(shares: Mapping[str, Share]) -> dict[str, Share]:
-    """Shares as they are recorded: without what changes by the second, and routes that run out."""
+def _settled(share: Share) -> Share:
+    """A share as it is recorded: without what changes by the second, and routes that run out."""
     return {
-        port: {
-            "addresses": [{key: item[key] for key in item if key != "lifetime"} for item in share["addresses"]],
-            "routes": [item for item in share["routes"] if "expires" not in item],
-        }
-        for port, share in shares.items()
+        kind: [{key: item[key] for key in item if key != "lifetime"} for item in items if "expires" not in item]
+        for kind, items in share.items()
     }
 
 
-def _joined(
-    fresh: list[dict[str, Any]], kept: list[dict[str, Any]], shown: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
+def _joined(fresh: Items, kept: Items, shown: Items) -> Items:
     """What a port has anew, and what the bridge still shows of what it brought along earlier."""
     good = {item["words"] for item in shown} - {item["words"] for item in fresh}
     return fresh + [item for item in kept if item["words"] in good]
 
 
-def _as_shown(recorded: list[dict[str, Any]], shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _as_shown(recorded: Items, shown: Items) -> Items:
     """What goes back of what was recorded: with the lifetime that is left, and nothing that has run out."""
     now = {item["words"]: item for item in shown}
     found = [{**item, **{k: v for k, v in now.get(item["words"], {}).items() if k == "lifetime"}} for item in recorded]
     return [item for item in found if not item.get("dynamic") or "lifetime" in item]
 
 
-def _each(shares: Mapping[str, Share], key: str) -> list[dict[str, Any]]:
+def _each(shares: Mapping[str, Share], key: str) -> Items:
     return [item for share in shares.values() for item in share[key]]
 
 
