@@ -120,7 +120,7 @@ OPTIONS = r"""
         description: The memory nodes it may use, such as V(0).
         type: str
       pids:
-        description: The number of processes and threads.
+        description: The number of processes and threads. The default is V(2048); V(4194303) is as good as none.
         type: int
       io_read_rate:
         description: Bytes a second read from its disk, such as V(10M).

@@ -160,6 +160,11 @@ def missing(limit: str) -> str:
     return "" if os.path.exists(f"{ROOT}/{v1}/{_throttle(limit) if limit in IO else ''}") else v1
 
 
+#: What no limit of processes means: a container of many more is one that went wrong (Podman's number too).
+PIDS = "2048"
+MOST_PIDS = 1 << 22
+
+
 def current_limits(name: str, pid: int, recorded: Mapping[str, Any]) -> dict[str, Any]:
     """Return the limits that the kernel holds for a container.
 
@@ -167,6 +172,7 @@ def current_limits(name: str, pid: int, recorded: Mapping[str, Any]) -> dict[str
     :param recorded: its limits as recorded: tells a set of CPUs that is all of them from none.
     """
     device, devices = _disk_of(pid), recorded.get("devices") or ()
+    pids = read(_file(name, "pids", "pids.max", "pids.max")) or PIDS
     if layout() == "unified":
         quota, _space, period = (read(_file(name, "", "", "cpu.max")) or "max 100000").partition(" ")
         weight = _number(read(_file(name, "", "", "cpu.weight"))) or 100
@@ -185,7 +191,7 @@ def current_limits(name: str, pid: int, recorded: Mapping[str, Any]) -> dict[str
     return {
         **found,
         "memory": _number(read(_file(name, "memory", "memory.limit_in_bytes", "memory.max"))),
-        "pids": _number(read(_file(name, "pids", "pids.max", "pids.max"))),
+        "pids": {PIDS: None, "max": MOST_PIDS}.get(pids, _number(pids)),
         "cpus": None if _number(quota) is None else round(int(quota) / int(period), 4),
         "cpu_weight": None if weight == 100 else weight,
     }
@@ -245,7 +251,7 @@ def set_limits(name: str, pid: int, limits: Mapping[str, Any]) -> None:
     :param pid: its first process: its root lies on the device that limits of block I/O are for.
     :raises BaleineError: for a limit that the kernel refuses or does not have.
     """
-    memory, pids, device = limits.get("memory"), str(limits.get("pids") or "max"), _disk_of(pid)
+    memory, pids, device = limits.get("memory"), str(limits.get("pids") or PIDS), _disk_of(pid)
     weight, quota = limits.get("cpu_weight") or 100, int((limits.get("cpus") or 0) * PERIOD)
     _enable(name, limits)
     for key, file in SETS.items():

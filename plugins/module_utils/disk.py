@@ -115,12 +115,23 @@ def _copy_into(old: int, new: int, target: str) -> Copied:
     for start, end in extents(old, status.st_size):
         data += end - start
         while start < end:
-            done = os.copy_file_range(old, new, end - start, start, start)
+            done = _copy_some(old, new, start, end - start)
             if done == 0:
                 raise OSError(errno.EIO, "the disk became shorter while it was copied")
             start += done
     os.fdatasync(new)
     return Copied("extents", data)
+
+
+def _copy_some(old: int, new: int, start: int, count: int) -> int:
+    """Copy bytes to the same place of another file; copy_file_range(2) cannot between two kinds of filesystems."""
+    try:
+        return os.copy_file_range(old, new, count, start, start)
+    except OSError as error:
+        if error.errno not in CANNOT_CLONE:
+            raise
+    os.lseek(new, start, os.SEEK_SET)
+    return os.sendfile(new, old, start, count)
 
 
 @contextlib.contextmanager

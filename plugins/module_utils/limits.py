@@ -46,7 +46,8 @@ def parse(request: Mapping[str, Any], what: str) -> dict[str, Any]:
         found[key] = units.parse_cpuset(request.get(key), f"{what}: limits.{key}")
     found["cpus"] = units.parse_cpus(request.get("cpus"), what)
     found["memory"] = found["memory"] and found["memory"] // 4096 * 4096  # the kernel counts in pages
-    found["cpu_weight"] = None if found["cpu_weight"] == 100 else found["cpu_weight"]  # everybody's
+    for key, everybodys in (("cpu_weight", 100), ("pids", int(cgroup.PIDS))):
+        found[key] = None if found[key] == everybodys else found[key]
     devices: dict[str, str] = {}
     for item in request.get("devices") or ():
         path, access = units.normal_path(str(item["path"])), str(item.get("access") or "rw")

@@ -32,7 +32,7 @@ UNLIMITED = {
     "io.max": "",
     "memory.max": "max",
     "memory.swap.max": "max",
-    "pids.max": "max",
+    "pids.max": "2048",
 }
 # Journal, data, names: all of it changes all the time, flushed and not.
 WRITER = """while :; do for i in 0 1 2 3 4 5 6 7; do

@@ -261,3 +261,33 @@ def test_nobody_but_root_can_look_into_what_the_manager_keeps(lab: LabHost, box:
     reached = lab.sh("find /run/baleine ! -type d -perm /o+rw 2>/dev/null || true", user="nobody").stdout.split()
     assert {path.rpartition("/")[2] for path in reached} <= {"init", "hosts"}
     assert "hush" not in lab.sh("cat /proc/*/cmdline | tr '\\0' ' '").stdout
+
+
+def test_a_full_host_stops_one_container_and_harms_nothing(lab: LabHost, baleine: Any, box: Any) -> None:
+    """Disks are sparse: its own filesystem is read-only then, as a disk that fails; with room again it starts whole."""
+    disks = "/var/lib/baleine/containers"
+    lab.sh(f"mkdir -p -m 700 {disks}; mount -t tmpfs -o size=16m,mode=700 none {disks}")
+    try:
+        box()
+        inside(lab, "echo kept > /root/kept; sync")
+        inside(lab, "dd if=/dev/zero of=/big bs=1M count=40; sync", check=False)
+        assert wait_for(lambda: "Read-only" in inside(lab, "touch /x", check=False), 60)
+        assert inside(lab, "cat /root/kept") == "kept"
+        lab.sh(f"mount -o remount,size=100m {disks}")
+        done = box(restart=True)
+        assert done["container"]["state"] == "running"
+        assert inside(lab, "cat /root/kept; rm -f /big; touch /x && echo writable").split() == ["kept", "writable"]
+        lab.module("baleine_container", name="box", state="stopped")
+        assert lab.run(["e2fsck", "-fn", f"{disks}/box"]).returncode == 0
+    finally:
+        lab.module("baleine_container", name="box", state="absent")
+        lab.sh(f"umount {disks}")
+
+
+def test_it_cannot_have_more_than_its_share_of_processes_memory_and_mounts(lab: LabHost, box: Any) -> None:
+    box()
+    assert lab.sh("cat $(find /sys/fs/cgroup -path '*baleine/box/pids.max')").stdout.strip() == "2048"
+    assert inside(lab, "df -m /dev /dev/shm | awk 'NR>1 {print $2}'").split() == ["0", "64"]
+    assert "No space" in refused(lab, "dd if=/dev/zero of=/dev/full bs=1k count=1")
+    assert "No space" in refused(lab, "dd if=/dev/zero of=/dev/big bs=1k count=100")
+    assert "No space" in refused(lab, "for n in $(seq 20); do echo > /dev/.baleine/state/$n || exit 1; done")

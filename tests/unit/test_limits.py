@@ -133,6 +133,19 @@ def test_a_limit_that_is_none_is_taken_away(version: str, request: pytest.Fixtur
     assert {key: value for key, value in found.items() if value not in (None, 0)} == {}
 
 
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_no_container_has_processes_without_end(version: str, request: pytest.FixtureRequest):
+    """What no limit means is 2048, which is what is read back as none; a bare ``max`` is not."""
+    tree = request.getfixturevalue(version)
+    (file,) = tree.rglob("web1/pids.max")
+    cgroup.set_limits("web1", os.getpid(), NONE)
+    assert file.read_text() == "2048"
+    assert cgroup.current_limits("web1", os.getpid(), NONE)["pids"] is None
+    file.write_text("max\n")
+    assert cgroup.current_limits("web1", os.getpid(), NONE)["pids"] == 1 << 22
+    assert limits.parse({"pids": 2048}, "container web1") == limits.parse({}, "container web1")
+
+
 def test_swappiness_is_closed_where_there_is_no_accounting_of_swap(v1: Path):
     (v1 / "memory/memory.swappiness").write_text("60")
     (v1 / "memory/baleine/web1/memory.memsw.limit_in_bytes").unlink()
