@@ -267,11 +267,8 @@ def registry(name: str = "registry", wait: bool = True) -> Iterator[None]:
 
 @contextlib.contextmanager
 def moving() -> Iterator[None]:
-    """Keep others from every lock that they do not have yet.
-
-    :raises Busy: when somebody else does that.
-    """
-    held = _take(MOVING, f"moving {LIBRARY}", False, wait=False)
+    """Keep others from every lock that they do not have yet; who does the same is waited for."""
+    held = _take(MOVING, f"moving {LIBRARY}", False, wait=True)
     try:
         yield
     finally:

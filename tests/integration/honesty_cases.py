@@ -406,6 +406,11 @@ EXPORT: dict[str, Case] = {
     "insecure": Case({"target": "tar:/srv/h/tree.tar", "insecure": True}),
 }
 
+STORE: dict[str, Case] = {
+    "state": EVERYWHERE,
+    "size": Case({"size": "700M"}, ({"size": "700MiB"}, {"size": "716800K"}, {"size": 700}), base={"size": "640M"}),
+}
+
 #: Modules without a state of their own: what is asked of them, in check mode and really.
 EXEC: dict[str, Case] = {
     "name": EVERYWHERE,
@@ -437,5 +442,6 @@ TABLES: dict[str, dict[str, Case]] = {
     "baleine_image": IMAGE,
     "baleine_image_export": EXPORT,
     "baleine_image_info": INFO,
+    "baleine_store": STORE,
     "baleine_volume": VOLUME,
 }

@@ -285,6 +285,7 @@ DRIFT: dict[str, tuple[Disturbance, ...]] = {
         Disturbance("ip link set {name} address 02:00:00:00:00:09", "mac was 02:00:00:00:00:09"),
     ),
     "container": CONTAINER_DRIFT,
+    "store": (),
     "volume": (Disturbance("rmdir /var/lib/baleine/volumes/{name}", "its directory is gone"),),
     "image": (Disturbance("rm /var/lib/baleine/images/{name}", "its file is gone"),),
     "": (
@@ -480,6 +481,24 @@ def helpers(driver: Driver, machine: LabHost) -> Iterator[None]:
 
 def test_volumes(driver: Driver, machine: LabHost, table: Table) -> None:
     wrong = walk(Subject(driver, "baleine_volume", "volume", {}), machine, table)
+    assert not wrong, told(wrong)
+
+
+class Store(Subject):
+    """The store of a host: there is one, it has no name, and it never becomes smaller."""
+
+    def one(self, key: str, params: Params, check: bool = False) -> Answer:
+        return answer(self.driver.together([self.call(params, check)])[0], "store /var/lib/baleine-store.xfs")
+
+    def call(self, params: Params, check: bool = False) -> Call:
+        return Call(self.module, {name: value for name, value in params.items() if name != "name"}, check)
+
+    def removed(self) -> list[str]:
+        return [] if "can only grow" in self.one("size", self.params("size")).failed else ["a smaller one is taken"]
+
+
+def test_the_store(driver: Driver, machine: LabHost, table: Table) -> None:
+    wrong = walk(Store(driver, "baleine_store", "store", {}), machine, table)
     assert not wrong, told(wrong)
 
 
