@@ -14,12 +14,15 @@ import re
 import signal
 import stat
 from collections.abc import Sequence
-from typing import Any, Callable, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional
 
-from . import architecture, disk, families, origin, remote, rootfs
+from . import architecture, disk, families, rootfs
 from .errors import BaleineError
 from .manifest import discard, drop_empty, to_json
 from .process import Runner, find_program, in_child, need_program
+
+if TYPE_CHECKING:
+    from . import remote
 
 #: Where a tree is mounted while it is built; only the build's own processes see it.
 PLACE = "/mnt/baleine-images"
@@ -98,6 +101,8 @@ def build(run: Runner, recipe: Recipe, target: str, source: Optional[str], diges
     record: dict[str, str] = {}
     empty = source is None and recipe.published is None
     if recipe.published:
+        from . import remote
+
         record = remote.fetch(run, recipe.published, digest, target, what)
     elif source is None:
         if not digest:
@@ -167,6 +172,8 @@ def _fill(run: Runner, recipe: Recipe, target: str, source: str, what: str) -> d
     config: dict[str, Any] = {}
     try:
         if recipe.source and not recipe.published:
+            from . import origin
+
             config = origin.fill(run, origin.parse(recipe.source, what, recipe.insecure), tree, f"{target}.d", what)
         _fill_mounted(run, recipe, tree, source, env, what)
     except BaleineError as error:

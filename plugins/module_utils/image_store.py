@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Callable, Optional
 
-from . import build, disk, manifest, remote, rootfs, units
+from . import build, disk, manifest, rootfs, units
 from .errors import BaleineError, explained, known
 from .image import DIRECTORY, Wanted, current, edit_path, facts, find, inherited, part_path, path_of, plan
 from .image import copy as copy_image
@@ -80,11 +80,18 @@ def make(name: str, directory: str, fill: Callable[[str], Mapping[str, str]]) ->
         put(name, old, part, target, fill(part))
     except BaseException:
         manifest.discard(part)
-        if old is None and not remote.kept(part):
+        if old is None and not _come(part):
             manifest.remove("image", name)
         raise
     if old is not None and path_of(name, old) != target:
         manifest.discard(path_of(name, old))
+
+
+def _come(part: str) -> list[str]:
+    """What has come for an image of a web server while the connection held."""
+    from . import remote
+
+    return remote.kept(part)
 
 
 def put(name: str, old: Optional[manifest.Record], part: str, target: str, keys: Mapping[str, str]) -> None:
@@ -114,7 +121,7 @@ def remove(name: str, _action: Optional[Action] = None) -> None:
     """Take an image away, finished or not."""
     record = manifest.read("image", name) or {}
     part, edit = part_path(name, record.get("chemin") or DIRECTORY), edit_path(name, record)
-    for path in (path_of(name, record), part, f"{edit}.part", *remote.kept(part)):
+    for path in (path_of(name, record), part, f"{edit}.part", *_come(part)):
         manifest.discard(path)
     build.leave(part)
     rootfs.remove_tree(f"{part}.d")
