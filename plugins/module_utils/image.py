@@ -83,7 +83,10 @@ def request(params: Mapping[str, Any]) -> Wanted:
         if refused:
             hint = "An image starts from one thing, and these are that one's"
             raise BaleineError(f"{what}: {', '.join(refused)} do not go with {given[0]}", hint)
-        published = _parse_source(source, params, what) if source else None
+        if source:
+            from . import origin  # 2 ms, which no start of a container needs
+
+            published = origin.published(source, params, what)
     elif repositories and any(params.get(key) for key in ("suite", "mirror", "keyring")):
         raise BaleineError(f"{what}: suite, mirror and keyring do not go with repositories", "They are for apt")
     elif repositories and not params.get("packages"):
@@ -120,16 +123,6 @@ def request(params: Mapping[str, Any]) -> Wanted:
     recipe = recipe._replace(repositories=repositories, releasever=str(params.get("releasever") or ""))
     recipe = recipe._replace(insecure=bool(params.get("insecure")))
     return Wanted(name, "present", recipe, directory, params.get("rebuild") or "on_change")
-
-
-def _parse_source(source: str, params: Mapping[str, Any], what: str) -> Optional[remote.Source]:
-    """Return how a source is fetched that is an image of a web server; None for any other."""
-    from . import download, origin, remote  # 2 ms, which no start of a container needs
-
-    if origin.parse(source, what).kind != "https":
-        return None
-    way = download.Way(*(str(params.get(key) or "") for key in ("ca_certificate", "proxy")))
-    return remote.Source(source, way, bool(params.get("unsigned")))
 
 
 def _parse_file(item: Mapping[str, Any], what: str) -> build.File:

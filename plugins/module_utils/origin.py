@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Optional
 
 from . import download, layers, oci_image, remote
@@ -73,6 +73,17 @@ def parse(text: str, what: str, insecure: bool = False) -> Origin:
     if not place.startswith("/"):
         raise BaleineError(f"{what}: {text[:80]!r}: {place[:80]!r} is no absolute path")
     return Origin(kind, os.path.normpath(place), reference)
+
+
+def published(text: str, params: Mapping[str, Any], what: str) -> Optional[remote.Source]:
+    """Return how a source is fetched that is an image of a web server; None for any other.
+
+    :raises BaleineError: see :func:`parse`.
+    """
+    if parse(text, what).kind != "https":
+        return None
+    way = download.Way(*(str(params.get(key) or "") for key in ("ca_certificate", "proxy")))
+    return remote.Source(text, way, bool(params.get("unsigned")))
 
 
 def identity(run: Runner, origin: Origin, what: str) -> Optional[str]:
