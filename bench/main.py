@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.lab import cgroups, leaks, run
 
-from . import measures
+from . import batch, measures
 from .measures import Bench
 from .peers import CONTENDERS, WITH_BRIDGE
 from .place import Place
@@ -30,7 +30,7 @@ def arguments() -> argparse.Namespace:
     """What may be asked for."""
     parser = argparse.ArgumentParser(prog="bench/run", description=__doc__)
     names = [case.key for case in measures.CASES]
-    parser.add_argument("--only", default="", help=f"cases, comma separated: {', '.join(names)}, idle, profile")
+    parser.add_argument("--only", default="", help=f"cases, comma separated: {', '.join(names)}, idle, profile, batch")
     parser.add_argument("--peers", default="", help="contenders, comma separated; all of them by default")
     parser.add_argument("--factor", type=float, default=1.0, help="how many of the usual rounds: 0.5 is half of them")
     return parser.parse_args()
@@ -101,11 +101,22 @@ def targets(cells: Mapping[str, Mapping[str, Cell]], idle: Mapping[str, Mapping[
     hundred = cells.get("list", {}).get(f"{OURS}, 100 containers", Cell()).median
     if hundred:
         lines.append(f"list of 100 containers under 300 ms: {show_time(hundred)}")
+<<<<<<< HEAD
     copy = cells.get("copy", {})
     shared, ours, cp = (copy.get(name, Cell()).median for name in (OURS, f"{OURS}, extents", "cp"))
     if shared and ours and cp:
         lines.append(f"copy of a 10 GiB image under 20 ms by reflink: {show_time(shared)}")
         lines.append(f"and without at least 60 % as quick as cp --sparse=always: {cp / ours:.0%}")
+=======
+    for phase in batch.PHASES:
+        best = best_peer(cells.get(f"batch {phase}", {}), ("docker", "podman"))
+        if best:
+            ours = show_time(cells[f"batch {phase}"][OURS].median)
+            lines.append(
+                f"{batch.COUNT} containers by a playbook, {phase}, 5 times faster than a loop: {ours}, "
+                f"{best[0]} takes {best[1]:.1f} times that"
+            )
+>>>>>>> de616bb (Measure fifty containers by one task beside loops of the modules for docker and podman)
     if OURS in idle and "each" in idle[OURS]:
         each = idle[OURS]["each"]["host"]
         lines.append(f"no host process per container: {each:g}")
@@ -135,6 +146,12 @@ def measure(place: Place, options: argparse.Namespace) -> tuple[str, dict[str, A
             idle = bench.idle()
             title = f"Processes and memory per idle container ({measures.IDLE_CONTAINERS} of them)"
             parts.append(f"## {title}\n\n{idle_table(idle, bench.gone)}")
+        if "batch" in wanted:  # only when it is asked for: minutes, nearly all of them the peers'
+            say(f"{batch.COUNT} containers by a playbook")
+            for phase, found in batch.measure(place, bench.alive).items():
+                cells[f"batch {phase}"] = found
+                title = f"A playbook for {batch.COUNT} containers: they {batch.PHASES[phase]}"
+                parts.append(f"## {title}\n\n{case_table(found)}")
         if "profile" in wanted:
             say("where our own time goes")
             parts.append(f"## Where the time of `container run --rm` goes\n\n{profile(place)}")

@@ -43,7 +43,7 @@ class Place:
     """The laboratory host of a run, for its life; everything made in it ends with it."""
 
     def __init__(self) -> None:
-        self.host = LabHost("bench", cgroup_root="real")
+        self.host = LabHost("bench", cgroup_root="real", checkout=True)
         self.said: list[str] = []
         self.on_reflink = False
         try:
