@@ -101,13 +101,11 @@ def targets(cells: Mapping[str, Mapping[str, Cell]], idle: Mapping[str, Mapping[
     hundred = cells.get("list", {}).get(f"{OURS}, 100 containers", Cell()).median
     if hundred:
         lines.append(f"list of 100 containers under 300 ms: {show_time(hundred)}")
-<<<<<<< HEAD
     copy = cells.get("copy", {})
     shared, ours, cp = (copy.get(name, Cell()).median for name in (OURS, f"{OURS}, extents", "cp"))
     if shared and ours and cp:
         lines.append(f"copy of a 10 GiB image under 20 ms by reflink: {show_time(shared)}")
         lines.append(f"and without at least 60 % as quick as cp --sparse=always: {cp / ours:.0%}")
-=======
     for phase in batch.PHASES:
         best = best_peer(cells.get(f"batch {phase}", {}), ("docker", "podman"))
         if best:
@@ -116,7 +114,6 @@ def targets(cells: Mapping[str, Mapping[str, Cell]], idle: Mapping[str, Mapping[
                 f"{batch.COUNT} containers by a playbook, {phase}, 5 times faster than a loop: {ours}, "
                 f"{best[0]} takes {best[1]:.1f} times that"
             )
->>>>>>> de616bb (Measure fifty containers by one task beside loops of the modules for docker and podman)
     if OURS in idle and "each" in idle[OURS]:
         each = idle[OURS]["each"]["host"]
         lines.append(f"no host process per container: {each:g}")
