@@ -538,3 +538,85 @@ def test_containers_one_by_one(driver: Driver, machine: LabHost, table: Table, h
 def test_all_options_of_containers_in_one_task(driver: Driver, machine: LabHost, table: Table, helpers: None) -> None:
     wrong = walk(Containers(driver, "baleine_containers", "container", COMMON), machine, table)
     assert not wrong, told(wrong)
+
+
+@pytest.mark.parametrize(
+    "option", [key.removeprefix("prune.") for key in TABLES["baleine_containers"] if "prune." in key]
+)
+def test_prune(driver: Driver, machine: LabHost, table: Table, helpers: None, option: str) -> None:
+    """What is selected and not listed is named in the prediction, and goes; what is listed, or not selected, stays."""
+    made = [{**COMMON, "name": name, "networks": [], "labels": {"honest": "gone"}} for name in ("hgone1", "hgone2")]
+    assert not driver.call("baleine_containers", {"containers": made}).get("failed")
+    wanted = {"containers": made[:1], **TABLES["baleine_containers"][f"prune.{option}"].to}
+    predicted, done = driver.call("baleine_containers", wanted, True), driver.call("baleine_containers", wanted)
+    wrong = [] if predicted["diff"] == done["diff"] and predicted["actions"] == done["actions"] else [str(done)]
+    wrong += [] if [name for name, of in done["results"].items() if of["changed"]] == ["hgone2"] else [str(done)]
+    again = driver.call("baleine_containers", wanted)
+    wrong += [] if not again["changed"] and list(again["results"]) == ["hgone1"] else [str(again)]
+    assert driver.call("baleine_containers", {**wanted, "containers": []})["changed"]
+    found = driver.call("baleine_container_info", {})["containers"]
+    wrong += [] if {"hbase", "hwell"} <= {item["name"] for item in found} else [str(found)]
+    assert not table.fill("baleine_containers: prune", "check", 1, wrong), told(wrong)
+
+
+def test_exports(driver: Driver, machine: LabHost, table: Table) -> None:
+    wrong: dict[str, list[str]] = {"check": [], "again": [], "drift": []}
+    for key, case in TABLES["baleine_image_export"].items():
+        if not case.to:
+            continue
+        wanted, file = {"name": "tiny", **case.to}, str(case.to["target"]).partition(":")[2]
+        machine.sh(f"rm -f {file}")
+        for step, spoil in (("check", "true"), ("drift", f"rm {file}"), ("drift", f"echo mine >{file}")):
+            machine.sh(spoil)
+            predicted = driver.call("baleine_image_export", wanted, True)
+            done, again = (driver.call("baleine_image_export", wanted) for _twice in range(2))
+            same = all(predicted.get(part) == done.get(part) for part in ("diff", "actions", "changed"))
+            wrong[step] += [] if same and done["changed"] else [f"{key}: {predicted} / {done}"]
+            wrong["again"] += [] if again.get("changed") is False else [f"{key}: {again}"]
+    count = sum(bool(case.to) for case in TABLES["baleine_image_export"].values())
+    told_wrong = [
+        text for step, texts in wrong.items() for text in table.fill("baleine_image_export", step, count, texts)
+    ]
+    assert not told_wrong, told(told_wrong)
+
+
+def test_programs_that_are_run_inside(driver: Driver, machine: LabHost, table: Table, helpers: None) -> None:
+    """With `creates` or `removes` they are predicted; what nobody can know is skipped in check mode."""
+    wrong: list[str] = []
+    for key, case in TABLES["baleine_container_exec"].items():
+        if case.to:
+            wanted = {"name": "hbase", **case.to}
+            predicted, done = (driver.call("baleine_container_exec", wanted, check) for check in (True, False))
+            expected = (True, False) if case.does == "change" else (False, True)
+            if (
+                (predicted.get("changed"), predicted.get("skipped")) != expected
+                or not done.get("changed")
+                or done["rc"]
+            ):
+                wrong.append(f"{key}: {predicted} / {done}")
+            if case.does == "change":
+                again = [driver.call("baleine_container_exec", wanted, check) for check in (True, False)]
+                wrong += [f"{key}: {again}" for item in again if item.get("changed") is not False]
+    count = sum(bool(case.to) for case in TABLES["baleine_container_exec"].values())
+    assert not table.fill("baleine_container_exec", "option", count, wrong), told(wrong)
+
+
+@pytest.mark.parametrize("module", [name for name in TABLES if name.endswith("_info")])
+def test_who_only_says_what_is_true_changes_nothing(
+    driver: Driver, machine: LabHost, table: Table, helpers: None, module: str
+) -> None:
+    params = TABLES[module]["names"].to if "names" in TABLES[module] else {}
+    manifests = machine.sh(f"cd {MANIFESTS} && find . -type f | sort | xargs sha256sum").stdout
+    predicted, done = (driver.call(module, params, check) for check in (True, False))
+    wrong = [] if done.get("changed") is False and predicted.get("changed") is False else [f"{predicted} / {done}"]
+    for items in [done[key] for key in ("bridges", "containers", "images") if key in done]:
+        wrong += [] if [item["name"] for item in items] == ["hbase", "hnone"] else [str(items)]
+        wrong += (
+            [] if [item["exists"] for item in items] == [module == "baleine_container_info", False] else [str(items)]
+        )
+    wrong += (
+        []
+        if manifests == machine.sh(f"cd {MANIFESTS} && find . -type f | sort | xargs sha256sum").stdout
+        else ["wrote"]
+    )
+    assert not table.fill(module, "check", 1, wrong), told(wrong)
