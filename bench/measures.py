@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
-from .peers import IDLE, POLITE, Baleine, Contender
+from .peers import IDLE, POLITE, UNPROTECTED, Baleine, Contender
 from .place import Failed, Place
 from .result import OURS, Cell
 
@@ -37,7 +37,8 @@ DEAF = Case("stop deaf", "Stop a container whose program is `sleep infinity`", 4
 LIST = Case("list", "List the containers", 10)
 STORE = Case("store", "Create and start a container: reflink store against extents", 8)
 COPY = Case("copy", "Copy an image of 10 GiB that holds 262 MB of data, until all of it is on the device", 8)
-CASES = (WHOLE, ENTER, POLITELY, DEAF, LIST, STORE, COPY)
+SAFE = Case("safe", "Create and start a container: all protections on, against off", 15)
+CASES = (WHOLE, ENTER, POLITELY, DEAF, LIST, STORE, COPY, SAFE)
 
 
 class Bench:
@@ -105,6 +106,8 @@ class Bench:
             return self._lists(case, who)
         if case.key == COPY.key:
             return self._copies(case)
+        if case.key == SAFE.key:
+            return self._protections(case, who)
         return self._stores(case, who)
 
     def _enter(self, contender: Contender) -> float:
@@ -206,6 +209,20 @@ class Bench:
             )
             for label, taken in samples.items()
         }
+
+    def _protections(self, case: Case, who: Sequence[Contender]) -> Cells:
+        """Ours alone: as it comes, and with everything given that can be."""
+        ours = next((contender for contender in who if isinstance(contender, Baleine)), None)
+        if ours is None:
+            return {}
+        samples: dict[str, list[float]] = {OURS: [], f"{OURS}, unprotected": []}
+        for turn in range(max(2, round(case.rounds * self.factor)) + 1):
+            for label, words in zip(samples, ((), UNPROTECTED)):
+                seconds = self.place.time(ours.create("tiny", *words))
+                ours.remove("store")
+                samples[label] += [seconds] if turn > 0 else []
+        notes = dict(zip(samples, ("as it comes", " ".join(UNPROTECTED))))
+        return {label: Cell(tuple(taken), "", notes[label]) for label, taken in samples.items()}
 
     # What stays while nothing is asked
 

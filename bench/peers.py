@@ -80,6 +80,10 @@ def number(name: str) -> int:
     return int(name.lstrip("c") or 0)
 
 
+#: What takes every protection of ours away that can be.
+UNPROTECTED = ("--seccomp", "unconfined", "--apparmor", "unconfined", "--userns", "host", "--new-privileges")
+
+
 class Baleine(Contender):
     name = OURS
     remarks = {
@@ -95,9 +99,9 @@ class Baleine(Contender):
         limits = (*LIMITS, "--pids", str(PIDS))
         return ("-i", image, "-c", name, "-b", "bench", "-a", address, *limits)
 
-    def create(self, image: str) -> Argv:
+    def create(self, image: str, *more: str) -> Argv:
         """Make and start a container of an image, to be removed as `store`."""
-        return ("baleine", "container", "create", *self._described("store", 300, image), "-p", "sleep infinity")
+        return ("baleine", "container", "create", *self._described("store", 300, image), *more, "-p", "sleep infinity")
 
     def whole(self) -> Argv:
         return ("baleine", "container", "run", "--rm", *self._described("whole", 250), "--", "true")
