@@ -73,7 +73,7 @@ def _held(name: str, *images: str) -> Iterator[manifest.Record]:
         lifecycle.recover(name)
         record = manifest.read("container", name)
         if record is None or not os.path.exists(disk_of(name)):
-            raise BaleineError(f"container {name}: there is none", "See 'baleine container list -a'")
+            raise manifest.missing("container", name)
         yield record
 
 

@@ -116,6 +116,22 @@ def read(kind: str, name: str) -> Optional[Record]:
     return record
 
 
+def missing(kind: str, name: str) -> BaleineError:
+    """Return the error of a resource that does not exist."""
+    return BaleineError(f"{kind} {name}: there is none", f"See 'baleine {kind} list{' -a' * (kind == 'container')}'")
+
+
+def need(kind: str, name: str) -> Record:
+    """Return a resource's record.
+
+    :raises BaleineError: where it has no manifest, or see :func:`read`.
+    """
+    record = read(kind, name)
+    if record is None:
+        raise missing(kind, name)
+    return record
+
+
 def write(kind: str, name: str, record: Mapping[str, str]) -> None:
     """Replace a manifest atomically: a reader sees the old one or the new one, a crash leaves one of them.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from . import architecture, disk, image, manifest, remote, units
+from . import architecture, disk, image, manifest, remote, units, versions
 from .errors import BaleineError, explained
 from .process import Runner, check, need_program
 
@@ -26,9 +26,7 @@ def publish(run: Runner, name: str, directory: str, version: str = "", key: str 
     name = units.check_name(name, "image")
     what, (base, _colon, tag) = f"image {name}", name.partition(":")
     with manifest.lock([("image", name, True)]):
-        record = image.current(name)
-        if record is None or not os.path.exists(image.path_of(name, record)):
-            raise BaleineError(f"{what}: there is none", "See 'baleine image list'")
+        record = versions.present(name)
         created = record.get("created") or manifest.utc_now()
         version = version or tag or created.replace("-", "").replace(":", "")
         if not remote.VERSION.fullmatch(version):

@@ -24,9 +24,7 @@ def rename(run: Runner, old: str, new: str) -> None:
     units.check_name(new, "container")
     with manifest.lock([("container", old, False), ("container", new, False)]):
         finish(old)
-        record = manifest.read("container", old)
-        if record is None:
-            raise BaleineError(f"{what}: there is none", "See 'baleine container list -a'")
+        record = manifest.need("container", old)
         if enter.is_alive(record) or record.get("state", "stopped") not in ("stopped", *container.LIVES):
             raise BaleineError(f"{what}: it runs, or something is left undone", f"baleine container stop -c {old}")
         need_closed(disk_of(old), old, what)

@@ -26,10 +26,14 @@ class Difference(NamedTuple):
     settings: list[tuple[str, Any, Any]]
 
 
-def _present(name: str) -> manifest.Record:
+def present(name: str) -> manifest.Record:
+    """Return the record of an image whose file is there.
+
+    :raises BaleineError: where it is not.
+    """
     record = image.current(name)
     if record is None or not os.path.exists(image.path_of(name, record)):
-        raise BaleineError(f"image {name}: there is none", "See 'baleine image list'")
+        raise manifest.missing("image", name)
     return record
 
 
@@ -41,7 +45,7 @@ def tag(run: Runner, name: str, target: str, force: bool = False) -> Outcome:
     """
     name, target = units.check_name(name, "image"), units.check_name(target, "image")
     with manifest.lock([("image", name, True), ("image", target, False)]):
-        source, found = _present(name), image.find(run, image.Wanted(target))
+        source, found = present(name), image.find(run, image.Wanted(target))
         path = image.path_of(name, source)
         keys = {key: text for key, text in source.items() if key not in OF_THE_FILE}
         keys.update(recipe=source.get("recipe", ""), digest=image.true_digest(name, source) or disk.digest(path))
@@ -112,7 +116,7 @@ def diff(name: str, other: str) -> Difference:
     """
     names = [units.check_name(text, "image") for text in (name, other)]
     with manifest.lock([("image", text, True) for text in names]):
-        records = [_present(text) for text in names]
+        records = [present(text) for text in names]
         paths = [image.path_of(text, record) for text, record in zip(names, records)]
         found = in_child(lambda: _compare(paths), f"comparing the images {names[0]} and {names[1]}")
         old, new = (

@@ -128,13 +128,8 @@ def known(kind: str, name: str, facts: Callable[[str], Facts]) -> Facts:
     """
     shown = facts(units.check_name(name, kind))
     if not shown:
-        raise missing(kind, name)
+        raise manifest.missing(kind, name)
     return shown
-
-
-def missing(kind: str, name: str) -> BaleineError:
-    """Return the error of a resource that does not exist."""
-    return BaleineError(f"{kind} {name}: there is none", f"See 'baleine {kind} list{' -a' * (kind == 'container')}'")
 
 
 def check_new(kind: str, name: str, hint: str) -> None:
@@ -174,12 +169,12 @@ def each(options: Options, kind: str, change: Callable[[str], Sequence[Outcome]]
 
     def one(given: str) -> None:
         name = units.check_name(given, kind, aside=removes)
-        if not removes and manifest.read(kind, name) is None:
-            raise missing(kind, given)
+        if not removes:
+            manifest.need(kind, name)
         outcomes = change(name)
         warn(outcomes)
         if removes and not options.on("force") and not any(outcome.plan.changed for outcome in outcomes):
-            raise missing(kind, given)
+            raise manifest.missing(kind, given)
 
     return every(options.names, one)
 

@@ -27,9 +27,7 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 def logs(options: Options) -> int:
     """Print what a container printed."""
     name, tail = units.check_name(options.names[0], "container"), options.number("tail")
-    record = manifest.read("container", name)
-    if record is None:
-        raise show.missing("container", name)
+    record = manifest.need("container", name)
     since = options.text("since")
     position, end = log.span(name)
     if since is not None:
