@@ -24,6 +24,9 @@ MASKED = (
     "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
     "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/dev/block",
     "/sys/devices/virtual/powercap", "/sys/firmware", "/sys/fs/selinux",
+    # The host's root may read these, whom only userns: host makes of a container's.
+    "/proc/kpagecgroup", "/proc/kpagecount", "/proc/kpageflags", "/proc/pagetypeinfo", "/proc/slabinfo",
+    "/proc/vmallocinfo",
 )  # fmt: skip
 #: Counters that tell of other processes' work.
 MASKED_PATTERN = "/sys/devices/system/cpu/cpu*/thermal_throttle"

@@ -172,6 +172,21 @@ def test_the_hosts_ids_and_back_keep_the_disk_and_its_owners(lab: LabHost, box: 
     assert inside(lab, "stat -c %u /root/kept /root/in /root/in2").split() == ["1000", "0", "0"]
 
 
+def test_a_kernel_that_cannot_map_owners_is_named_and_the_hosts_ids_do_without(lab: LabHost, box: Any) -> None:
+    """What Linux 5.11 would answer to mount_setattr(2)."""
+    start = (
+        "import sys; sys.path.insert(0, '/usr/local/lib/baleine'); from baleine import rootfs; from baleine_cli import main\n"
+        "rootfs.SYS_MOUNT_SETATTR = 9999; sys.exit(main.main(['container', 'start', 'box']))"
+    )
+    box(state="stopped")
+    failed = lab.run(["python3", "-c", start], check=False)
+    assert failed.returncode == 1
+    assert "Linux 5.12 or newer is needed" in failed.stderr and "userns: host" in failed.stderr
+    box(state="stopped", userns="host")
+    assert lab.run(["python3", "-c", start], check=False).returncode == 0
+    assert inside(lab, "id -u; for f in slabinfo kpageflags vmallocinfo; do cat /proc/$f; done") == "0"
+
+
 def test_a_range_that_somebody_uses_is_not_given_out(lab: LabHost, box: Any) -> None:
     """Whoever it is: /etc/subuid, or a user namespace that lives."""
     taken = 0x70000000
