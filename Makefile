@@ -18,7 +18,7 @@ PACKAGES := apt-cacher-ng attr busybox-static ca-certificates createrepo-c cron 
     xz-utils zstd
 
 # What `make bench` compares with, and no test needs.
-BENCH_PACKAGES := aardvark-dns crun docker.io lxc netavark podman rsync runc systemd-container xfsprogs
+BENCH_PACKAGES := aardvark-dns crun debootstrap docker.io lxc netavark podman rsync runc systemd-container xfsprogs
 
 # The first Python that this release of ansible-core accepts.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \

@@ -117,6 +117,14 @@ def targets(cells: Mapping[str, Mapping[str, Cell]], idle: Mapping[str, Mapping[
     safe, bare = (cells.get("safe", {}).get(name, Cell()).median for name in (OURS, f"{OURS}, unprotected"))
     if safe and bare:
         lines.append(f"a start with all protections within 1.3 times of one without: {safe / bare:.2f} times")
+    made = cells.get("image", {})
+    for name, goal in (
+        (OURS, "10 GiB image with Debian and Apache from nothing under 30 s"),
+        (f"{OURS}, derived", "derived image under 5 s"),
+    ):
+        seconds = made.get(name, Cell()).median
+        if seconds:
+            lines.append(f"{goal}: {show_time(seconds)}")
     if OURS in idle and "each" in idle[OURS]:
         each = idle[OURS]["each"]["host"]
         lines.append(f"no host process per container: {each:g}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
+from . import images
 from .peers import IDLE, POLITE, UNPROTECTED, Baleine, Contender
 from .place import Failed, Place
 from .result import OURS, Cell
@@ -38,7 +39,8 @@ LIST = Case("list", "List the containers", 10)
 STORE = Case("store", "Create and start a container: reflink store against extents", 8)
 COPY = Case("copy", "Copy an image of 10 GiB that holds 262 MB of data, until all of it is on the device", 8)
 SAFE = Case("safe", "Create and start a container: all protections on, against off", 15)
-CASES = (WHOLE, ENTER, POLITELY, DEAF, LIST, STORE, COPY, SAFE)
+IMAGE = Case("image", "Make a 10 GiB image with Debian and Apache, and one derived from it", 3)
+CASES = (WHOLE, ENTER, POLITELY, DEAF, LIST, STORE, COPY, SAFE, IMAGE)
 
 
 class Bench:
@@ -108,6 +110,8 @@ class Bench:
             return self._copies(case)
         if case.key == SAFE.key:
             return self._protections(case, who)
+        if case.key == IMAGE.key:
+            return images.make(self.place, max(1, round(case.rounds * self.factor)))
         return self._stores(case, who)
 
     def _enter(self, contender: Contender) -> float:

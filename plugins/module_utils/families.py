@@ -141,7 +141,7 @@ def debian(
     :raises BaleineError: with mmdebstrap's last words.
     """
     words = [need_program("mmdebstrap", what), "--mode=root", "--variant=minbase", "--format=directory"]
-    words += ["--include=" + ",".join(packages)] if packages else []
+    words += ["--include=" + ",".join(("apt", *packages))]  # it is part of Debian's minimal system, not of Ubuntu's
     words += [f"--architectures={options['architecture']}"] if options.get("architecture") else []
     if options.get("keyring"):
         trusted = f"{tree}/etc/apt/trusted.gpg.d/{os.path.basename(options['keyring'])}"  # also for apt inside, later

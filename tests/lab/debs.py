@@ -27,11 +27,13 @@ for deb in pool/*.deb; do
     printf 'Filename: %s\nSize: %s\nSHA256: %s\n\n' "$deb" "$(stat -c %s "$deb")" "$(sha256sum "$deb" | cut -d' ' -f1)"
 done > dists/wonderful/main/binary-amd64/Packages
 cd dists/wonderful
-index=main/binary-amd64/Packages
+gzip -nk main/binary-amd64/Packages  # what debootstrap wants
 {
     printf 'Origin: Wonderful\nSuite: wonderful\nCodename: wonderful\nArchitectures: amd64\nComponents: main\n'
-    printf 'Date: %s\nSHA256:\n %s %s %s\n' "$(LC_ALL=C date -u '+%a, %d %b %Y %H:%M:%S UTC')" \
-        "$(sha256sum $index | cut -d' ' -f1)" "$(stat -c %s $index)" $index
+    printf 'Date: %s\nSHA256:\n' "$(LC_ALL=C date -u '+%a, %d %b %Y %H:%M:%S UTC')"
+    for index in main/binary-amd64/Packages main/binary-amd64/Packages.gz; do
+        printf ' %s %s %s\n' "$(sha256sum $index | cut -d' ' -f1)" "$(stat -c %s $index)" $index
+    done
 } > Release
 export GNUPGHOME=/srv/gnupg; mkdir -m 700 $GNUPGHOME
 gpg --batch --quiet --passphrase '' --quick-generate-key wonderful@example.org rsa2048 sign never
@@ -42,9 +44,9 @@ rm -rf $GNUPGHOME
 """
 
 
-def packages() -> Path:
-    """The packages of a minimal Debian, in the cache."""
-    folder = run.CACHE / f"debs-{trees.SUITE}"
+def packages(*more: str) -> Path:
+    """The packages of a minimal Debian, and more with what they need, in the cache."""
+    folder = run.CACHE / "-".join(("debs", trees.SUITE, *more))
     with run.locked(run.CACHE / "debs.lock"):
         if not folder.is_dir():
             new = run.CACHE / "debs.new"
@@ -53,6 +55,7 @@ def packages() -> Path:
             options = [f"--aptopt={option}" for option in proxy.apt_options()]
             hook = f"--customize-hook=copy-out /var/cache/apt/archives {new}"
             words = ["mmdebstrap", "--variant=minbase", "--skip=essential/unlink", *options, hook]
+            words += [f"--include={','.join(more)}"] if more else []
             run.machine([*words, trees.SUITE, "/dev/null"], timeout=1200)
             (new / "archives").rename(folder)
             shutil.rmtree(new)
@@ -74,10 +77,13 @@ def arm_busybox() -> Path:
     return file
 
 
-def make_mirror(host: LabHost) -> int:
-    """Make the mirror in a lab host and serve it there; returns how many packages it has."""
+def make_mirror(host: LabHost, *more: str) -> int:
+    """Make the mirror in a lab host and serve it there; returns how many packages it has.
+
+    more: packages beside those of a minimal Debian.
+    """
     host.expect("file /srv/mirror*", "process *http.server*")
-    folder = packages()
+    folder = packages(*more)
     for deb in folder.glob("*.deb"):
         host.push(deb, f"/srv/mirror/pool/{deb.name.replace('%3a', ':')}")
     host.write("/srv/mirror/make", SCRIPT)
