@@ -7,11 +7,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from . import architecture, manifest, rootfs
-from .errors import BaleineError, Busy, explained
+from .errors import BaleineError, Busy
 from .process import Result, Runner, check, in_child, need_program
 
 #: Packages that were fetched, in one directory for each origin.
@@ -19,8 +20,9 @@ CACHE = "/var/cache/baleine/packages"
 #: What is kept of them at the most, and what its filesystem must have free beside (bytes).
 CACHE_SIZE, CACHE_RESERVE = 4 << 30, 1 << 30
 ARCHIVES = "var/cache/apt/archives"
-#: What mmdebstrap must leave to us: the directory of packages is not the tree's, and an emulator was looked for.
-SKIPPED = "check/empty,check/qemu,download/empty,essential/unlink,cleanup/apt/cache"
+#: What mmdebstrap need not do: an emulator was looked for; and what it must not do to packages that are kept.
+SKIPPED = ("--skip=check/qemu",)
+KEPT = ("--skip=download/empty", "--skip=essential/unlink", "--skip=cleanup/apt/cache")
 #: What a step that failed said, and what to do; the last one where it said none of them.
 HINTS = {
     "NO_PUBKEY": "Give the keyring that this suite is signed with",
@@ -74,30 +76,44 @@ def parse_repositories(items: Sequence[Mapping[str, Any]], what: str) -> tuple[R
 
 
 @contextlib.contextmanager
-def kept_packages(origin: str, tree: str, path: str = ARCHIVES) -> Iterator[bool]:
-    """Let packages that are fetched into a directory of a tree stay on the host, for later builds of the same origin.
+def packages_of(origin: str) -> Iterator[str]:
+    """Hold the directory of this host in which packages stay for later builds of the same origin.
 
     apt believes what lies there by its name and size alone (pkgAcqArchive), and a tree can write to it: so nothing that
     came from one mirror or image is ever shown to a build from another.
 
-    :returns: whether it is so: another build of this origin may have them at this moment, the host no room, or the
-        tree not this directory.
+    :returns: the directory; empty where another build of this origin has it at this moment, or the host has no room.
     """
     import hashlib  # 2 ms, for OpenSSL
 
-    name, place, kept = hashlib.sha256(origin.encode()).hexdigest()[:16], f"{os.path.realpath(tree)}/{path}", False
+    name, place = hashlib.sha256(origin.encode()).hexdigest()[:16], ""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(Busy):
             stack.enter_context(manifest.registry(f"packages.{name}", wait=False))
             os.makedirs(CACHE, mode=0o700, exist_ok=True)
             space = os.statvfs(CACHE)
-            room = space.f_bavail * space.f_frsize > CACHE_RESERVE
-            kept = room and os.path.isdir(place) and os.path.realpath(place) == place
+            if space.f_bavail * space.f_frsize > CACHE_RESERVE:
+                place = f"{CACHE}/{name}"
+                os.makedirs(place, exist_ok=True)
+        yield place
+
+
+@contextlib.contextmanager
+def kept_packages(origin: str, tree: str, path: str = ARCHIVES) -> Iterator[bool]:
+    """Let packages that are fetched into a directory of a tree stay on the host (:func:`packages_of`).
+
+    :returns: whether it is so; never where the tree has something else than a directory of its own there.
+    """
+    target = f"{os.path.realpath(tree)}/{path}"
+    with packages_of(origin) as place:
+        kept = bool(place) and os.path.isdir(target) and os.path.realpath(target) == target
         if kept:
-            os.makedirs(f"{CACHE}/{name}", exist_ok=True)
-            rootfs.mount(f"{CACHE}/{name}", place, "", rootfs.MS_BIND)
-            stack.callback(rootfs.unmount, place, rootfs.MNT_DETACH)
-        yield kept
+            rootfs.mount(place, target, "", rootfs.MS_BIND)
+        try:
+            yield kept
+        finally:
+            if kept:
+                rootfs.unmount(target, rootfs.MNT_DETACH)
 
 
 def forget_packages(limit: int, only_count: bool = False) -> int:
@@ -140,21 +156,21 @@ def debian(
     :param options: ``suite``, and where they are given ``mirror``, ``keyring`` and ``architecture``.
     :raises BaleineError: with mmdebstrap's last words.
     """
-    words = [need_program("mmdebstrap", what), "--mode=root", "--variant=minbase", "--format=directory"]
+    suite, keyring, mirror = (options.get(key, "") for key in ("suite", "keyring", "mirror"))
+    words = [need_program("mmdebstrap", what), "--mode=root", "--variant=minbase", "--format=directory", *SKIPPED]
     words += ["--include=" + ",".join(("apt", *packages))]  # it is part of Debian's minimal system, not of Ubuntu's
     words += [f"--architectures={options['architecture']}"] if options.get("architecture") else []
-    if options.get("keyring"):
-        trusted = f"{tree}/etc/apt/trusted.gpg.d/{os.path.basename(options['keyring'])}"  # also for apt inside, later
-        os.makedirs(os.path.dirname(trusted))
-        attempt = f"{what}: the keyring {options['keyring']}"
-        with explained(attempt, "Name a file of this host"), open(options["keyring"], "rb") as given:
-            manifest.replace(trusted, given.read(), 0o644)
-        words += [f"--keyring={options['keyring']}"]
-    os.makedirs(f"{tree}/{ARCHIVES}")
-    with kept_packages(f"{options.get('mirror')} {options.get('keyring')}", tree) as kept:
-        words += [f"--skip={SKIPPED}" if kept else "--skip=check/empty,check/qemu", options["suite"], tree]
-        words += [options["mirror"]] if options.get("mirror") else []
-        check_built(run(words, env=env), f"{what}: making a {options['suite']} tree")
+    if keyring:
+        if not os.path.isfile(keyring):
+            raise BaleineError(f"{what}: the keyring {keyring} is no file", "Name a file of this host")
+        trusted = f'"$1/etc/apt/trusted.gpg.d/{os.path.basename(keyring)}"'  # also for apt in the tree, later
+        words += [f"--keyring={keyring}", f"--setup-hook=install -D -m 644 {shlex.quote(keyring)} {trusted}"]
+    with packages_of(f"{mirror} {keyring}") as place:
+        if place:
+            words += [f'--setup-hook=mkdir -p "$1/{ARCHIVES}" && mount --bind {place} "$1/{ARCHIVES}"']
+            words += [f'--customize-hook=umount "$1/{ARCHIVES}"', *KEPT]
+        words += [suite, tree, *([mirror] if mirror else [])]
+        check_built(run(words, env=env), f"{what}: making a {suite} tree")
 
 
 def add(

@@ -114,7 +114,7 @@ def request(params: Mapping[str, Any]) -> Wanted:
     )
     if arch and arch not in architecture.KNOWN:
         raise BaleineError(f"{what}: {arch!r} is no architecture", f"There are {', '.join(architecture.KNOWN)}")
-    if keyring and not re.fullmatch(r"/.+\.(gpg|asc)", keyring):
+    if keyring and not re.fullmatch(r"/(.*/)?[A-Za-z0-9_.+-]+\.(gpg|asc)", keyring):
         raise BaleineError(f"{what}: {keyring!r} is no absolute path of a keyring", "Name a file FILE.gpg or FILE.asc")
     files = tuple(_parse_file(item, what) for item in params.get("files") or ())
     commands = tuple(str(command) for command in params.get("commands") or ())

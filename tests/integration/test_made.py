@@ -74,7 +74,7 @@ def refused(lab: LabHost, words: str, hint: str = "", **options: Any) -> None:
 
 def test_a_suite_of_another_key_needs_its_keyring(lab: LabHost, baleine: Any, mirror: int) -> None:
     refused(lab, "is not signed", "Give the keyring", **WONDERFUL)
-    refused(lab, "No such file", "Name a file of this host", keyring="/srv/none.gpg", **WONDERFUL)
+    refused(lab, "is no file", "Name a file of this host", keyring="/srv/none.gpg", **WONDERFUL)
     wanted = {"name": "wonderful", "keyring": debs.KEYRING, **WONDERFUL}
     predicted = lab.module("baleine_image", check=True, **wanted)
     done = lab.module("baleine_image", timeout=600, **wanted)

@@ -133,8 +133,8 @@ IMAGES = (
         DIRECTORY,
         PROXY, *MADE, RESULT,
     ), "one",
-    "Make an image: one file with one ext4 filesystem that holds a Debian. An image that exists already is an error.",
-    "Faire une image : un fichier contenant un seul système de fichiers ext4 avec une Debian. Une image qui existe "
+    "Make an image: one file with one ext4 filesystem that holds a system. An image that exists already is an error.",
+    "Faire une image : un fichier contenant un seul système de fichiers ext4 avec un système. Une image qui existe "
     "déjà est une erreur.",
     examples=("baleine image create -i apache2 -s 10240", "baleine image create -i bare -s 2G --packages none")),
     Command("image", "list", "show:list_", (QUIET, FORMAT), "",
