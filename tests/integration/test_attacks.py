@@ -51,12 +51,19 @@ def test_no_attack_succeeds_as_the_program_of_a_container(refusing: dict[str, su
     assert done(refusing) - HOLES == set()
 
 
-def test_no_attack_succeeds_by_exec(guest: Guest, facts: dict[str, str], naive: dict[str, suite.Result]) -> None:
-    guest.baleine(
-        "container", "create", "-c", "entered", "-i", suite.IMAGE, "-v", f"{suite.SHARED}:/shared", "-p", "sleep 1000"
-    )
+@pytest.fixture(scope="module")
+def entered(guest: Guest, facts: dict[str, str]) -> str:
+    """A container to enter."""
+    words = ("-c", "entered", "-i", suite.IMAGE, "-v", f"{suite.SHARED}:/shared", "-p", "sleep 100000")
+    guest.baleine("container", "create", *words)
+    return "baleine container exec -c entered"
+
+
+def test_no_attack_succeeds_by_exec(
+    guest: Guest, facts: dict[str, str], naive: dict[str, suite.Result], entered: str
+) -> None:
     variables = " ".join(f"-e {key}={value}" for key, value in facts.items())
-    found = suite.results(guest, f"{suite.CARELESS}; baleine container exec -c entered {variables} -- /attacks run")
+    found = suite.results(guest, f"{suite.CARELESS}; {entered} {variables} -- /attacks run")
     assert set(found) == NAMES
     assert done(found) - HOLES == set()
 
@@ -128,20 +135,20 @@ def test_the_programs_that_enter_a_container_cannot_be_overwritten(guest: Guest,
     guest.baleine("container", "remove", "watching")
 
 
-@pytest.mark.parametrize("options", ["-i -t", "-i", ""], ids=["terminal", "input", "nothing"])
-def test_nothing_can_be_typed_at_the_callers_terminal(guest: Guest, facts: dict[str, str], options: str) -> None:
+def typed(guest: Guest, script: str) -> str:
+    """What is left at a terminal where a script ran that tries to type there."""
+    shown = guest.run(["python3", "/srv/terminal.py", script]).stdout
+    assert "terminal-input" in shown
+    return shown.splitlines()[0]
+
+
+def test_nothing_can_be_typed_at_the_callers_terminal(guest: Guest, facts: dict[str, str], entered: str) -> None:
     """CVE-2016-7545, CVE-2017-5226: TIOCSTI."""
     guest.write("/srv/terminal.py", (suite.SOURCES / "terminal.py").read_text())
-
-    def typed(script: str) -> str:
-        shown = guest.run(["python3", "/srv/terminal.py", script]).stdout
-        assert "terminal-input" in shown
-        return shown.splitlines()[0]
-
-    if options == "-i -t":
-        assert typed(suite.naive(facts, "run terminal-input")) == "typed: b'attack\\n'"
-    command = f"baleine container run --rm {options} -i {suite.IMAGE} -- /attacks run terminal-input"
-    assert typed(command.replace("-i -i", "--interactive -i")) == "typed: b''"
+    assert typed(guest, suite.naive(facts, "run terminal-input")) == "typed: b'attack\\n'"
+    for command in (f"baleine container run --rm -i {suite.IMAGE}", entered):
+        for options in ("--interactive --tty", "--interactive", "--tty", ""):
+            assert typed(guest, f"{command} {options} -- /attacks run terminal-input") == "typed: b''", options
 
 
 def test_a_volume_that_another_container_turns_into_a_link_meanwhile_stays_inside(guest: Guest, hostile: None) -> None:
@@ -231,3 +238,20 @@ def test_a_container_cannot_hold_up_the_manager_by_how_it_answers(
 
 def locks() -> list[str]:
     return Path("/proc/locks").read_text().splitlines()
+
+
+def test_a_disk_that_is_mounted_on_the_host_makes_nobody_root(
+    lab: LabHost, attacker: None, baleine: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """CVE-2021-41103: a set-user-ID program of the container, run by a user of the host who finds it."""
+    baleine("container", "create", "--no-start", "-c", "found", "-i", suite.IMAGE, "-p", "true")
+    baleine("container", "mount", "found")
+    program = "/mnt/baleine/found/attacks-suid"
+    try:
+        assert lab.sh(f"stat -c '%U %A' {program}").stdout == "root -rwsr-xr-x\n"
+        refused = lab.run([program, "rooted"], user="nobody", check=False)
+    finally:
+        baleine("container", "umount", "found")
+    baleine("container", "remove", "found")
+    assert refused.returncode != 0
+    assert lab.run([f"{suite.TREE}/attacks-suid", "rooted"], user="nobody", check=False).returncode == 0  # it is real
