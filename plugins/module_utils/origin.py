@@ -14,6 +14,7 @@ from . import download, layers, oci_image, remote
 from .errors import BaleineError, explained
 from .manifest import opened
 from .process import Runner, check, need_program
+from .unpack import unpack
 
 #: Kind -> the form in which it is written.
 FORMS = {
@@ -162,14 +163,14 @@ def fill(run: Runner, origin: Origin, tree: str, scratch: str, what: str) -> dic
     with explained(what):
         if origin.kind == "dir":
             with layers.opened_tree(origin.place, limit, what) as stream:
-                layers.unpack(stream, tree, what)
+                unpack(stream, tree, what)
             return {}
         if origin.kind == "tar":
             with (
                 opened(origin.place, os.O_RDONLY) as descriptor,
                 layers.opened_layer(_whole(descriptor), limit, what) as stream,
             ):
-                layers.unpack(stream, tree, what)
+                unpack(stream, tree, what)
             return {}
         os.makedirs(scratch, mode=0o700)
         if origin.kind == "docker":
@@ -181,7 +182,7 @@ def fill(run: Runner, origin: Origin, tree: str, scratch: str, what: str) -> dic
                 where = f"{what}: layer {number}"
                 layer.check(limit, where)
                 with layers.opened_layer(layer.blob, limit, where) as stream:
-                    found = layers.unpack(stream, tree, where, layer=True)
+                    found = unpack(stream, tree, where, layer=True)
                 oci_image.same(found, layer.diff_id, where)
             return image.config
 
