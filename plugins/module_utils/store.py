@@ -291,6 +291,7 @@ def _enter() -> None:
     """From now on all is in the store; what it hides is left over."""
     os.rename(PART, STORE)
     manifest.sync_directory(os.path.dirname(STORE))
+    fault("store named")
     _mount(STORE)
     _clear()
 

@@ -304,3 +304,26 @@ def test_the_keys_of_published_images_are_exactly_those_that_are_given(farm: Far
     host.write("/etc/baleine/trust/other.gpg", "three")
     assert trust(web="four") > 0 and trust(web="four") == 0
     assert host.sh("cd /etc/baleine/trust; grep -H . *").stdout.split() == ["web.asc:four"]
+
+
+def test_a_host_gets_a_store_keeps_it_and_gives_it_up(farm: Farm, tmp_path: Path) -> None:
+    playbook, host = tmp_path / "host.yml", farm.hosts[1]
+    tasks = [{"name": "Ready", "ansible.builtin.include_role": {"name": "lab.baleine.host"}}]
+    playbook.write_text(json.dumps([{"hosts": "webfarm", "become": True, "gather_facts": False, "tasks": tasks}]))
+
+    def play(*words: str) -> int:
+        """How many tasks changed something."""
+        told, recap = farm.play(*words, limit="two", playbook=str(playbook))
+        assert recap["two"][3] == 0, told
+        return recap["two"][1]
+
+    play()
+    wanted = ("-e", "host_store_size=640M")
+    assert play(*wanted, "--check") >= 1 and not host.path("/var/lib/baleine-store.xfs").exists()
+    assert play(*wanted) >= 1 and "xfs" in host.sh("findmnt -rno FSTYPE /var/lib/baleine").stdout
+    assert play(*wanted) == play(*wanted, "--check") == 0
+    assert play("-e", "host_store_state=absent") == 1 and not host.path("/var/lib/baleine-store.xfs").exists()
+    play(*wanted)
+    play("-e", "host_state=absent", "-e", "host_remove_data=true")
+    assert not host.path("/var/lib/baleine-store.xfs").exists()
+    assert "xfs" not in host.sh("findmnt -rno FSTYPE /var/lib/baleine; true").stdout

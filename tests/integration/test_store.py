@@ -104,8 +104,8 @@ def kill_at(lab: LabHost, step: str, **params: Any) -> int:
 
 
 STEPS = {
-    "640M": ["before make", "store copied", "after make", "before enter", "after enter"],
-    "": ["before copy", "store copied", "after copy", "before leave", "store unmounted", "after leave"],
+    "640M": ["store copied", "after make", "store named"],
+    "": ["store copied", "after copy", "store unmounted"],
 }
 
 
