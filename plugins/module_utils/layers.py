@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Optional
 
@@ -29,6 +30,17 @@ class Blob(NamedTuple):
     descriptor: int
     offset: int
     size: int
+
+    @classmethod
+    def whole(cls, descriptor: int) -> Blob:
+        """Return all of an open file.
+
+        :raises BaleineError: for a pipe, or whatever else is no file.
+        """
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise BaleineError("it is no regular file", "Name a file")
+        return cls(descriptor, 0, status.st_size)
 
     def pieces(self) -> Iterator[bytes]:
         """Give all of it.

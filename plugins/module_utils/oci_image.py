@@ -94,9 +94,9 @@ def opened_archive(path: str, scratch: str, limit: int, what: str) -> Iterator[G
     """
     import tarfile
 
-    with opened(path, os.O_RDONLY) as descriptor, contextlib.ExitStack() as stack:
+    with opened(path, os.O_RDONLY | os.O_NONBLOCK) as descriptor, contextlib.ExitStack() as stack:
         if packed(descriptor):
-            whole = Blob(descriptor, 0, os.fstat(descriptor).st_size)
+            whole = Blob.whole(descriptor)
             flat = os.open(scratch, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
             stack.callback(os.close, flat)
             with layers.opened_layer(whole, limit, what) as stream:
@@ -142,7 +142,7 @@ def opened_folder(path: str) -> Iterator[Get]:
 
 def packed(descriptor: int) -> bool:
     """Say whether a file is compressed."""
-    return os.pread(descriptor, 6, 0).startswith(tuple(layers.PACKED))
+    return os.pread(Blob.whole(descriptor).descriptor, 6, 0).startswith(tuple(layers.PACKED))
 
 
 def _json(get: Get, name: str, digest: str = "") -> tuple[Any, str]:

@@ -87,6 +87,19 @@ def published(text: str, params: Mapping[str, Any], what: str) -> Optional[remot
     return remote.Source(text, way, bool(params.get("unsigned")))
 
 
+@contextlib.contextmanager
+def _about(what: str) -> Iterator[None]:
+    """Let errors say what they are about."""
+    try:
+        with explained(what):
+            yield
+    except BaleineError as error:
+        if not error.message.startswith(what):
+            error.args = (f"{what}: {error.message}",)
+            error.message = error.args[0]
+        raise
+
+
 def identity(run: Runner, origin: Origin, what: str) -> Optional[str]:
     """Return the digest of what a source holds now; None where it is not there.
 
@@ -103,14 +116,14 @@ def identity(run: Runner, origin: Origin, what: str) -> Optional[str]:
         return f"sha256:{hashlib.sha256(inspect(run, origin, what).encode()).hexdigest()}"
     if not os.path.exists(origin.place):
         return None
-    with explained(what):
+    with _about(what):
         if origin.kind == "dir":
             with layers.opened_tree(origin.place, ENDLESS, what) as stream:
                 return layers.identify(stream)
         if origin.kind != "oci":
-            with opened(origin.place, os.O_RDONLY) as descriptor:
+            with opened(origin.place, os.O_RDONLY | os.O_NONBLOCK) as descriptor:
                 if origin.kind == "tar" or oci_image.packed(descriptor):
-                    return _whole(descriptor).digest()
+                    return layers.Blob.whole(descriptor).digest()
         with opened_image(origin, "", 0, what) as image:
             return image.identity
 
@@ -139,16 +152,13 @@ def opened_image(origin: Origin, scratch: str, limit: int, what: str) -> Iterato
     :param scratch: a directory for what has to be unpacked, at the most ``limit`` bytes.
     :raises BaleineError: for an archive or image that is not as it should be.
     """
-    try:
-        if origin.kind in ARCHIVES:
-            reader = oci_image.opened_archive(origin.place, scratch, limit, what)
-        else:
-            reader = oci_image.opened_folder(origin.place)
-        with reader as get:
-            read = oci_image.docker_archive if origin.kind == "docker-archive" else oci_image.oci_layout
-            yield read(get, origin.reference)
-    except BaleineError as error:
-        raise BaleineError(error.message if what in error.message else f"{what}: {error.message}", error.hint) from None
+    if origin.kind in ARCHIVES:
+        reader = oci_image.opened_archive(origin.place, scratch, limit, what)
+    else:
+        reader = oci_image.opened_folder(origin.place)
+    with _about(what), reader as get:
+        read = oci_image.docker_archive if origin.kind == "docker-archive" else oci_image.oci_layout
+        yield read(get, origin.reference)
 
 
 def fill(run: Runner, origin: Origin, tree: str, scratch: str, what: str) -> dict[str, Any]:
@@ -160,15 +170,15 @@ def fill(run: Runner, origin: Origin, tree: str, scratch: str, what: str) -> dic
     space = os.statvfs(tree)
     limit = space.f_blocks * space.f_frsize
     what = f"{what}: {origin}"
-    with explained(what):
+    with _about(what):
         if origin.kind == "dir":
             with layers.opened_tree(origin.place, limit, what) as stream:
                 unpack(stream, tree, what)
             return {}
         if origin.kind == "tar":
             with (
-                opened(origin.place, os.O_RDONLY) as descriptor,
-                layers.opened_layer(_whole(descriptor), limit, what) as stream,
+                opened(origin.place, os.O_RDONLY | os.O_NONBLOCK) as descriptor,
+                layers.opened_layer(layers.Blob.whole(descriptor), limit, what) as stream,
             ):
                 unpack(stream, tree, what)
             return {}
@@ -185,7 +195,3 @@ def fill(run: Runner, origin: Origin, tree: str, scratch: str, what: str) -> dic
                     found = unpack(stream, tree, where, layer=True)
                 oci_image.same(found, layer.diff_id, where)
             return image.config
-
-
-def _whole(descriptor: int) -> layers.Blob:
-    return layers.Blob(descriptor, 0, os.fstat(descriptor).st_size)

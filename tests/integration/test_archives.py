@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import io
+import json
+import lzma
 import tarfile
 from collections.abc import Callable
 from typing import Any
@@ -152,58 +156,248 @@ def lying(size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
     return info.tobuf(tarfile.GNU_FORMAT) + b"x" * 512 + bytes(1024)
 
 
+def digest(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+Twist = Callable[[dict[str, Any]], Any]
+
+
+def archive(
+    *plain: bytes,
+    pack: Callable[[bytes], bytes] = bytes,
+    config: Twist = dict,
+    main: Twist = dict,
+    index: Twist = dict,
+    saved: Twist = dict,
+    spoil: Twist = dict,
+) -> bytes:
+    """An OCI layout with Docker's manifest.json, as a tar, of layers; each part can be twisted before it is written."""
+    files: dict[str, bytes] = {}
+
+    def blob(content: bytes, kind: str) -> dict[str, Any]:
+        files[f"blobs/sha256/{digest(content)[7:]}"] = content
+        return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": digest(content), "size": len(content)}
+
+    layers = [blob(pack(layer), "layer.v1.tar") for layer in plain]
+    rootfs = {"type": "layers", "diff_ids": [digest(layer) for layer in plain]}
+    document = json.dumps(config({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": rootfs})).encode()
+    described = blob(document, "config.v1+json")
+    manifest = json.dumps(main({"schemaVersion": 2, "config": described, "layers": layers})).encode()
+    places = [f"blobs/sha256/{layer['digest'][7:]}" for layer in layers]
+    entry = saved({"Config": f"blobs/sha256/{described['digest'][7:]}", "RepoTags": ["x:1"], "Layers": places})
+    files["index.json"] = json.dumps(index({"manifests": [blob(manifest, "manifest.v1+json")]})).encode()
+    files["manifest.json"] = json.dumps(entry if isinstance(entry, list) else [entry]).encode()
+    files = spoil(files)
+    return tar_of(*((name, {"data": content}) for name, content in files.items()))
+
+
+def changed(part: str) -> Twist:
+    """Change one byte of the blobs that hold a text."""
+
+    def twist(files: dict[str, bytes]) -> dict[str, bytes]:
+        return {
+            name: bytes([content[0] ^ 1]) + content[1:] if part.encode() in content and name[:5] == "blobs" else content
+            for name, content in files.items()
+        }
+
+    return twist
+
+
+def nested(depth: int) -> Twist:
+    """An index of an index of an index, in one archive without the blobs: the first of them is missed."""
+    return lambda found: {"manifests": [{**found["manifests"][0], "digest": digest(b"%d" % depth)}]}
+
+
 GOOD = ("good", {"data": b"good\n"})
-HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
-    "climbs": (lambda: tar_of(GOOD, ("a/../../etc/climbed", {})), "leads out of its directory"),
+LAYER = tar_of(GOOD)
+LONG = json.dumps([["x"] * 100] * 20000)
+Case = tuple[str, Callable[[], bytes], str]
+#: Name -> the kind of source, its bytes, what the error says.
+HOSTILE: dict[str, Case] = {
+    "climbs": ("tar", lambda: tar_of(GOOD, ("a/../../etc/climbed", {})), "leads out of its directory"),
     "hard link that climbs": (
-        lambda: tar_of(("x", {"type": tarfile.LNKTYPE, "linkname": "../../etc/passwd"})),
+        "tar", lambda: tar_of(("x", {"type": tarfile.LNKTYPE, "linkname": "../../etc/passwd"})),
         "leads out of its directory",
     ),
     "hard link to the host": (
-        lambda: tar_of(("x", {"type": tarfile.LNKTYPE, "linkname": "/etc/hostname"})), "No such file"
+        "tar", lambda: tar_of(("x", {"type": tarfile.LNKTYPE, "linkname": "/etc/hostname"})), "No such file"
     ),
-    "no archive": (lambda: b"this is no archive" * 1000, "no whole tar archive"),
-    "nothing": (lambda: b"", "no whole tar archive"),
-    "cut short in a file": (lambda: tar_of(GOOD, ("big", {"data": b"x" * 100000}))[:50000], "no whole tar archive"),
-    "cut short in a header": (lambda: tar_of(GOOD, GOOD)[:1200], "no whole tar archive"),
-    "cut short between two": (lambda: tar_of(GOOD)[:1024], "no whole tar archive"),
-    "rubbish after the first": (lambda: tar_of(GOOD)[:1024] + b"rubbish!" * 1000, "no whole tar archive"),
-    "promises a terabyte": (lambda: lying(1 << 40), "no whole tar archive"),
-    "promises a header of a terabyte": (lambda: lying(1 << 40, tarfile.XHDTYPE), "no whole tar archive"),
-    "negative size": (lambda: lying(-512), "Invalid argument"),
-    "time that is none": (lambda: tar_of(("x", {"pax_headers": {"mtime": "1e400000000"}})), "no whole tar archive"),
-    "attribute that is none": (lambda: tar_of(("x", {"pax_headers": {"SCHILY.xattr.nonsense": "1"}})), "'x': "),
-    "kind that is none": (lambda: tar_of(("x", {"type": b"Z"})), "kind that is not known"),
-    "name too long": (lambda: tar_of(("n" * 300, {})), "File name too long"),
-    "more than the image": (lambda: tar_of(("big", {"data": b"x" * (40 << 20)})), "larger size"),
-    "a bomb of zeros": (lambda: __import__("gzip").compress(tar_of(("big", {"data": bytes(40 << 20)}))), "larger size"),
-    "more entries than files": (
-        lambda: __import__("gzip").compress(tar_of(*[(f"d/{n}", {"type": tarfile.LNKTYPE, "linkname": "no"}) for n in range(3)])),
-        "No such file",
+    "no archive": ("tar", lambda: b"this is no archive" * 1000, "no whole tar archive"),
+    "nothing": ("tar", lambda: b"", "no whole tar archive"),
+    "cut short in a file": ("tar", lambda: tar_of(GOOD, ("big", {"data": b"x" * 99999}))[:50000], "no whole tar archive"),
+    "cut short in a header": ("tar", lambda: tar_of(GOOD, GOOD)[:1200], "no whole tar archive"),
+    "cut short between two": ("tar", lambda: tar_of(GOOD)[:1024], "no whole tar archive"),
+    "rubbish after the first": ("tar", lambda: tar_of(GOOD)[:1024] + b"rubbish!" * 1000, "no whole tar archive"),
+    "promises a terabyte": ("tar", lambda: lying(1 << 40), "no whole tar archive"),
+    "promises a header of a terabyte": ("tar", lambda: lying(1 << 40, tarfile.XHDTYPE), "no whole tar archive"),
+    "negative size": ("tar", lambda: lying(-512), "Invalid argument"),
+    "time that is none": (
+        "tar", lambda: tar_of(("x", {"pax_headers": {"mtime": "1e400000000"}})), "no whole tar archive"
     ),
-    "torn gzip": (lambda: __import__("gzip").compress(tar_of(GOOD))[:-6], "cannot be unpacked"),
-    "gzip with a wrong sum": (lambda: __import__("gzip").compress(tar_of(GOOD))[:-8] + bytes(8), "cannot be unpacked"),
-    "torn xz": (lambda: __import__("lzma").compress(tar_of(GOOD))[:-20], "cannot be unpacked"),
-    "no zstd": (lambda: b"\x28\xb5\x2f\xfd" + b"rubbish" * 1000, "zstd"),
+    "attribute that is none": ("tar", lambda: tar_of(("x", {"pax_headers": {"SCHILY.xattr.nonsense": "1"}})), "'x': "),
+    "kind that is none": ("tar", lambda: tar_of(("x", {"type": b"Z"})), "kind that is not known"),
+    "name too long": ("tar", lambda: tar_of(("n" * 300, {})), "File name too long"),
+    "more than the image": ("tar", lambda: tar_of(("big", {"data": b"x" * (40 << 20)})), "larger size"),
+    "a bomb of zeros": ("tar", lambda: gzip.compress(tar_of(("big", {"data": bytes(40 << 20)}))), "larger size"),
+    "more entries than files": ("tar", lambda: tar_of(*[GOOD] * 20000), "more entries than the image can have"),
+    "torn gzip": ("tar", lambda: gzip.compress(tar_of(GOOD))[:-6], "cannot be unpacked"),
+    "gzip with a wrong sum": ("tar", lambda: gzip.compress(tar_of(GOOD))[:-8] + bytes(8), "cannot be unpacked"),
+    "torn xz": ("tar", lambda: lzma.compress(tar_of(GOOD))[:-20], "cannot be unpacked"),
+    "no zstd": ("tar", lambda: b"\x28\xb5\x2f\xfd" + b"rubbish" * 1000, "zstd"),
+    "an archive as a tree": ("oci-archive", lambda: tar_of(GOOD), "there is no index.json"),
+    "an archive that is torn": ("docker-archive", lambda: archive(LAYER)[:3000], "no whole tar archive"),
+    "an archive of rubbish": ("docker-archive", lambda: b"x" * 5000, "no whole tar archive"),
+    "a layer that was changed": ("docker-archive", lambda: archive(LAYER, spoil=changed("good")), "the digest of it is"),
+    "a layer that was changed, OCI": ("oci-archive", lambda: archive(LAYER, spoil=changed("good")), "the digest of it is"),
+    "a configuration that was changed": (
+        "docker-archive", lambda: archive(LAYER, spoil=changed("diff_ids")), "the digest of it is"
+    ),
+    "a manifest that was changed": ("oci-archive", lambda: archive(LAYER, spoil=changed("schema")), "the digest of it is"),
+    "a layer that unpacks to something else": (
+        "oci-archive",
+        lambda: archive(
+            LAYER, pack=gzip.compress, config=lambda found: {**found, "rootfs": {"diff_ids": [digest(b"other")]}}
+        ),
+        "the digest of it is",
+    ),
+    "a layer too many": (
+        "oci-archive", lambda: archive(LAYER, config=lambda found: {**found, "rootfs": {"diff_ids": []}}), "names 0 layers"
+    ),
+    "a layer that is missing": (
+        "docker-archive", lambda: archive(LAYER, saved=lambda found: {**found, "Layers": ["none/layer.tar"]}),
+        "there is no layer none/layer.tar",
+    ),
+    "a layer of the host": (
+        "docker-archive", lambda: archive(LAYER, saved=lambda found: {**found, "Layers": ["../../../etc/hostname"]}),
+        "there is no layer",
+    ),
+    "a layer of another size": (
+        "oci-archive",
+        lambda: archive(LAYER, main=lambda found: {**found, "layers": [{**found["layers"][0], "size": 1 << 40}]}),
+        "of another size",
+    ),
+    "a digest that climbs": (
+        "oci-archive",
+        lambda: archive(LAYER, main=lambda found: {**found, "config": {**found["config"], "digest": "sha256:../../x"}}),
+        "of a kind that is not known",
+    ),
+    "a digest of another kind": (
+        "oci-archive", lambda: archive(LAYER, index=lambda found: {"manifests": [{"digest": "md5:0"}]}),
+        "of a kind that is not known",
+    ),
+    "no JSON": ("docker-archive", lambda: archive(LAYER, spoil=lambda files: {**files, "manifest.json": b"{"}), "is no JSON"),
+    "endless JSON": (
+        "docker-archive", lambda: archive(LAYER, spoil=lambda files: {**files, "manifest.json": b"[" * 200000}), "no JSON"
+    ),
+    "too much JSON": (
+        "oci-archive", lambda: archive(LAYER, spoil=lambda files: {**files, "index.json": LONG.encode()}), "is too large"
+    ),
+    "JSON of another kind": (
+        "docker-archive", lambda: archive(LAYER, saved=lambda found: {**found, "Layers": "x"}), "is not understood"
+    ),
+    "an index of what is not there": ("oci-archive", lambda: archive(LAYER, index=nested(1)), "there is no blobs"),
+    "words that are none": (
+        "docker-archive", lambda: archive(LAYER, config=lambda found: {**found, "config": {"Cmd": [1]}}),
+        "is not understood",
+    ),
+    "a NUL byte": (
+        "docker-archive", lambda: archive(LAYER, config=lambda found: {**found, "config": {"Env": ["A=\0"]}}), "NUL byte"
+    ),
+    "endless words": (
+        "docker-archive", lambda: archive(LAYER, config=lambda found: {**found, "config": {"Cmd": ["x" * 300000]}}),
+        "too long",
+    ),
+    "another system": (
+        "docker-archive", lambda: archive(LAYER, config=lambda found: {**found, "os": "windows"}), "image for 'windows'"
+    ),
+    "two images": ("docker-archive", lambda: archive(LAYER, saved=lambda found: [found, found]), "2 images of it are meant"),
+    "a mark that climbs": ("oci-archive", lambda: archive(tar_of(("a/.wh...", {}))), "names no file"),
+    "a mark of nothing": ("oci-archive", lambda: archive(tar_of((".wh.", {}))), "names no file"),
+    "a layer that climbs": ("oci-archive", lambda: archive(tar_of(("../x", {}))), "leads out of its directory"),
+    "a layer that is a bomb": (
+        "oci-archive", lambda: archive(tar_of(("big", {"data": bytes(40 << 20)})), pack=gzip.compress), "larger size"
+    ),
+    "a link for a manifest": (
+        "docker-archive",
+        lambda: tar_of(("manifest.json", {"type": tarfile.SYMTYPE, "linkname": "/etc/hostname"})),
+        "there is no manifest.json",
+    ),
 }  # fmt: skip
+#: All of them in one process; what each was told, and what it left.
+REFUSED = r"""
+import glob, json, os, sys
+sys.path.insert(0, "/usr/local/lib/baleine")
+from baleine import image, image_store
+from baleine_cli.runner import run
+def seen():
+    found = {path for top in ("/var/lib/baleine", "/etc", "/mnt") for folder, folders, files in os.walk(top)
+             for path in [os.path.join(folder, name) for name in folders + files]}
+    for path in glob.glob("/sys/block/loop*/loop/backing_file"):
+        try:
+            found |= {line for line in open(path) if "hostile" in line}
+        except OSError:
+            pass
+    return found
+before, answers = seen(), {}
+for path in sorted(glob.glob(sys.argv[1] + "/*")):
+    number, kind = os.path.basename(path).split(".")
+    try:
+        image_store.ensure(run, [image.request({"name": "hostile", "source": f"{kind}:{path}", "size": "32M"})])
+        said = "it was taken"
+        image_store.remove("hostile")
+    except BaseException as error:
+        said = f"{type(error).__name__}: {error}"
+    answers[number] = said, sorted(seen() ^ before)
+print(json.dumps(answers))
+"""
 
 
-@pytest.mark.parametrize(("make", "words"), HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_hostile_archive_is_refused_and_leaves_nothing(
-    lab: LabHost, odd: str, make: Callable[[], bytes], words: str
-) -> None:
-    before = lab.sh("find /var/lib/baleine /etc /mnt | sort; losetup --list | grep hostile || true").stdout
-    lab.path(f"{WORK}/hostile.tar").write_bytes(make())
-    refused = lab.module(
-        "baleine_image", name="hostile", source=f"tar:{WORK}/hostile.tar", size="32M", expect_failure=True
+@pytest.fixture(scope="module")
+def refused(lab: LabHost, odd: str) -> dict[str, Any]:
+    """What each hostile archive was told, and what it left, by its number."""
+    folder = lab.path(f"{WORK}/hostile")
+    folder.mkdir()
+    for number, (kind, make, _words) in enumerate(HOSTILE.values()):
+        (folder / f"{number:03}.{kind}").write_bytes(make())
+    answers: dict[str, Any] = json.loads(
+        lab.run(["python3", "-", f"{WORK}/hostile"], input=REFUSED, timeout=600).stdout
     )
-    assert words in refused["msg"] and "image hostile" in refused["msg"] and "bug" not in refused["msg"], refused["msg"]
-    assert lab.sh("find /var/lib/baleine /etc /mnt | sort; losetup --list | grep hostile || true").stdout == before
+    return answers
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_archive_is_refused_and_leaves_nothing(refused: dict[str, Any], name: str) -> None:
+    said, left = refused[f"{list(HOSTILE).index(name):03}"]
+    assert said.startswith("BaleineError: image hostile: ") and HOSTILE[name][2] in said, said
+    assert "bug" not in said and left == []
+
+
+def test_a_disk_of_the_host_that_is_full_leaves_nothing(lab: LabHost, odd: str) -> None:
+    lab.sh(
+        f"mkdir -p {WORK}/full {WORK}/much; mount -t tmpfs -o size=6m full {WORK}/full; head -c 20M /dev/urandom >{WORK}/much/x"
+    )
+    words = ["image", "import", "-i", "full", "--source", f"dir:{WORK}/much", "-s", "64M", "-r", f"{WORK}/full"]
+    done = lab.run(["baleine", *words], check=False)
+    assert done.returncode == 1 and "image full" in done.stderr and "bug" not in done.stderr
+    assert lab.sh(f"ls -A {WORK}/full; losetup --list | grep full || true").stdout == ""
+    lab.module("baleine_image", name="odd", source=f"dir:{odd}", size="128M")
+    refused = lab.module("baleine_image_export", name="odd", target=f"tar:{WORK}/full/out.tar", expect_failure=True)
+    assert "No space left" in refused["msg"]
+    assert lab.sh(f"ls -A {WORK}/full; umount {WORK}/full").stdout == ""
+    lab.module("baleine_image", name="odd", state="absent")
+
+
+def test_what_is_no_file_is_not_waited_for(lab: LabHost, odd: str) -> None:
+    lab.sh(f"mkfifo {WORK}/fifo")
+    for source in ("tar", "docker-archive"):
+        refused = lab.module("baleine_image", name="fifo", source=f"{source}:{WORK}/fifo", expect_failure=True)
+        assert "no regular file" in refused["msg"]
 
 
 def test_links_and_absolute_names_stay_inside_the_tree(lab: LabHost, odd: str) -> None:
     lab.write("/etc/victim", "mine")
-    archive = tar_of(
+    members = tar_of(
         ("/etc/absolute", {"data": b"in"}),
         ("out", {"type": tarfile.SYMTYPE, "linkname": "/etc"}), ("out/victim", {"data": b"no"}),
         ("up", {"type": tarfile.SYMTYPE, "linkname": "../../../../../../../etc"}), ("up/climbed", {"data": b"no"}),
@@ -211,10 +405,34 @@ def test_links_and_absolute_names_stay_inside_the_tree(lab: LabHost, odd: str) -
         ("dev/sda", {"type": tarfile.BLKTYPE, "devmajor": 8, "devminor": 0, "mode": 0o666}),
         ("dir", {"type": tarfile.DIRTYPE, "mode": 0o755}), ("dir/x", {}), ("dir", {"data": b"a file now"}),
     )  # fmt: skip
-    lab.path(f"{WORK}/links.tar").write_bytes(archive)
+    lab.path(f"{WORK}/links.tar").write_bytes(members)
     lab.module("baleine_image", name="links", source=f"tar:{WORK}/links.tar", size="32M")
     assert lab.read("/etc/victim") == "mine" and not lab.path("/etc/climbed").exists()
     found = {line.split()[0]: line.split()[1:] for line in listing(lab, "links")}
     assert {"etc/absolute", "etc/victim", "etc/climbed", "etc/link", "dev/sda", "dir"} <= set(found)
     assert found["etc/link"][3] == "8" and found["dir"][3] == "10" and "dir/x" not in found
     lab.module("baleine_image", name="links", state="absent")
+
+
+def test_layers_over_each_other_stay_inside_the_tree_too(lab: LabHost, odd: str) -> None:
+    lab.write("/etc/victim", "mine")
+    lower = tar_of(
+        ("out", {"type": tarfile.SYMTYPE, "linkname": "/etc"}), ("etc", {"type": tarfile.DIRTYPE, "mode": 0o755}),
+        ("etc/victim", {"data": b"theirs"}), ("etc/stays", {}), ("link", {"type": tarfile.SYMTYPE, "linkname": "/etc/victim"}),
+        ("full/a", {}), ("full/b/c", {}), ("same/x", {}), (".wh.none", {}),
+    )  # fmt: skip
+    upper = tar_of(
+        ("out/.wh.victim", {}), ("link", {"data": b"a file now"}), ("full/new", {}), ("full/.wh..wh..opq", {}),
+        ("full/b/d", {}), ("same/x", {"data": b"new"}), ("same/.wh.x", {}),
+    )  # fmt: skip
+    lab.path(f"{WORK}/layers.tar").write_bytes(archive(lower, upper, pack=gzip.compress))
+    lab.module(
+        "baleine_image", name="layers", source=f"oci-archive:{WORK}/layers.tar:x:1", size="32M", expect_failure=True
+    )
+    lab.module("baleine_image", name="layers", source=f"docker-archive:{WORK}/layers.tar:x:1", size="32M")
+    assert lab.read("/etc/victim") == "mine"
+    found = {line.split()[0]: line.split()[1:] for line in listing(lab, "layers")}
+    inside = {name for name in found if name.startswith(("etc", "full", "same", "link"))}
+    assert inside == {"etc", "etc/stays", "full", "full/new", "full/b", "full/b/d", "same", "same/x", "link"}
+    assert found["link"][3] == "10" and found["same/x"][3] == "3"
+    lab.module("baleine_image", name="layers", state="absent")
