@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional
 
 from . import architecture, disk, families, rootfs
-from .errors import BaleineError
+from .errors import BaleineError, explained
 from .manifest import discard, drop_empty, to_json
 from .process import Runner, find_program, in_child, need_program
 
@@ -187,6 +187,8 @@ def _fill(run: Runner, recipe: Recipe, target: str, source: str, what: str) -> d
     if not source and os.path.exists(f"{tree}/etc/machine-id"):
         os.truncate(f"{tree}/etc/machine-id", 0)
     made_for = architecture.of_tree(tree)
+    with explained(f"{what}: writing it out", f"Make room on the filesystem of {os.path.dirname(target)}"):
+        rootfs.sync(tree)  # the host's disk may be full: nobody else would be told
     rootfs.unmount(tree)
     found = {"architecture": made_for, "config": to_json(config) if config else ""}
     return {key: value for key, value in found.items() if value}

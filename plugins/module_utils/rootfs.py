@@ -60,6 +60,15 @@ def unmount(target: str, flags: int = 0) -> None:
     _checked(_libc.umount2(target.encode(), flags), target)
 
 
+def sync(path: str) -> None:
+    """syncfs(2): write a mounted filesystem out. What could not be written is an error since Linux 5.8.
+
+    :raises OSError: for that.
+    """
+    with opened(path, os.O_RDONLY | os.O_DIRECTORY) as descriptor:
+        _checked(_libc.syncfs(descriptor), path)
+
+
 def fallocate(descriptor: int, mode: int, offset: int, length: int) -> None:
     """fallocate(2)."""
     _checked(_libc.fallocate64(descriptor, mode, ctypes.c_int64(offset), ctypes.c_int64(length)), "fallocate")

@@ -382,9 +382,10 @@ def test_a_disk_of_the_host_that_is_full_leaves_nothing(lab: LabHost, odd: str) 
     assert done.returncode == 1 and "image full" in done.stderr and "bug" not in done.stderr
     assert lab.sh(f"ls -A {WORK}/full; losetup --list | grep full || true").stdout == ""
     lab.module("baleine_image", name="odd", source=f"dir:{odd}", size="128M")
+    lab.sh(f"head -c 5M /dev/zero >{WORK}/full/fill")
     refused = lab.module("baleine_image_export", name="odd", target=f"tar:{WORK}/full/out.tar", expect_failure=True)
     assert "No space left" in refused["msg"]
-    assert lab.sh(f"ls -A {WORK}/full; umount {WORK}/full").stdout == ""
+    assert lab.sh(f"ls -A {WORK}/full; umount {WORK}/full").stdout == "fill\n"
     lab.module("baleine_image", name="odd", state="absent")
 
 
