@@ -177,9 +177,14 @@ def _fill(run: Runner, recipe: Recipe, target: str, source: str, what: str) -> d
             config = origin.fill(run, origin.parse(recipe.source, what, recipe.insecure), tree, f"{target}.d", what)
         _fill_mounted(run, recipe, tree, source, env, what)
     except BaleineError as error:
-        space = os.statvfs(tree)
-        if space.f_bavail * space.f_frsize < FULL:
-            raise BaleineError(error.message, "The image is too small for this tree: give it a larger size") from None
+        folder = os.path.dirname(target)
+        for path, hint in (
+            (tree, "The image is too small for this tree: give it a larger size"),
+            (folder, f"Make room on the filesystem of {folder}"),
+        ):
+            space = os.statvfs(path)
+            if space.f_bavail * space.f_frsize < FULL:
+                raise BaleineError(error.message, hint) from None
         raise
     for trace in () if source else TRACES:
         with contextlib.suppress(OSError):

@@ -139,6 +139,8 @@ def forget_packages(limit: int, only_count: bool = False) -> int:
                 break
             if not only_count:
                 os.unlink(path)
+                with contextlib.suppress(OSError):  # others are in it
+                    os.rmdir(os.path.dirname(path))
             freed += size
     return freed
 

@@ -165,6 +165,8 @@ def umount(run: Runner, name: str) -> None:
         if record is None or not os.path.exists(copy):
             raise BaleineError(f"{what}: it is not being edited", "Begin with 'baleine image mount'")
         if rootfs.is_mounted(tree):
+            with explained(f"{what}: something of the edit is lost", f"Make room for {copy}, and write it again"):
+                rootfs.sync(tree)
             with explained(f"{what}: {tree}", "A program or a shell still works in it: end it"):
                 rootfs.unmount(tree)
         build.leave(tree)

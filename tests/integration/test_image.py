@@ -160,6 +160,21 @@ def test_an_edit_by_hand_is_recorded_kept_and_never_lost_unasked(lab: LabHost, b
     assert "is not being edited" in baleine("image", "umount", "child", check=False).stderr
 
 
+def test_an_edit_that_its_host_had_no_room_for_is_told(lab: LabHost, baleine: Any) -> None:
+    """The kernel tells nobody else: what is written to a file in a full filesystem is lost behind the loop device."""
+    trees.tiny_image(lab, "cramped", "64M")
+    lab.sh(
+        f"mkdir /srv/cramped; mount -t tmpfs -o size=12M cramped /srv/cramped; cp --sparse=always {IMAGES}/cramped /srv/cramped"
+    )
+    lab.sh(f"sed -i s,{IMAGES},/srv/cramped, /var/lib/baleine/manifeste/images/cramped.manifest; rm {IMAGES}/cramped")
+    tree = baleine("image", "mount", "cramped").stdout.strip()
+    lab.sh(f"head -c 20M /dev/urandom > {tree}/much || true")
+    told = baleine("image", "umount", "cramped", check=False)
+    assert told.returncode == 1 and "something of the edit is lost: Input/output error" in told.stderr, told.stderr
+    lab.sh(f"umount {tree} /srv/cramped; rmdir /srv/cramped {tree} /mnt/baleine-images || true")
+    lab.module("baleine_image", name="cramped", state="absent")
+
+
 def test_a_write_into_the_image_file_is_noticed(lab: LabHost, derive: Any) -> None:
     derive(files=[{"path": "/a", "content": "1"}])
     lab.run(["debugfs", "-w", "-R", "mkdir /sneaked", f"{IMAGES}/child"])

@@ -194,6 +194,18 @@ def test_an_rpm_package_without_the_right_signature_is_refused(lab: LabHost, bal
     assert "repository lab: gpgkey '' is none" in said.stderr
 
 
+def test_a_host_without_room_is_told_from_an_image_that_is_too_small(
+    lab: LabHost, baleine: Any, repository: None
+) -> None:
+    lab.sh("mkdir /srv/small; mount -t tmpfs -o size=8M small /srv/small")
+    words = ("--repository", "lab=file:///srv/rpm/9", "--gpgkey", rpms.KEY, "--packages", "rpm", "-r", "/srv/small")
+    told = baleine("image", "create", "-i", "refused", "-s", "256M", *words, check=False)
+    assert told.returncode == 1 and "Make room on the filesystem of /srv/small" in told.stderr, told.stderr
+    assert lab.sh("ls -A /srv/small").stdout == ""
+    lab.sh("umount /srv/small; rmdir /srv/small")
+    assert "refused" not in left(lab)
+
+
 def test_packages_for_a_tree_without_a_package_manager_are_refused(lab: LabHost, tiny: str) -> None:
     refused(lab, "neither apt-get nor dnf", "files and commands", from_image="tiny", packages=["hello"])
 
