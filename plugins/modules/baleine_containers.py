@@ -77,7 +77,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-results:
+containers:
   description: What became of each container, by its name; those that were pruned are here too.
   returned: success, and when some failed
   type: dict
@@ -126,15 +126,20 @@ def work(run: process.Runner, params: dict[str, Any], check: bool) -> dict[str, 
     )
     conditions = {name: condition for name, condition in asked if condition}
     done = batch.ensure(run, wanted, conditions, params["prune"], check)
-    results = {
+    containers = {
         name: {"changed": outcome.plan.changed, "container": outcome.facts} for name, outcome in done.outcomes.items()
     }
     for name, error in done.failed.items():
-        results[name] = {"changed": True, "failed": True, "msg": str(error), "container": survey.facts(run, name)}
-    answer = {**task.told(list(done.outcomes.values())), "results": results}
+        containers[name] = {"changed": True, "failed": True, "msg": str(error), "container": survey.facts(run, name)}
+    answer = {**task.told(list(done.outcomes.values())), "containers": containers}
+    answer["diff"] = [
+        {**task.told([outcome])["diff"], "before_header": outcome.plan.name, "after_header": outcome.plan.name}
+        for outcome in done.outcomes.values()
+        if outcome.plan.changed
+    ]
     if done.failed:
         reasons = "; ".join(str(error) for error in done.failed.values())
-        said = f"{len(done.failed)} of {len(results)} containers failed: {reasons}"
+        said = f"{len(done.failed)} of {len(containers)} containers failed: {reasons}"
         answer.update(failed=True, changed=True, msg=said)
     return answer
 

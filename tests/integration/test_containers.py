@@ -36,6 +36,15 @@ def ensure(lab: LabHost, *containers: dict[str, Any], **options: Any) -> dict[st
     return lab.module("baleine_containers", containers=list(containers), **options)
 
 
+def side(result: dict[str, Any], word: str) -> dict[str, Any]:
+    """What the diffs of all containers say of one side, by resource."""
+    found: dict[str, Any] = {}
+    for diff in result["diff"]:
+        assert diff["before_header"] == diff["after_header"] == next(iter(json.loads(diff[word])))
+        found.update(json.loads(diff[word]))
+    return found
+
+
 def states(lab: LabHost) -> dict[str, str]:
     found = lab.module("baleine_container_info")["containers"]
     return {item["name"]: item["container"]["state"] for item in found}
@@ -48,13 +57,13 @@ def test_one_plan_and_one_diff_are_predicted_and_carried_out_and_the_second_run_
     done = ensure(lab, *wanted)
     assert predicted["changed"] and done["changed"]
     assert predicted["diff"] == done["diff"] and predicted["actions"] == done["actions"]
-    assert set(json.loads(done["diff"]["after"])) == {"container c1", "container c2", "container c3"}
-    assert {name: result["container"]["state"] for name, result in done["results"].items()} == states(lab)
+    assert set(side(done, "after")) == {"container c1", "container c2", "container c3"}
+    assert {name: result["container"]["state"] for name, result in done["containers"].items()} == states(lab)
     assert states(lab) == {"c1": "running", "c2": "stopped", "c3": "running"}
     again = ensure(lab, *wanted)
-    assert not again["changed"] and again["actions"] == [] and again["diff"] == {"before": "", "after": ""}
+    assert not again["changed"] and again["actions"] == [] and again["diff"] == []
     changed = ensure(lab, one("c1"), one("c2", state="stopped"), one("c3"))
-    assert [name for name, result in changed["results"].items() if result["changed"]] == ["c3"]
+    assert [name for name, result in changed["containers"].items() if result["changed"]] == ["c3"]
     assert [action["action"] for action in changed["actions"]] == ["set_policy"]
 
 
@@ -72,7 +81,7 @@ def test_one_that_fails_does_not_keep_the_others_and_its_own_is_named(lab: LabHo
     needs = {"depends_on": [{"name": "c2"}]}
     failed = ensure(lab, one("c1"), one("c2", user="nobodyknows"), one("c3"), one("c4", **needs), expect_failure=True)
     assert failed["msg"].startswith("2 of 4 containers failed: container c2: ")
-    results = failed["results"]
+    results = failed["containers"]
     assert {name: bool(result.get("failed")) for name, result in results.items()} == {
         "c1": False,
         "c2": True,
@@ -81,17 +90,17 @@ def test_one_that_fails_does_not_keep_the_others_and_its_own_is_named(lab: LabHo
     }
     assert "has no user nobodyknows" in results["c2"]["msg"] and results["c2"]["container"] == {}
     assert "it depends on c2, which does not run" in results["c4"]["msg"]
-    assert results["c1"]["container"]["pid"] and "container c1" in json.loads(failed["diff"]["after"])
+    assert results["c1"]["container"]["pid"] and "container c1" in side(failed, "after")
     assert states(lab) == {"c1": "running", "c3": "running"}
     mended = ensure(lab, one("c1"), one("c2"), one("c3"), one("c4", **needs))
-    assert sorted(name for name, result in mended["results"].items() if result["changed"]) == ["c2", "c4"]
+    assert sorted(name for name, result in mended["containers"].items() if result["changed"]) == ["c2", "c4"]
 
 
 def test_what_is_not_listed_goes_by_label_or_prefix_and_its_address_is_free_in_the_same_task(lab: LabHost) -> None:
     ensure(lab, one("c1", labels={"farm": "web"}), one("c2", labels={"farm": "web"}), one("c3", labels={"farm": "db"}))
     heir = {**one("c2"), "name": "c4", "labels": {"farm": "web"}}
     predicted = ensure(lab, one("c1", labels={"farm": "web"}), heir, prune={"label": "farm=web"}, check=True)
-    before, after = (json.loads(predicted["diff"][side]) for side in ("before", "after"))
+    before, after = (side(predicted, word) for word in ("before", "after"))
     assert before["container c2"]["state"] == "running" and after["container c2"] == {}
     assert set(before) == {"container c2", "container c4"} and before["container c4"] == {}
     assert states(lab) == {"c1": "running", "c2": "running", "c3": "running"}
@@ -103,7 +112,7 @@ def test_what_is_not_listed_goes_by_label_or_prefix_and_its_address_is_free_in_t
         ("create", "container c4"),
         ("start", "container c4"),
     ]
-    assert done["results"]["c2"] == {"changed": True, "container": {}}
+    assert done["containers"]["c2"] == {"changed": True, "container": {}}
     assert states(lab) == {"c1": "running", "c3": "running", "c4": "running"}
     ensure(lab, prune={"label": "farm"})
     assert states(lab) == {}

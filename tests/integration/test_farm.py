@@ -157,8 +157,8 @@ def test_a_killed_web_server_costs_no_answer_and_the_next_run_changes_exactly_it
     link = next(item["link"] for item in listed["web2"]["interfaces"])
     wait_for(lambda: link not in host.sh("ls /sys/class/net").stdout.split(), 5)
     assert "/mnt/baleine/web2" not in host.read("/proc/self/mountinfo")
-    words, recap = farm.play()
-    assert recap["one"][1] == 1 and "(item=web2)" in words, words
+    words, recap = farm.play("--diff")
+    assert recap["one"][1] == 1 and "+++ after: container web2" in words and "container web1" not in words, words
     assert count(host) == {"web1": 4, "web2": 4, "web3": 4}
 
 

@@ -48,8 +48,11 @@ class Answer(NamedTuple):
 
 def answer(result: Mapping[str, Any], what: str) -> Answer:
     """Return what a result says of one resource, by its name in plans (`container web1`)."""
-    sides = [json.loads(text) if text else {} for text in (result.get("diff") or {}).values()]
-    before, after = sides or ({}, {})
+    diffs = result.get("diff") or ()
+    before, after = {}, {}
+    for diff in [diffs] if isinstance(diffs, Mapping) else diffs:
+        before.update(json.loads(diff["before"] or "{}"))
+        after.update(json.loads(diff["after"] or "{}"))
     actions = tuple((item["action"], item["reason"]) for item in result.get("actions", ()) if item["resource"] == what)
     drift = tuple(text for text in result.get("drift", ()) if text.startswith(f"{what}: "))
     facts = next((result[key] for key in ("container", "bridge", "volume", "image", "command") if key in result), {})
@@ -229,11 +232,11 @@ class Containers(Subject):
         if not wanted:
             return {}
         result = self.driver.call(self.module, {"containers": list(wanted.values())}, check)
-        if "results" not in result:
+        if "containers" not in result:
             return {key: Answer(failed=result["msg"]) for key in wanted}
         found = {}
         for key in wanted:
-            own = result["results"][self.names[key]]
+            own = result["containers"][self.names[key]]
             told = answer({**result, **own, "failed": own.get("failed", False)}, f"container {self.names[key]}")
             found[key] = told
         return found
@@ -550,9 +553,9 @@ def test_prune(driver: Driver, machine: LabHost, table: Table, helpers: None, op
     wanted = {"containers": made[:1], **TABLES["baleine_containers"][f"prune.{option}"].to}
     predicted, done = driver.call("baleine_containers", wanted, True), driver.call("baleine_containers", wanted)
     wrong = [] if predicted["diff"] == done["diff"] and predicted["actions"] == done["actions"] else [str(done)]
-    wrong += [] if [name for name, of in done["results"].items() if of["changed"]] == ["hgone2"] else [str(done)]
+    wrong += [] if [name for name, of in done["containers"].items() if of["changed"]] == ["hgone2"] else [str(done)]
     again = driver.call("baleine_containers", wanted)
-    wrong += [] if not again["changed"] and list(again["results"]) == ["hgone1"] else [str(again)]
+    wrong += [] if not again["changed"] and list(again["containers"]) == ["hgone1"] else [str(again)]
     assert driver.call("baleine_containers", {**wanted, "containers": []})["changed"]
     found = driver.call("baleine_container_info", {})["containers"]
     wrong += [] if {"hbase", "hwell"} <= {item["name"] for item in found} else [str(found)]
