@@ -17,7 +17,7 @@ from .errors import BaleineError, Busy
 from .keeper import Keeper, put_back
 from .plan import Action, Outcome, Plan
 from .process import Runner, open_process, send_signal
-from .survey import disk_of, facts, find, mounted_at, need_closed
+from .survey import Seen, disk_of, facts, find, mounted_at, need_closed, surroundings
 
 #: What cannot be done while somebody works on a disk by hand.
 NEEDS_DISK = ("start", "create", "recreate", "grow", "remove")
@@ -128,9 +128,9 @@ def plan_all(run: Runner, wanted_all: Sequence[Wanted], check: bool) -> list[tup
     started: set[str] = set()
     ended = {wanted.name for wanted in wanted_all if wanted.state in ("absent", "stopped")}
     gone = [f"container {wanted.name}" for wanted in wanted_all if wanted.state == "absent"]
-    links = netlink.links(run) if len(wanted_all) > 1 else None
+    seen = Seen(netlink.links(run), surroundings()) if len(wanted_all) > 1 else None
     for wanted in sorted(wanted_all, key=lambda wanted: (wanted.state != "absent", order.index(wanted.name))):
-        found = find(run, wanted, links=links)
+        found = find(run, wanted, seen=seen)
         free = {bridge: {ip: who for ip, who in has.items() if who not in gone} for bridge, has in found.used.items()}
         used = {bridge: {**free.get(bridge, {}), **claimed.get(bridge, {})} for bridge in found.bridges}
         found = found._replace(used=used)

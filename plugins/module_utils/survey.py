@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from . import cgroup, disk, enter, image, launch, limits, log, manifest, netlink, network, rootfs, units, volume
 from .container import RUNS, Found, Wanted
@@ -21,6 +21,13 @@ FIRST_ID = 0x70000000
 #: Seconds in which a process that ends is gone.
 SOON = 2.0
 LAST_ID = 0x7FFE0000  # systemd's range of foreign ids follows (UIDS-GIDS.md)
+
+
+class Seen(NamedTuple):
+    """What is the same for all containers of a set: the host's links, and :func:`surroundings`."""
+
+    links: Mapping[str, Mapping[str, Any]]
+    around: Mapping[str, Any]
 
 
 def disk_of(name: str) -> str:
@@ -45,14 +52,12 @@ def need_closed(path: str, name: str, what: str) -> None:
     launch.need_free(path, what)
 
 
-def find(
-    run: Runner, wanted: Wanted, full: bool = True, links: Optional[Mapping[str, Mapping[str, Any]]] = None
-) -> Found:
+def find(run: Runner, wanted: Wanted, full: bool = True, seen: Optional[Seen] = None) -> Found:
     """Return what is recorded of a container and what is really there.
 
     :param full: also look at other resources, and ask the kernel for links, addresses and limits where a description
         is wanted; without it only for life and left-overs.
-    :param links: those of the host, where somebody has just asked for them.
+    :param seen: what is the same for each of a set, where somebody has just looked.
     """
     record = manifest.read("container", wanted.name)
     description, interfaces = from_record(wanted.name, record) if record else (None, ())
@@ -64,7 +69,9 @@ def find(
     there = os.listdir(DISKS) if os.path.isdir(DISKS) else ()
     shown: dict[str, Any] = {}
     if full:
-        shown = surroundings(wanted.name)
+        own = manifest.split((record or {}).get("interface", ""))
+        shown = dict(seen.around) if seen else surroundings()
+        shown["taken"] = tuple(link for link in shown["taken"] if link not in own)
         shown["image_digest"] = _image_digest(source)
         meant = wanted.description or description
         again = not alive or wanted.restart or wanted.recreate == "always"
@@ -81,7 +88,7 @@ def find(
             recorded = known(description, f"container {wanted.name}: what it is").limits
             try:
                 shown.update(
-                    host_links=netlink.links(run) if links is None else links,
+                    host_links=seen.links if seen else netlink.links(run),
                     inside=network.found_inside(run, int(record["pid"])),
                     limits=cgroup.current_limits(wanted.name, int(record["pid"]), recorded),
                 )
@@ -110,8 +117,11 @@ def _image_digest(name: str) -> Optional[str]:
     return image.true_digest(name, record)
 
 
-def surroundings(name: str) -> dict[str, Any]:
-    """Return what the other resources have: bridges, addresses in use, interface names."""
+def surroundings(name: str = "") -> dict[str, Any]:
+    """Return what the other resources have: bridges, addresses in use, interface names.
+
+    :param name: a container whose interface names do not count.
+    """
     bridges, mtus, used = {}, {}, {}
     for bridge, record in manifest.records("bridge").items():
         with contextlib.suppress(ValueError):
