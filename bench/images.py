@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Callable
 
-from tests.lab import debs
+from tests.lab import debs, run, trees
 
 from .place import Failed, Place
 from .result import OURS, Cell
@@ -56,6 +56,37 @@ def make(place: Place, rounds: int) -> dict[str, Cell]:
         place.do("sh", "-c", FRESH, timeout=LIMIT)
         place.reflink(True)
     return cells
+
+
+SAVED = "/srv/bench/saved.tar"
+
+
+def imports(place: Place, rounds: int) -> dict[str, Cell]:
+    """Return how long what ``docker save`` wrote takes to become an image: a Debian of about 240 MB in one layer."""
+    ways = {
+        OURS: (("baleine", "image", "import", "-i", "saved", "--source", f"docker-archive:{SAVED}"), "10 GiB image"),
+        "docker load": (("docker", "load", "-q", "-i", SAVED), "overlay2"),
+        "podman load": (("podman", "load", "-q", "-i", SAVED), "overlay"),
+    }
+    begin = (
+        "baleine image remove -f saved; docker rmi -f saved >/dev/null 2>&1; podman rmi -f saved >/dev/null 2>&1; true"
+    )
+    samples: dict[str, list[float]] = {name: [] for name in ways}
+    place.reflink(False)
+    try:
+        run.machine(["tar", "-C", str(trees.debian_tree()), "-cf", str(place.host.path(f"{SAVED}.tree")), "."])
+        place.do("sh", "-ec", f"docker import {SAVED}.tree saved; docker save -o {SAVED} saved", timeout=LIMIT)
+        for turn in range(rounds + 1):
+            for name, (command, _note) in ways.items():
+                place.do("sh", "-c", begin, timeout=LIMIT)
+                seconds = place.time(command, LIMIT)
+                samples[name] += [seconds] if turn else []  # the first round warms up
+        return {name: Cell(tuple(samples[name]), "", note) for name, (_command, note) in ways.items()}
+    except Failed as error:
+        return {name: Cell(reason=str(error)) for name in ways}
+    finally:
+        place.do("sh", "-c", f"{begin}; rm -f {SAVED} {SAVED}.tree", timeout=LIMIT)
+        place.reflink(True)
 
 
 def _once(measure: Callable[[], float], note: str) -> Cell:

@@ -125,6 +125,9 @@ def targets(cells: Mapping[str, Mapping[str, Cell]], idle: Mapping[str, Mapping[
         seconds = made.get(name, Cell()).median
         if seconds:
             lines.append(f"{goal}: {show_time(seconds)}")
+    ours, load = (cells.get("import", {}).get(name, Cell()).median for name in (OURS, "docker load"))
+    if ours and load:
+        lines.append(f"import of a Docker archive within 1.5 times docker load of it: {ours / load:.2f} times")
     if OURS in idle and "each" in idle[OURS]:
         each = idle[OURS]["each"]["host"]
         lines.append(f"no host process per container: {each:g}")

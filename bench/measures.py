@@ -40,7 +40,8 @@ STORE = Case("store", "Create and start a container: reflink store against exten
 COPY = Case("copy", "Copy an image of 10 GiB that holds 262 MB of data, until all of it is on the device", 8)
 SAFE = Case("safe", "Create and start a container: all protections on, against off", 15)
 IMAGE = Case("image", "Make a 10 GiB image with Debian and Apache, and one derived from it", 3)
-CASES = (WHOLE, ENTER, POLITELY, DEAF, LIST, STORE, COPY, SAFE, IMAGE)
+IMPORT = Case("import", "Make an image of what `docker save` wrote", 5)
+CASES = (WHOLE, ENTER, POLITELY, DEAF, LIST, STORE, COPY, SAFE, IMAGE, IMPORT)
 
 
 class Bench:
@@ -112,6 +113,8 @@ class Bench:
             return self._protections(case, who)
         if case.key == IMAGE.key:
             return images.make(self.place, max(1, round(case.rounds * self.factor)))
+        if case.key == IMPORT.key:
+            return images.imports(self.place, max(1, round(case.rounds * self.factor)))
         return self._stores(case, who)
 
     def _enter(self, contender: Contender) -> float:
