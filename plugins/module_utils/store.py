@@ -179,7 +179,7 @@ def _beneath(look: Callable[[], Any]) -> Any:
 
 
 def need_mounted() -> None:
-    """Mount the store, if there is one and nobody did yet.
+    """Mount the store, if there is one and nobody did yet; its file is the lock of who does, or removes it.
 
     :raises BaleineError: when it cannot be mounted.
     """
@@ -292,7 +292,7 @@ def _enter() -> None:
     os.rename(PART, STORE)
     manifest.sync_directory(os.path.dirname(STORE))
     fault("store named")
-    _mount(STORE)
+    need_mounted()
     _clear()
 
 
@@ -319,11 +319,13 @@ def _copy_out(run: Runner) -> None:
 
 
 def _leave() -> None:
-    """Unmount the store and remove its file: from then on all is where it was."""
-    with explained(f"{WHAT}: unmounting {LIBRARY}", "A program still works in it: end it"):
-        rootfs.unmount(LIBRARY)
-    fault("store unmounted")
-    os.unlink(STORE)
+    """Unmount the store and remove its file: from then on all is where it was. Nobody may mount it in between."""
+    with opened(STORE, os.O_RDONLY) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with explained(f"{WHAT}: unmounting {LIBRARY}", "A program still works in it: end it"):
+            rootfs.unmount(LIBRARY)
+        fault("store unmounted")
+        os.unlink(STORE)
     manifest.sync_directory(os.path.dirname(STORE))
 
 
