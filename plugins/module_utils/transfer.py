@@ -58,7 +58,8 @@ def request(params: Mapping[str, Any]) -> Wanted:
     target = origin.parse(str(params["target"]), what, bool(params.get("insecure")))
     if target.kind not in KINDS:
         raise BaleineError(f"{what}: {target} is no target", f"There are {', '.join(KINDS)}")
-    tag = target.reference or (name if ":" in name else f"{name}:latest").lower()
+    base, _colon, version = name.partition(":")
+    tag = target.reference or f"{base.lower()}:{version or 'latest'}"
     if target.kind in origin.ARCHIVES and not target.reference and not REPOSITORY.fullmatch(tag):
         raise BaleineError(f"{what}: {tag} is no name that Docker takes", "Name it after the file: FILE:NAME:TAG")
     return Wanted(name, target, tag)
