@@ -157,6 +157,13 @@ ansible-lint: $(LINT)/.ready
 	$(call heading,'ansible-lint')
 	@PATH="$(CURDIR)/$(LINT)/bin:$$PATH" ansible-lint
 
+## manual: the pages of man(1), made of the table of commands
+.PHONY: manual
+manual: links
+	@cd .build && for language in '' .fr; do \
+	    python3 -c "from baleine_cli import manual; print(manual.roff('$$language' == '.fr'), end='')" \
+	        > "../roles/host/files/baleine_cli/baleine$$language.1"; done
+
 ## unit: the tests of plans and parsers, no root needed
 .PHONY: unit
 unit: $(VENV)/.ready-test links

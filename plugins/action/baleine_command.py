@@ -24,7 +24,7 @@ def collect() -> dict[str, str]:
     return {
         f"{package}/{path.relative_to(folder).as_posix()}": path.read_text(encoding="utf-8")
         for package, folder in PACKAGES.items()
-        for path in sorted(folder.rglob("*.py"))
+        for path in sorted((*folder.rglob("*.py"), *folder.glob("*.1")))
     }
 
 

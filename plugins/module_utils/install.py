@@ -29,6 +29,16 @@ from baleine_cli.main import run
 
 run()
 """
+#: Pages of the manual, and where man(1) looks for them.
+PAGES = {
+    "baleine_cli/baleine.1": "/usr/local/share/man/man1/baleine.1",
+    "baleine_cli/baleine.fr.1": "/usr/local/share/man/fr/man1/baleine.1",
+}
+#: bash reads this when the command is first completed in a shell.
+COMPLETION = "/usr/local/share/bash-completion/completions/baleine"
+COMPLETION_TEXT = "source <(baleine completion)\n"
+#: What is ours outside the library.
+OUTSIDE = (LAUNCHER, COMPLETION, *PAGES.values())
 WHAT = "command line"
 
 
@@ -36,7 +46,7 @@ def find() -> dict[str, str]:
     """Return the text of every installed file, by path."""
     found = {}
     paths = [os.path.join(folder, name) for folder, _folders, names in os.walk(LIBRARY) for name in names]
-    for path in [*(path for path in paths if not path.endswith(".pyc")), LAUNCHER, schedule.PASS, schedule.TIMES]:
+    for path in [*(path for path in paths if not path.endswith(".pyc")), *OUTSIDE, schedule.PASS, schedule.TIMES]:
         with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as stream:
             found[path] = stream.read()
     return found
@@ -54,7 +64,8 @@ def wanted(files: Optional[Mapping[str, str]], cron: bool = True) -> dict[str, s
     for name in files:
         if name.startswith("/") or ".." in name.split("/"):
             raise BaleineError(f"{WHAT}: {name!r} is no path below {LIBRARY}")
-    goal = {**{f"{LIBRARY}/{name}": text for name, text in files.items()}, LAUNCHER: LAUNCHER_TEXT}
+    goal = {PAGES.get(name, f"{LIBRARY}/{name}"): text for name, text in files.items()}
+    goal.update({LAUNCHER: LAUNCHER_TEXT, COMPLETION: COMPLETION_TEXT})
     return {**goal, schedule.PASS: schedule.PASS_TEXT} if cron else goal
 
 

@@ -444,13 +444,13 @@ INSTALLED = install.wanted(FILES)
 @pytest.mark.parametrize(
     ("files", "found", "expected"),
     [
-        (FILES, {}, ["write"] * 4),
+        (FILES, {}, ["write"] * 5),
         (FILES, INSTALLED, []),
         ({**FILES, "baleine/units.py": "Units\n"}, INSTALLED, ["write"]),
         ({"baleine/units.py": "units\n"}, INSTALLED, ["delete"]),
         (FILES, {**INSTALLED, f"{install.LIBRARY}/baleine/old.py": ""}, ["delete"]),
         (FILES, {**INSTALLED, install.LAUNCHER: "#!/bin/sh\n"}, ["write"]),
-        (None, INSTALLED, ["delete"] * 4),
+        (None, INSTALLED, ["delete"] * 5),
         (None, {}, []),
     ],
     ids=["nothing", "same", "changed", "gone", "left over", "launcher", "absent", "absent twice"],
@@ -465,6 +465,11 @@ def test_only_files_that_differ_are_written_and_only_surplus_ones_deleted(files,
         else:
             left.pop(action.data["path"], None)
     assert not install.plan(install.wanted(files), left).changed
+
+
+def test_pages_of_the_manual_go_where_man_looks_for_them():
+    goal = install.wanted({**FILES, "baleine_cli/baleine.fr.1": "page\n"})
+    assert goal["/usr/local/share/man/fr/man1/baleine.1"] == "page\n" and len(goal) == len(INSTALLED) + 1
 
 
 def test_the_lines_of_cron_are_installed_unless_that_is_not_wanted():

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 KINDS = ("image", "bridge", "volume", "container")
 #: What changes nothing, or becomes another program.
-LOOKING = ("help", "list", "inspect", "exec", "logs", "stats")
+LOOKING = ("help", "completion", "list", "inspect", "exec", "logs", "stats")
 
 
 class Flag(NamedTuple):
@@ -115,6 +115,15 @@ HELP = Command(
     "Show this manual, or the part of it that is about COMMAND. It is in French where the locale is.",
     "Afficher ce manuel, ou sa partie sur COMMANDE. Il est en français si la langue du système l'est.",
     root=False, examples=("baleine help container create",),
+)  # fmt: skip
+
+COMPLETION = Command(
+    "", "completion", "completion:show", (), "",
+    "Print the completion of bash. The role host installs it; elsewhere: source <(baleine completion). zsh takes it "
+    "after autoload -U bashcompinit && bashcompinit.",
+    "Afficher la complétion pour bash. Le rôle host l'installe ; ailleurs : source <(baleine completion). zsh la prend "
+    "après autoload -U bashcompinit && bashcompinit.",
+    root=False,
 )  # fmt: skip
 
 SUPERVISE = Command(
@@ -307,4 +316,4 @@ VOLUMES = (
 )  # fmt: skip
 
 #: All that is not about containers.
-OTHERS = (HELP, SUPERVISE, *IMAGES, *BRIDGES, *VOLUMES)
+OTHERS = (HELP, COMPLETION, SUPERVISE, *IMAGES, *BRIDGES, *VOLUMES)

@@ -1,6 +1,6 @@
 # Copyright: Baleine contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``baleine help``: the manual, made of the table of commands, in English and in French."""
+"""``baleine help``: the manual, made of the table of commands, in English and in French, as text and for man(1)."""
 
 from __future__ import annotations
 
@@ -137,3 +137,33 @@ def _flag(flag: Flag, french: bool) -> Iterable[str]:
     names = ", ".join(name for name in (flag.short, flag.long) if name)
     yield f"      {names} {translate(flag.value, french)}".rstrip()
     yield _fill(flag.fr if french else flag.en, 12)
+
+
+def roff(french: bool) -> str:
+    """Return the whole manual as a page of section 1, in the language of man(7)."""
+    brief = "conteneurs sans démon" if french else "containers without a daemon"
+    lines = [
+        "'\\\" -*- coding: UTF-8 -*-",
+        '.TH BALEINE 1 "" Baleine',
+        ".nh",
+        ".SH " + _title("NAME", french),
+        f"baleine \\- {brief}",
+    ]
+    lines += [".SH " + _title("DESCRIPTION", french), _escape(INTRODUCTION[french])]
+    lines.append(".SH " + _title("COMMANDS", french))
+    for command in COMMANDS:
+        lines += [".SS " + _escape(synopsis(command, french)), _escape(command.fr if french else command.en)]
+        for flag in command.flags:
+            names = ", ".join(f"\\fB{_escape(name)}\\fR" for name in (flag.short, flag.long) if name)
+            lines += [".TP", f"{names} \\fI{_escape(translate(flag.value, french))}\\fR"]
+            lines.append(_escape(flag.fr if french else flag.en))
+        for example in command.examples:
+            lines += [".PP", ".RS", f"$ {_escape(example)}", ".RE"]
+    lines += [".SH " + _title("EXIT CODES", french), _escape(CODES[french])]
+    return "\n".join(lines) + "\n"
+
+
+def _escape(words: str) -> str:
+    """Return text as roff prints it: backslashes, dashes that are typed, and a first character that is a request's."""
+    words = words.replace("\\", "\\e").replace("-", "\\-")
+    return f"\\&{words}" if words[:1] in (".", "'") else words
