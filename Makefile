@@ -176,11 +176,12 @@ integration: root packages $(VENV)/.ready-test links
 	$(call heading,'integration tests')
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pytest $(PYTEST_FLAGS) tests/integration | tee $(CACHE)/integration.log
 
-## molecule: the farm on a laboratory host: converge, idempotence, verify, destroy (root)
+## molecule: the farm on a laboratory host, and a role inside containers: converge, idempotence, verify (root)
 .PHONY: molecule
 molecule: root packages $(VENV)/.ready-test $(LINT)/.ready links
 	$(call heading,'molecule')
-	@PATH="$(CURDIR)/$(LINT)/bin:$$PATH" LAB_PYTHON="$(CURDIR)/$(VENV)/bin/python" molecule test
+	@PATH="$(CURDIR)/$(LINT)/bin:$$PATH" LAB_PYTHON="$(CURDIR)/$(VENV)/bin/python" \
+	    molecule test --all
 
 ## build: the collection's tarball, in .cache
 .PHONY: build
