@@ -36,8 +36,9 @@ SCENARIOS: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
     "start": ({"state": "present"}, {}, STARTS),
     "stop": ({}, {"state": "stopped"}, ["before stop", "saved stopping", "ended", "cleared", "saved stopped", "after stop"]),
     "remove": (
-        {}, {"state": "absent"}, ["before stop", "saved stopping", "ended", "after stop", "before remove", "saved removing",
-         "cleared", "unlinked", "after remove"],
+        {}, {"state": "absent"},
+        ["before stop", "saved stopping", "ended", "after stop", "before remove", "saved removing", "cleared", "unlinked",
+         "after remove"],
     ),
     "recreate": (
         {}, {"image": "other", "recreate": "on_change"},

@@ -73,7 +73,8 @@ runtime: crun
 address: 192.168.42.2/24+fd00::2/64,10.0.0.2/8
 mac: 02:00:00:00:00:01,02:00:00:00:00:02
 interface: vifc866_0,vifc866_1
-networks: [{"addresses": ["192.168.42.2/24", "fd00::2/64"], "bridge": "private", "gateway": "192.168.42.1", "mac": "", "mtu": 1400, "rate_in": 64000, "rate_out": null, "routes": [{"destination": "10.1.0.0/16", "gateway": "192.168.42.9"}]}, {"bridge": "public", "addresses": ["10.0.0.2/8"]}]
+networks: [{"addresses": ["192.168.42.2/24", "fd00::2/64"], "bridge": "private", "gateway": "192.168.42.1", "mac": "", "mtu": 1400, "rate_in": 64000, \
+"rate_out": null, "routes": [{"destination": "10.1.0.0/16", "gateway": "192.168.42.9"}]}, {"bridge": "public", "addresses": ["10.0.0.2/8"]}]
 limits: {"cpus": 0.5, "cpu_weight": 50, "cpuset": "0-2,7", "devices": [], "memory": 67108864, "pids": 20, "io_write_rate": 8388608}
 command: ["/usr/sbin/apache2ctl", "-D", "FOREGROUND"]
 env: {"LANG": "C.UTF-8", "EMPTY": ""}
