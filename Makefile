@@ -127,7 +127,7 @@ test: root packages
 	@$(MAKE) integration
 	@$(MAKE) molecule
 	@$(MAKE) ansible-lint
-	@$(MAKE) install
+	@$(MAKE) publishable
 	$(call heading,'all of it passed')
 	@for part in unit integration; do echo "tests/$$part"; tail -n 1 $(CACHE)/$$part.log; done
 
