@@ -58,7 +58,7 @@ def test_a_controller_that_is_not_there_is_refused_with_its_name(
     finally:
         guest.sh("umount /sys/fs/cgroup/cgroup.controllers")
     assert "limits.io_read_rate: this host has no cgroup controller io" in refused["msg"]
-    assert it.group("", "pids.max").strip() == "max"
+    assert it.group("", "pids.max").strip() == "2048"
 
 
 def test_a_container_shares_the_network_of_another_and_follows_it(limited: Callable[[str], Limited]) -> None:
