@@ -144,7 +144,8 @@ options:
       - Make the image of this container's disk as it is, whether it runs or not. One that runs goes on; what it writes
         waits for the copy.
       - The image is made anew when its container started from another content than then, or with O(rebuild=always).
-        What the container itself writes is no change: it writes all the time. A container that is gone changes nothing.
+        What the container itself writes is no change, as it writes all the time. A container that is gone changes
+        nothing.
       - Goes with O(name), O(state) and O(rebuild) only.
     type: str
   files:

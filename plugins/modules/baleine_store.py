@@ -25,7 +25,7 @@ options:
     description:
       - How large the store is, such as V(20G). A bare number is MiB. All of it is reserved on the host's filesystem, so
         that a host that is full cannot break the store.
-      - A larger size makes it grow, also while containers run. It never shrinks: move out of it first.
+      - A larger size makes it grow, also while containers run. It never shrinks; move out of it first.
       - Needed with O(state=present).
     type: str
   state:

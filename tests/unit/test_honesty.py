@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.integration.honesty_cases import TABLES
 
@@ -52,6 +54,27 @@ def test_every_option_of_a_module_is_in_its_table_and_nothing_else_is(module, mo
     tabled = {key.partition("#")[0] for key in TABLES[module]}
     assert sorted(declared - tabled) == [], "add a Case for each to tests/integration/honesty_cases.py"
     assert sorted(tabled - declared) == []
+
+
+def not_texts(value: Any, where: str) -> Iterator[str]:
+    """Descriptions that YAML read as something else: a colon with a space after it makes a mapping of a sentence."""
+    for key, item in value.items() if isinstance(value, dict) else ():
+        if key == "description":
+            texts = item if isinstance(item, list) else [item]
+            yield from (f"{where}: {text}" for text in texts if not isinstance(text, (str, dict)))
+            yield from (f"{where}: {text}" for text in texts if isinstance(text, dict) and isinstance(item, list))
+        yield from not_texts(item, f"{where}/{key}")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_documentation_of_a_module_can_be_read(module):
+    blocks = {}
+    for node in ast.parse((ROOT / f"plugins/modules/{module}.py").read_text()).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+            blocks[ast.unparse(node.targets[0])] = node.value.value
+    assert {"DOCUMENTATION", "EXAMPLES", "RETURN"} <= set(blocks)
+    for name in ("DOCUMENTATION", "EXAMPLES", "RETURN"):
+        assert list(not_texts(yaml.safe_load(blocks[name]), name)) == []
 
 
 def test_a_case_says_what_it_does():
