@@ -39,7 +39,7 @@ LIST = Case("list", "List the containers", 10)
 STORE = Case("store", "Create and start a container: reflink store against extents", 8)
 COPY = Case("copy", "Copy an image of 10 GiB that holds 262 MB of data, until all of it is on the device", 8)
 SAFE = Case("safe", "Create and start a container: all protections on, against off", 15)
-IMAGE = Case("image", "Make a 10 GiB image with Debian and Apache, and one derived from it", 3)
+IMAGE = Case("image", "Make a 10 GiB image with Debian and Apache, and one derived from it", 2)
 IMPORT = Case("import", "Make an image of what `docker save` wrote", 5)
 CASES = (WHOLE, ENTER, POLITELY, DEAF, LIST, STORE, COPY, SAFE, IMAGE, IMPORT)
 

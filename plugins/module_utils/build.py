@@ -35,8 +35,8 @@ FULL = 4 << 20
 DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 #: What a build leaves of the machine it ran on.
 TRACES = (
-    "etc/resolv.conf", "etc/hostname", "etc/apt/apt.conf.d/99mmdebstrap", "var/lib/dbus/machine-id",
-    "var/cache/apt/pkgcache.bin", "var/cache/apt/srcpkgcache.bin",
+    "etc/resolv.conf", "etc/hostname", "etc/apt/apt.conf.d/99mmdebstrap", "etc/dpkg/dpkg.cfg.d/99mmdebstrap",
+    "var/lib/dbus/machine-id", "var/cache/apt/pkgcache.bin", "var/cache/apt/srcpkgcache.bin",
 )  # fmt: skip
 
 

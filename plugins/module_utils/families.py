@@ -20,8 +20,9 @@ CACHE = "/var/cache/baleine/packages"
 #: What is kept of them at the most, and what its filesystem must have free beside (bytes).
 CACHE_SIZE, CACHE_RESERVE = 4 << 30, 1 << 30
 ARCHIVES = "var/cache/apt/archives"
-#: What mmdebstrap need not do: an emulator was looked for; and what it must not do to packages that are kept.
-SKIPPED = ("--skip=check/qemu",)
+#: What mmdebstrap need not do: an emulator was looked for, and nobody uses a tree whose making a power cut ended; and
+#: what it must not do to packages that are kept.
+SKIPPED = ("--skip=check/qemu", "--dpkgopt=force-unsafe-io")
 KEPT = ("--skip=download/empty", "--skip=essential/unlink", "--skip=cleanup/apt/cache")
 #: What a step that failed said, and what to do; the last one where it said none of them.
 HINTS = {

@@ -84,6 +84,8 @@ def test_a_suite_of_another_key_needs_its_keyring(lab: LabHost, baleine: Any, mi
     assert "architecture: amd64\n" in lab.read("/var/lib/baleine/manifeste/images/wonderful.manifest")
     assert "Type: regular" in in_image(lab, "wonderful", "stat /etc/apt/trusted.gpg.d/wonderful.gpg")
     assert "Type: regular" in in_image(lab, "wonderful", "stat /usr/bin/apt-get")  # although it is not required there
+    for trace in ("apt/apt.conf.d/99mmdebstrap", "dpkg/dpkg.cfg.d/99mmdebstrap"):
+        assert "not found" in in_image(lab, "wonderful", f"stat /etc/{trace}")
     assert 50 < debs.fetched(lab) == kept(lab) <= mirror  # each package once
     assert in_image(lab, "wonderful", "ls -p /var/cache/apt/archives").count(".deb") == 0
 
