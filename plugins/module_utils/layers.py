@@ -42,6 +42,11 @@ class Blob(NamedTuple):
             raise BaleineError("it is no regular file", "Name a file")
         return cls(descriptor, 0, status.st_size)
 
+    def state(self) -> tuple[int, int]:
+        """Return what differs once somebody has written to the file."""
+        status = os.fstat(self.descriptor)
+        return status.st_mtime_ns, status.st_ctime_ns
+
     def pieces(self) -> Iterator[bytes]:
         """Give all of it.
 
@@ -71,12 +76,12 @@ class Stream:
     :ivar last: its last block.
     """
 
-    def __init__(self, pieces: Iterator[bytes], limit: int) -> None:
+    def __init__(self, pieces: Iterator[bytes], limit: int, plain: bool = False) -> None:
         import hashlib
         import lzma
         import zlib
 
-        self.pieces, self.left, self.hash = pieces, limit, hashlib.sha256()
+        self.pieces, self.left, self.hash, self.plain = pieces, limit, hashlib.sha256(), plain
         self.buffer, self.start, self.at = b"", 0, 0
         self.broken = (EOFError, OSError, lzma.LZMAError, zlib.error)
 
@@ -93,7 +98,8 @@ class Stream:
         if self.left < 0:
             raise BaleineError("it holds more than the image can", "Give the image a larger size")
         if piece:
-            self.hash.update(piece)
+            if not self.plain:
+                self.hash.update(piece)
             kept = self.buffer[-512:]
             self.start += len(self.buffer) - len(kept)
             self.buffer = kept + piece
@@ -137,10 +143,11 @@ class _Raw:
 
 
 @contextlib.contextmanager
-def opened_layer(blob: Blob, limit: int, what: str) -> Iterator[Stream]:
+def opened_layer(blob: Blob, limit: int, what: str, checked: bool = False) -> Iterator[Stream]:
     """Hold the tar stream of a blob, however it is packed.
 
     :param limit: the most bytes to unpack.
+    :param checked: its digest is known: where it is not packed the stream is ``plain``, and not identified once more.
     """
     start = os.pread(blob.descriptor, min(6, blob.size), blob.offset)
     packed = next((name for magic, name in PACKED.items() if start.startswith(magic)), "")
@@ -168,7 +175,7 @@ def opened_layer(blob: Blob, limit: int, what: str) -> Iterator[Stream]:
 
         yield Stream(_pieces(importlib.import_module(packed).open(_Raw(blob))), limit)
     else:
-        yield Stream(blob.pieces(), limit)
+        yield Stream(blob.pieces(), limit, plain=checked)
 
 
 def _pieces(file: Any) -> Iterator[bytes]:

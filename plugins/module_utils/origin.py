@@ -190,8 +190,11 @@ def fill(run: Runner, origin: Origin, tree: str, scratch: str, what: str) -> dic
         with opened_image(origin, scratch, limit, what) as image:
             for number, layer in enumerate(image.layers, 1):
                 where = f"{what}: layer {number}"
+                state = layer.blob.state()
                 layer.check(limit, where)
-                with layers.opened_layer(layer.blob, limit, where) as stream:
+                with layers.opened_layer(layer.blob, limit, where, checked=True) as stream:
                     found = unpack(stream, tree, where, layer=True)
-                oci_image.same(found, layer.diff_id, where)
+                oci_image.same(layer.digest or layer.diff_id if stream.plain else found, layer.diff_id, where)
+                if layer.blob.state() != state:
+                    raise BaleineError(f"{where}: it was written to meanwhile", "Try again")
             return image.config

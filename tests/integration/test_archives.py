@@ -261,6 +261,10 @@ HOSTILE: dict[str, Case] = {
         ),
         "the digest of it is",
     ),
+    "a plain layer that is another one": (
+        "oci-archive", lambda: archive(LAYER, config=lambda found: {**found, "rootfs": {"diff_ids": [digest(b"other")]}}),
+        "the digest of it is",
+    ),
     "a layer too many": (
         "oci-archive", lambda: archive(LAYER, config=lambda found: {**found, "rootfs": {"diff_ids": []}}), "names 0 layers"
     ),
