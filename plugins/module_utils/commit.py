@@ -18,8 +18,8 @@ from .survey import disk_of, find, need_closed
 
 #: States of a container in which nobody was in the middle of something.
 AT_REST = ("running", "paused", "stopped")
-#: What says how an image is made of a container.
-DESCRIBED = ("name", "from_container", "state", "rebuild")
+#: What a task may say of an image of a container; a proxy is there for the packages of others.
+DESCRIBED = ("name", "from_container", "state", "rebuild", "proxy")
 
 
 def commit(run: Runner, name: str, target: str, force: bool = False) -> Outcome:
