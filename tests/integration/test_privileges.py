@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.attacks import suite
+from tests.attacks.catalogue import ATTACKS
 from tests.lab.host import LabHost
 from tests.lab.run import wait_for
 
@@ -187,6 +189,14 @@ def test_a_kernel_that_cannot_map_owners_is_named_and_the_hosts_ids_do_without(l
     box(state="stopped", userns="host")
     assert lab.run(["python3", "-c", start], check=False).returncode == 0
     assert inside(lab, "id -u; for f in slabinfo kpageflags vmallocinfo; do cat /proc/$f; done") == "0"
+
+
+def test_with_the_hosts_ids_no_mild_attack_succeeds_but_to_be_its_root_in_a_volume(lab: LabHost) -> None:
+    suite.image(lab, "1:0")
+    mild = {attack.name for attack in ATTACKS if attack.mild}
+    found = suite.results(lab, suite.baleine({}, f"run {' '.join(sorted(mild))}", "--userns host"))
+    assert set(found) == mild
+    assert {name for name, result in found.items() if result.done} == {"root-of-ids", "suid-for-host"}
 
 
 def test_a_range_that_somebody_uses_is_not_given_out(lab: LabHost, box: Any) -> None:
