@@ -216,6 +216,8 @@ def piped(argv: list[str], read: int, what: str) -> Iterator[Any]:
         try:
             with open(ours, "rb") as stream:
                 yield stream
+        except GeneratorExit:  # it ends with us
+            raise
         except BaleineError as error:
             failed = error
         try:

@@ -111,7 +111,7 @@ def specification(
     ipv6: bool = True,
     sysctls: Optional[Mapping[str, str]] = None,
     joined: Optional[int] = None,
-    privileges: Mapping[str, Any] = {},
+    privileges: Optional[Mapping[str, Any]] = None,
     seccomp: Optional[Mapping[str, Any]] = None,
 ) -> dict[str, Any]:
     """Return the whole specification.
@@ -127,6 +127,7 @@ def specification(
     :param joined: a process whose network it shares, and so the user namespace that owns that; of the same ids.
     :param privileges: the options ``userns``, ``read_only`` and ``tmpfs``; :param seccomp: its filter.
     """
+    privileges = privileges or {}
     private = privileges.get("userns") != "host"
     shared = {"network": f"/proc/{joined}/ns/net", "user": f"/proc/{joined}/ns/user"} if joined else {}
     kinds = ("pid", "network", "ipc", "uts", "mount", "cgroup", *(["user"] if private else []))

@@ -143,7 +143,7 @@ def _users() -> Iterator[str]:
 def _can_share(folder: str) -> bool:
     """Ask a filesystem to share blocks of two files without a name (open(2), O_TMPFILE)."""
     with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-        one, two = (stack.enter_context(opened(folder, os.O_TMPFILE | os.O_RDWR)) for _ in range(2))
+        one, two = (stack.enter_context(opened(folder, os.O_TMPFILE | os.O_RDWR)) for _file in range(2))
         os.write(one, bytes(disk.BLOCK))
         fcntl.ioctl(two, disk.FICLONE, one)
         return True

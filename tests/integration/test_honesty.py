@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -18,7 +19,7 @@ from tests.lab import trees
 from tests.lab.driver import Call, Driver
 from tests.lab.host import LabHost
 
-NOTHING: Params = {}
+NOTHING: Params = MappingProxyType({})
 SLEEP = ["sleep", "1000"]
 #: What the modules of one container are tried with besides: the rest they share with the module of many.
 ALONE = (
@@ -346,7 +347,7 @@ def drift(subject: Subject, host: LabHost) -> list[str]:
         subject.after = {}
         seen = subject.run(base, check=True)[key]
         if not seen.changed or not any(
-            disturbance.words in text for text in (*seen.drift, *("" for _ in [1] if not subject.kind))
+            disturbance.words in text for text in (*seen.drift, *([] if subject.kind else [""]))
         ):
             wrong.append(f"{disturbance.script}: not seen: {seen}")
         wrong += [

@@ -118,7 +118,7 @@ def test_the_round_trip_gives_the_same_content_once(lab: LabHost, fresh: Website
     assert done["image"]["signed_by"] == fingerprint.strip()
     fresh.misbehave()
     assert not fetch(lab, fresh)["changed"]
-    assert [path for path, *_ in fresh.log()] == ["/tiny.image", "/tiny.image.sig"]
+    assert [entry[0] for entry in fresh.log()] == ["/tiny.image", "/tiny.image.sig"]
     done = lab.module("baleine_container", name="c", image="copy", command=["cat", "/www/index.html"], state="started")
     baleine("container", "remove", "c")
     assert left(lab) == [f"{IMAGES}/copy", "/var/lib/baleine/manifeste/images/copy.manifest"]
@@ -242,8 +242,8 @@ def test_an_interrupted_download_goes_on_at_once_or_with_the_next_run(
     fresh.misbehave(cut=whole // 4, cuts=2)
     assert fetch(lab, fresh)["changed"]
     parts = [(first, given) for path, _status, first, given in fresh.log() if path.endswith(".zst")]
-    assert [first for first, _ in parts] == [0, whole // 4, whole // 4 * 2]
-    assert sum(given for _, given in parts) == whole
+    assert [first for first, _given in parts] == [0, whole // 4, whole // 4 * 2]
+    assert sum(given for _first, given in parts) == whole
     lab.module("baleine_image", name="copy", state="absent")
     fresh.misbehave(cut=whole // 2, cuts=1, status={})
     lab.sh(f"cd {SITE}; mv tiny-1.tar.zst aside; head -c {whole // 2} aside > tiny-1.tar.zst")

@@ -170,7 +170,7 @@ TAKEN: dict[str, Callable[[str], Any]] = {
     "all defaults of mke2fs": make("-t", "ext4"),
     "small blocks": make("-t", "ext4", "-b", "1024"),
     "no journal": make("-t", "ext4", "-O", "^has_journal"),
-    "a label of escapes": lambda path: tune("-L", "\x1b[31mred\x07\n")(path),
+    "a label of escapes": tune("-L", "\x1b[31mred\x07\n"),
 }
 
 
