@@ -31,7 +31,7 @@ options:
         containers start and stop.
     type: bool
     default: true
-    version_added: 0.2.0
+    version_added: 0.1.0
   files:
     description:
       - The files to install, by path. Set by the action plugin, not by a playbook.
