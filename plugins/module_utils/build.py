@@ -114,7 +114,7 @@ def build(run: Runner, recipe: Recipe, target: str, source: Optional[str], diges
     if recipe.size > os.path.getsize(target):
         disk.grow(run, target, recipe.size)
     if empty or recipe.packages or recipe.files or recipe.commands:
-        scratch = f"{target}.d"
+        scratch = scratch_of(target)
         rootfs.remove_tree(scratch)
         try:
             record.update(_isolated(lambda: _fill(run, recipe, target, digest, what), what))
@@ -130,6 +130,12 @@ def build(run: Runner, recipe: Recipe, target: str, source: Optional[str], diges
 def place_of(target: str) -> str:
     """Return the directory in which a file is mounted while it is built: its own, as its lock is."""
     return f"{PLACE}/{os.path.basename(target)}"
+
+
+def scratch_of(target: str) -> str:
+    """Return the directory for what is fetched before a file can be filled; skopeo takes no colon in a path."""
+    folder, name = os.path.split(target)
+    return f"{folder}/{name.replace(':', '+')}.d"
 
 
 def leave(target: str) -> None:
@@ -174,7 +180,8 @@ def _fill(run: Runner, recipe: Recipe, target: str, source: str, what: str) -> d
         if recipe.source and not recipe.published:
             from . import origin
 
-            config = origin.fill(run, origin.parse(recipe.source, what, recipe.insecure), tree, f"{target}.d", what)
+            start = origin.parse(recipe.source, what, recipe.insecure, recipe.proxy)
+            config = origin.fill(run, start, tree, scratch_of(target), what)
         _fill_mounted(run, recipe, tree, source, env, what)
     except BaleineError as error:
         folder = os.path.dirname(target)

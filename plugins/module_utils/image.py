@@ -156,7 +156,8 @@ def find(run: Runner, wanted: Wanted) -> Found:
                 source_digest, source_size = found.identity, found.description.size
                 published = found.description.created
             else:
-                source_digest = origin.identity(run, origin.parse(recipe.source, what, recipe.insecure), what)
+                start = origin.parse(recipe.source, what, recipe.insecure, recipe.proxy)
+                source_digest = origin.identity(run, start, what)
         except download.Unasked as error:
             unasked = error
     return Found(

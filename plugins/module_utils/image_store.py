@@ -124,7 +124,7 @@ def remove(name: str, _action: Optional[Action] = None) -> None:
     for path in (path_of(name, record), part, f"{edit}.part", *_come(part)):
         manifest.discard(path)
     build.leave(part)
-    rootfs.remove_tree(f"{part}.d")
+    rootfs.remove_tree(build.scratch_of(part))
     manifest.remove("image", name)
 
 

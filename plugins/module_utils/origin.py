@@ -37,19 +37,21 @@ class Origin(NamedTuple):
 
     :param place: a path, or a reference to a registry; :param reference: which image, where there can be several.
     :param insecure: a registry without TLS, or with a certificate that nobody vouches for, is believed.
+    :param proxy: the HTTP proxy through which a registry is reached.
     """
 
     kind: str
     place: str
     reference: str = ""
     insecure: bool = False
+    proxy: str = ""
 
     def __str__(self) -> str:
         reference = f":{self.reference}" if self.reference else ""
         return f"{self.kind}:{'//' if self.kind == 'docker' else ''}{self.place}{reference}"
 
 
-def parse(text: str, what: str, insecure: bool = False) -> Origin:
+def parse(text: str, what: str, insecure: bool = False, proxy: str = "") -> Origin:
     """Return what a source or target is.
 
     :raises BaleineError: for a form that there is not, or a path that is not absolute.
@@ -65,7 +67,7 @@ def parse(text: str, what: str, insecure: bool = False) -> Origin:
         reference = place[2:] if place.startswith("//") else ""
         if not REFERENCE.fullmatch(reference):
             raise BaleineError(f"{what}: {text[:80]!r} names no image of a registry", f"Write {FORMS[kind]}")
-        return Origin(kind, reference, "", insecure)
+        return Origin(kind, reference, "", insecure, proxy)
     reference = ""
     if kind not in ("tar", "dir"):
         place, colon, reference = place.partition(":")
@@ -133,16 +135,21 @@ def inspect(run: Runner, origin: Origin, what: str) -> str:
 
     :raises Unasked: when that does not answer, or says no.
     """
-    words = ["inspect", "--config", "--raw", *tls(origin, ""), f"docker://{origin.place}"]
     try:
-        return check(run([need_program("skopeo", what), *words]), what).out
+        return skopeo(run, origin, what, "inspect", "", "--config", "--raw", f"docker://{origin.place}")
     except BaleineError as error:
         raise download.Unasked(error.message, error.hint) from None
 
 
-def tls(origin: Origin, side: str) -> list[str]:
-    """How skopeo is told to believe a registry; ``side`` is ``src-``, ``dest-`` or nothing."""
-    return [f"--{side}tls-verify=false"] if origin.insecure else []
+def skopeo(run: Runner, origin: Origin, what: str, verb: str, side: str, *words: str) -> str:
+    """Ask a registry by skopeo, and return what that says.
+
+    :param side: which of both the registry is, ``src-`` or ``dest-``; nothing where there is one.
+    :raises BaleineError: when it fails.
+    """
+    believed = [f"--{side}tls-verify=false"] if origin.insecure else []
+    proxies = {"http_proxy": origin.proxy, "https_proxy": origin.proxy} if origin.proxy else {}
+    return check(run([need_program("skopeo", what), verb, *believed, *words], env=proxies), what).out
 
 
 @contextlib.contextmanager
@@ -184,8 +191,7 @@ def fill(run: Runner, origin: Origin, tree: str, scratch: str, what: str) -> dic
             return {}
         os.makedirs(scratch, mode=0o700)
         if origin.kind == "docker":
-            words = ["copy", "--quiet", *tls(origin, "src-"), f"docker://{origin.place}", f"oci:{scratch}:image"]
-            check(run([need_program("skopeo", what), *words]), what)
+            skopeo(run, origin, what, "copy", "src-", "--quiet", f"docker://{origin.place}", f"oci:{scratch}:image")
             origin = Origin("oci", scratch)
         with opened_image(origin, scratch, limit, what) as image:
             for number, layer in enumerate(image.layers, 1):

@@ -20,7 +20,7 @@ from .disk import digest as disk_digest
 from .disk import mount
 from .errors import BaleineError, explained, known
 from .plan import Action, Outcome, Plan, apply
-from .process import Runner, check, in_child, need_program
+from .process import Runner, in_child
 
 KINDS = ("docker-archive", "oci-archive", "docker", "tar")
 TYPE = "application/vnd.oci.image."
@@ -55,7 +55,7 @@ def request(params: Mapping[str, Any]) -> Wanted:
     """
     name = units.check_name(str(params["name"]), "image")
     what = f"image {name}"
-    target = origin.parse(str(params["target"]), what, bool(params.get("insecure")))
+    target = origin.parse(str(params["target"]), what, bool(params.get("insecure")), str(params.get("proxy") or ""))
     if target.kind not in KINDS:
         raise BaleineError(f"{what}: {target} is no target", f"There are {', '.join(KINDS)}")
     base, _colon, version = name.partition(":")
@@ -164,12 +164,11 @@ def _export(run: Runner, wanted: Wanted, found: Found) -> None:
     if target.kind == "docker":
         import tempfile
 
-        program = need_program("skopeo", what)
         with tempfile.NamedTemporaryFile(prefix="baleine-", dir="/var/tmp") as file:  # where skopeo has its own too
             descriptor = file.fileno()
             _reading(wanted.name, record, write, what)
-            words = ["copy", "--quiet", *origin.tls(target, "dest-")]
-            check(run([program, *words, f"oci-archive:{file.name}", f"docker://{target.place}"]), what)
+            words = ("--quiet", f"oci-archive:{file.name}", f"docker://{target.place}")
+            origin.skopeo(run, target, what, "copy", "dest-", *words)
         return
     folder, base = os.path.split(target.place)
     part = f"{folder}/.{base}.part"

@@ -94,8 +94,9 @@ options:
     choices: [amd64, arm64, armhf, i386, ppc64el, riscv64, s390x]
   proxy:
     description:
-      - The HTTP proxy through which packages are fetched. The default is the one that the target's own apt uses. It
-        is no part of the image, and changing it rebuilds nothing.
+      - The HTTP proxy through which packages, and a O(source) of a server or registry, are fetched. The default for
+        packages is the one that the target's own apt uses. It is no part of the image, and changing it rebuilds
+        nothing.
     type: str
   from_image:
     description:

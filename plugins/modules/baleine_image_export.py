@@ -38,6 +38,10 @@ options:
       - Believe the registry although it has no TLS, or a certificate that nobody vouches for.
     type: bool
     default: false
+  proxy:
+    description:
+      - The HTTP proxy through which the registry is reached.
+    type: str
 seealso:
   - module: lab.baleine.baleine_image
 """
@@ -101,6 +105,7 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "target": {"type": "str", "required": True},
             "insecure": {"type": "bool", "default": False},
+            "proxy": {"type": "str"},
         },
         supports_check_mode=True,
     )

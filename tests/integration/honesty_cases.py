@@ -404,6 +404,7 @@ EXPORT: dict[str, Case] = {
     "target#oci": Case({"target": "oci-archive:/srv/h/out.oci"}),
     "target#tree": Case({"target": "tar:/srv/h/tree.tar"}),
     "insecure": Case({"target": "tar:/srv/h/tree.tar", "insecure": True}),
+    "proxy": Case({"target": "tar:/srv/h/tree.tar", "proxy": "http://proxy.example:3128"}),
 }
 
 STORE: dict[str, Case] = {

@@ -141,7 +141,7 @@ def test_a_container_of_an_imported_image_runs_as_the_image_says_unless_told_oth
 def test_an_image_comes_from_a_registry_once_and_follows_its_tag(host: LabHost, engines: Engines) -> None:
     engines.registry()
     host.sh(f"docker tag web:1 {REGISTRY}/team/web:1; docker push -q {REGISTRY}/team/web:1")
-    request: dict[str, Any] = {"name": "fetched", "source": f"docker://{REGISTRY}/team/web:1", "size": "64M"}
+    request: dict[str, Any] = {"name": "fetched:1", "source": f"docker://{REGISTRY}/team/web:1", "size": "64M"}
     refused = host.module("baleine_image", expect_failure=True, **request)
     assert "skopeo says" in refused["msg"]
     request["insecure"] = True
@@ -149,7 +149,7 @@ def test_an_image_comes_from_a_registry_once_and_follows_its_tag(host: LabHost, 
     assert host.module("baleine_image", **request)["changed"]
     assert not host.module("baleine_image", **request)["changed"]
     imported(host, f"docker-archive:{WORK}/docker.tar")
-    assert listing(host, "fetched")[1:] == listing(host, "web")[1:]
+    assert listing(host, "fetched:1")[1:] == listing(host, "web")[1:]
     saved = host.module("baleine_image", check=True, name="web", source=request["source"], size="64M", insecure=True)
     assert not saved["changed"]  # the same image, from wherever it came
     host.sh(f"cd {WORK}; printf 'FROM web:1\\nENV MORE=1\\n' | docker build -q -t {REGISTRY}/team/web:1 - ; "

@@ -77,8 +77,8 @@ DRY_RUN = Flag("-n", "--dry-run", "", "only print the names", "seulement affiche
 CONTAINER = Flag("-c", "--name", "NAME", "the container", "le conteneur", True)
 SIZE = Flag("-s", "--size", "SIZE", "its size; a bare number is MiB, otherwise 512M, 10G… (default 10G)",
             "sa taille ; un nombre seul est en Mio, sinon 512M, 10G… (10G par défaut)")  # fmt: skip
-PROXY = Flag("-p", "--proxy", "URL", "the HTTP proxy that packages are fetched through",
-             "le mandataire HTTP par lequel les paquets sont pris")  # fmt: skip
+PROXY = Flag("-p", "--proxy", "URL", "the HTTP proxy that packages are fetched through, or a registry is reached by",
+             "le mandataire HTTP par lequel les paquets sont pris, ou un registre joint")  # fmt: skip
 DIRECTORY = Flag("-r", "--directory", "DIRECTORY", "where its file is kept (default /var/lib/baleine/images)",
                  "où son fichier est gardé (/var/lib/baleine/images par défaut)")  # fmt: skip
 INSECURE = Flag("", "--insecure", "", "believe a registry without TLS, or whose certificate nobody vouches for",
@@ -187,7 +187,7 @@ IMAGES = (
                  "another name; docker://HOST/NAME:TAG; tar:FILE",
                  "docker-archive:FICHIER, oci-archive:FICHIER, chacun suivi de :NOM:ÉTIQUETTE pour un autre nom ; "
                  "docker://HÔTE/NOM:ÉTIQUETTE ; tar:FICHIER"),
-            INSECURE, RESULT,
+            PROXY, INSECURE, RESULT,
         ), "one",
         "Write an image to an archive that docker load, podman load and others take, or to a registry, with its "
         "configuration; or its tree alone to a tar. Nothing is written where the target holds that content already.",

@@ -69,7 +69,9 @@ def export(options: Options) -> int:
     """Let an archive or a registry hold an image."""
     kind, colon, place = (options.text("target") or "").partition(":")
     target = f"{kind}:{options.path(place) if colon and not place.startswith('/') else place}"
-    wanted = transfer.request({"name": options.names[0], "target": target, "insecure": options.on("insecure")})
+    wanted = transfer.request(
+        {"name": options.names[0], "target": target, "insecure": options.on("insecure"), "proxy": options.text("proxy")}
+    )
     return show.result(options, show.made([transfer.ensure(run, wanted)]))
 
 
