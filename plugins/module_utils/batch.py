@@ -77,17 +77,19 @@ def ensure(
 def _carry_out(
     run: Runner, plans: Sequence[tuple[Wanted, Found, Plan]], conditions: Mapping[str, policy.Condition]
 ) -> Done:
-    """What goes first, so that its addresses are free; those whose run is interrupted one after the other."""
+    """What goes first, so that its addresses are free; those whose run is interrupted take turns until one fails."""
     going = {wanted.name for wanted, _found, decided in plans if wanted.state == "absent" and decided.changed}
     jobs, last = {}, set[str]()
     for wanted, found, decided in plans:
         after = {*lifecycle.needs(wanted, decided), *(() if wanted.name in going else going)}
         verbs = {action.verb for action in decided.actions}
+        before = set[str]()
         if found.alive and ("recreate" in verbs or verbs >= {"stop", "start"}):
-            after, last = after | last, {wanted.name}
+            before, last = last, {wanted.name}
+        after |= before
         condition = conditions.get(wanted.name) if wanted.state == "started" else None
         if decided.changed or condition:
-            jobs[wanted.name] = partial(_one, run, wanted, found, decided, condition), after
+            jobs[wanted.name] = partial(_one, run, wanted, found, decided, condition, before), after
     answers = in_turns({name: (job, after & set(jobs)) for name, (job, after) in jobs.items()}, AT_ONCE)
     failed = {name: answer for name, answer in answers.items() if isinstance(answer, BaleineError)}
     outcomes = {
@@ -99,8 +101,18 @@ def _carry_out(
 
 
 def _one(
-    run: Runner, wanted: Wanted, found: Found, decided: Plan, condition: Optional[policy.Condition]
+    run: Runner,
+    wanted: Wanted,
+    found: Found,
+    decided: Plan,
+    condition: Optional[policy.Condition],
+    before: set[str],
+    answers: Mapping[str, Any],
 ) -> dict[str, Any]:
+    """Do what was decided of one; where the one that had its turn before failed, leave this one running as it is."""
+    for other in before:
+        if isinstance(answers.get(other), BaleineError):
+            raise BaleineError(f"container {wanted.name}: left as it is, because {other} failed before it")
     done = lifecycle.carry_out(run, wanted, found, decided)
     if condition:
         waiting.wait(run, wanted.name, condition)

@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Callable, NamedTuple, NoReturn, Optional, Protocol
 
 from .errors import BaleineError
@@ -122,9 +123,10 @@ def side_by_side(jobs: Mapping[str, Callable[[], Optional[str]]], seconds: float
     return answers
 
 
-def in_turns(jobs: Mapping[str, tuple[Callable[[], Any], set[str]]], at_once: int) -> dict[str, Any]:
+def in_turns(jobs: Mapping[str, tuple[Callable[[Mapping[str, Any]], Any], set[str]]], at_once: int) -> dict[str, Any]:
     """Run functions in forked children, ``at_once`` at a time, each once those that it names have ended.
 
+    :param jobs: functions, which are given the answers so far, and the names that each waits for.
     :returns: what each returned, or its BaleineError.
     """
     import select
@@ -135,7 +137,7 @@ def in_turns(jobs: Mapping[str, tuple[Callable[[], Any], set[str]]], at_once: in
     while waiting or running:
         ready = [name for name, (_job, after) in waiting.items() if after <= set(answers)]
         for name in ready[: at_once - len(running)]:
-            child, read_end = _fork(waiting.pop(name)[0], name)
+            child, read_end = _fork(partial(waiting.pop(name)[0], answers), name)
             running[read_end] = name, child
         poll = select.poll()
         for read_end in running:

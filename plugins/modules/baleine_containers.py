@@ -15,8 +15,8 @@ description:
   - Then several are worked on at the same time. Those that go are removed first, so that their addresses are free. What
     others depend on is started before them. Those that run and must be stopped to be changed take turns, each with its
     O(containers[].wait), so that not all of them are away at the same time.
-  - One that fails does not keep the others from what they should be. The task fails then, and says of each what became
-    of it.
+  - One that fails does not keep the others from what they should be, but for those that take turns after it, which go
+    on running as they are. The task fails then, and says of each what became of it.
 extends_documentation_fragment:
   - lab.baleine.attributes
   - lab.baleine.container.set

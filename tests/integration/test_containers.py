@@ -156,3 +156,17 @@ def test_those_whose_run_is_interrupted_take_turns_each_with_its_wait(lab: LabHo
     all_three("two")
     told = lab.read("/srv/order/order").splitlines()
     assert told == [line for name in ("c1", "c2", "c3") for line in (f"down {name}", f"up {name} two")]
+
+
+def test_where_one_fails_in_its_turn_those_after_it_go_on_running_as_they_are(lab: LabHost) -> None:
+    names = ("c1", "c2", "c3")
+    pids = {name: of["container"]["pid"] for name, of in ensure(lab, *map(one, names))["containers"].items()}
+    wait = {"command": ["test", "-e", "/never"], "timeout": 0}
+    new = [
+        one(name, env={"A": "1"}, recreate="on_change", **({"wait": wait} if name == "c2" else {})) for name in names
+    ]
+    failed = ensure(lab, *new, expect_failure=True)
+    assert failed["msg"].startswith("2 of 3 containers failed: ")
+    assert failed["containers"]["c1"]["container"]["env"] == {"A": "1"}
+    assert "left as it is, because c2 failed before it" in failed["containers"]["c3"]["msg"]
+    assert failed["containers"]["c3"]["container"]["pid"] == pids["c3"]

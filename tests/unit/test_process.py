@@ -58,7 +58,7 @@ def test_a_child_that_becomes_a_program_which_succeeds_returns_nothing():
 def ended_at(name: str, folder: Path, needs: str = "") -> Any:
     """A job that leaves a file, and answers whether the one that it needs was there."""
 
-    def job() -> bool:
+    def job(_answers: Any) -> bool:
         there = not needs or (folder / needs).exists()
         (folder / name).touch()
         return there
@@ -71,17 +71,19 @@ def test_jobs_in_turns_begin_when_those_they_name_have_ended_and_one_that_fails_
         "c": (ended_at("c", tmp_path, "b"), {"b", "wrong"}),
         "b": (ended_at("b", tmp_path, "a"), {"a"}),
         "a": (ended_at("a", tmp_path), set()),
-        "wrong": (lambda: raise_(BaleineError("no", "try")), set()),
-        "large": (lambda: "x" * 1000000, set()),
+        "wrong": (lambda _answers: raise_(BaleineError("no", "try")), set()),
+        "large": (lambda _answers: "x" * 1000000, set()),
     }
     answers = process.in_turns(jobs, 2)
     assert str(answers.pop("wrong")) == "no. try"
     assert answers == {"a": True, "b": True, "c": True, "large": "x" * 1000000}
     assert process.in_turns({}, 2) == {}
+    seen = process.in_turns({"a": (lambda _answers: 1, set()), "b": (lambda answers: dict(answers), {"a"})}, 2)
+    assert seen["b"] == {"a": 1}
 
 
 def test_no_more_jobs_run_at_the_same_time_than_were_asked_for(tmp_path):
-    def job() -> int:
+    def job(_answers: Any) -> int:
         mine = tmp_path / str(os.getpid())
         mine.touch()
         seen = 0
