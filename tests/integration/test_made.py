@@ -92,6 +92,7 @@ def test_a_suite_of_another_key_needs_its_keyring(lab: LabHost, baleine: Any, mi
 
 def test_packages_are_fetched_once_for_all_builds_and_two_builds_at_once_do_not_meet(lab: LabHost, mirror: int) -> None:
     """The second of two at once does without the common place, because apt wants it for itself."""
+    lab.module("baleine_image", name="wonderful", keyring=debs.KEYRING, timeout=600, **WONDERFUL)
     lab.sh(f"echo spoiled | tee {CACHE}/*/bash_*.deb")  # of another size: fetched again
     before = debs.fetched(lab)
     wanted = {"keyring": debs.KEYRING, "rebuild": "always", **WONDERFUL}
