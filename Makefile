@@ -181,7 +181,15 @@ integration: root packages $(VENV)/.ready-test links
 molecule: root packages $(VENV)/.ready-test $(LINT)/.ready links
 	$(call heading,'molecule')
 	@PATH="$(CURDIR)/$(LINT)/bin:$$PATH" LAB_PYTHON="$(CURDIR)/$(VENV)/bin/python" \
-	    molecule test --all
+	    molecule test -s default
+	@PATH="$(CURDIR)/$(LINT)/bin:$$PATH" LAB_PYTHON="$(CURDIR)/$(VENV)/bin/python" \
+	    molecule test -s containers
+
+## molecule-guest: a container on a whole Debian under qemu (root)
+.PHONY: molecule-guest
+molecule-guest: root packages $(VENV)/.ready-test $(LINT)/.ready links
+	$(call heading,'molecule on the guest')
+	@PATH="$(CURDIR)/$(LINT)/bin:$$PATH" LAB_PYTHON="$(CURDIR)/$(VENV)/bin/python" molecule test -s guest
 
 ## build: the collection's tarball, in .cache
 .PHONY: build

@@ -1,11 +1,12 @@
 # SPDX-FileCopyrightText: The Baleine authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep a laboratory host alive between molecule's create and destroy.
+"""Keep a laboratory host, or the guest, alive between molecule's create and destroy.
 
-Usage: lab.py up|down FOLDER
+Usage: lab.py up FOLDER [guest] | down FOLDER
 
 `up` returns when the host answers; FOLDER then holds ssh_config (the way to it, as host `lab`), proxy_url (the package
-proxy on its wire) and pid (of the process that keeps it). `down` ends that process, and with it the host.
+proxy on its wire; the guest has none) and pid (of the process that keeps it). `down` ends that process, and with it
+the host.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
+from tests.lab import trees
+from tests.lab.guest import Guest
 from tests.lab.host import LabHost
 from tests.lab.wire import Wire
 
@@ -37,6 +40,31 @@ SSH_CONFIG = """Host lab
     LogLevel ERROR
     ProxyCommand nsenter --target={pid} --net socat - TCP:{address}:22
 """
+
+
+GUEST_SSH_CONFIG = """Host lab
+    HostName 127.0.0.1
+    Port {port}
+    User root
+    IdentityFile {key}
+    IdentitiesOnly yes
+    UserKnownHostsFile /dev/null
+    StrictHostKeyChecking no
+    BatchMode yes
+    LogLevel ERROR
+"""
+#: What the role `host` would install: the guest has no way out.
+GUEST_PACKAGES = ("gpgv", "mmdebstrap", "zstd")
+
+
+def keep_guest(folder: Path) -> None:
+    """Boot the guest with a Debian image in it, say in FOLDER how to reach it, and keep it until SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with Guest(packages=GUEST_PACKAGES) as guest:
+        trees.debian_image(guest)
+        (folder / "ssh_config").write_text(GUEST_SSH_CONFIG.format(port=guest.port, key=guest.base / "key"))
+        while True:
+            signal.pause()
 
 
 def keep(folder: Path) -> None:
@@ -62,13 +90,13 @@ def keeper(folder: Path) -> int | None:
     return pid if os.fsencode(str(folder)) in command.split(b"\0") else None
 
 
-def up(folder: Path) -> None:
+def up(folder: Path, kind: str = "") -> None:
     down(folder)
     folder.mkdir(parents=True)
     (folder / "cp").mkdir(mode=0o700)
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, __file__, "keep", str(folder)],
+            [sys.executable, __file__, f"keep{kind and '_'}{kind}", str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -99,4 +127,5 @@ def down(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    {"up": up, "down": down, "keep": keep}[sys.argv[1]](Path(sys.argv[2]))
+    commands = {"up": up, "down": down, "keep": keep, "keep_guest": keep_guest}
+    commands[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])
