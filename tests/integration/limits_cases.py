@@ -92,9 +92,9 @@ def rate(counter: Callable[[], int], seconds: float, settle: float = 1.0) -> flo
 
 
 def a_memory_hog_is_killed_inside_its_limit_and_the_host_lives(it: Limited) -> None:
-    hog = "x=$(head -c 300000000 /dev/zero | tr '\\0' x); echo never"
+    hog = "x=$(head -c 100000000 /dev/zero | tr '\\0' x); echo never"
     it.set(command=["sh", "-c", hog], limits={"memory": "48M"})
-    assert wait_for(lambda: it.facts()["state"] == "stopped", 30)
+    assert wait_for(lambda: it.facts()["state"] == "stopped", 120)
     facts = it.facts()
     assert (facts["exit_code"], facts["oom_kills"]) == (137, 1)
     assert "never" not in it.machine.read(facts["log"])
