@@ -1,19 +1,16 @@
-# Copyright: Baleine contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tests find the core and the command line under the names that a host knows: .build/baleine, .build/baleine_cli."""
+"""What all tests need: signals that their programs do not inherit as ignored."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from pathlib import Path
+import signal
 
-ROOT = Path(__file__).resolve().parent.parent
-LINKS = {"baleine": "../plugins/module_utils", "baleine_cli": "../roles/host/files/baleine_cli"}
+import pytest
 
-(ROOT / ".build").mkdir(exist_ok=True)
-for _name, _target in LINKS.items():
-    with contextlib.suppress(FileExistsError):
-        (ROOT / ".build" / _name).symlink_to(_target)
-if str(ROOT / ".build") not in sys.path:
-    sys.path.insert(0, str(ROOT / ".build"))
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_are_heard() -> None:
+    """Under nohup, or in the background of a shell, some are ignored, and every program that a test starts inherits it."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_arguments: None)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,9 +61,6 @@ class Laboratory:
 @pytest.fixture(scope="session", autouse=True)
 def laboratory_session() -> Iterator[None]:
     """Root or a clear failure; the end of the package proxy."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_IGN:  # by nohup, or a shell's background: programs would inherit that
-            signal.signal(number, lambda *_arguments: None)
     if os.geteuid() != 0:
         pytest.fail("the integration tests make namespaces, mounts and loop devices: run them as root", pytrace=False)
     yield
