@@ -78,7 +78,7 @@ def test_jobs_in_turns_begin_when_those_they_name_have_ended_and_one_that_fails_
     assert str(answers.pop("wrong")) == "no. try"
     assert answers == {"a": True, "b": True, "c": True, "large": "x" * 1000000}
     assert process.in_turns({}, 2) == {}
-    seen = process.in_turns({"a": (lambda _answers: 1, set()), "b": (lambda answers: dict(answers), {"a"})}, 2)
+    seen = process.in_turns({"a": (lambda _answers: 1, set()), "b": (dict, {"a"})}, 2)
     assert seen["b"] == {"a": 1}
 
 
