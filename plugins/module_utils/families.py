@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -164,6 +163,8 @@ def debian(
     words += ["--include=" + ",".join(("apt", *packages))]  # it is part of Debian's minimal system, not of Ubuntu's
     words += [f"--architectures={options['architecture']}"] if options.get("architecture") else []
     if keyring:
+        import shlex
+
         if not os.path.isfile(keyring):
             raise BaleineError(f"{what}: the keyring {keyring} is no file", "Name a file of this host")
         trusted = f'"$1/etc/apt/trusted.gpg.d/{os.path.basename(keyring)}"'  # also for apt in the tree, later

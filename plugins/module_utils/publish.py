@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from . import architecture, disk, image, manifest, remote, units, versions
+from . import architecture, disk, image, layers, manifest, remote, units, versions
 from .errors import BaleineError, explained
 from .process import Runner, check, need_program
 
@@ -71,13 +71,10 @@ def _pack(run: Runner, path: str, part: str, what: str) -> None:
 
 
 def _describe(name: str, record: Mapping[str, str], version: str, created: str, part: str) -> str:
-    import hashlib
-
-    path, content = image.path_of(name, record), hashlib.sha256()
+    path, base = image.path_of(name, record), name.partition(":")[0]
     with open(part, "rb") as stream:
-        for piece in iter(lambda: stream.read(1 << 20), b""):
-            content.update(piece)
-    base = name.partition(":")[0]
+        packed = layers.Blob.whole(stream.fileno())
+        file_digest = packed.digest()
     config = record.get("config", "")
     said = {
         "format": remote.FORMAT,
@@ -88,8 +85,8 @@ def _describe(name: str, record: Mapping[str, str], version: str, created: str, 
         "size": str(os.path.getsize(path)),
         "digest": image.true_digest(name, record) or disk.digest(path),
         "file": _files(base, version)["file"],
-        "file_size": str(os.path.getsize(part)),
-        "file_sha256": content.hexdigest(),
+        "file_size": str(packed.size),
+        "file_sha256": file_digest.partition(":")[2],
         **({"config": config} if config else {}),
     }
     text = "".join(f"{key}: {value}\n" for key, value in said.items())

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from .commands import COMMANDS
+from .commands_common import name_flag
 from .parse import Options
 
 #: After the flags' lists. The two first words that are no flags say what is to be completed; names of resources are
@@ -50,7 +51,7 @@ def text() -> str:
         verbs.setdefault(command.kind or command.verb, []).extend([command.verb] if command.kind else [])
         key = f"[{command.kind} {command.verb}]".replace("[ ", "[")
         shown = [name for flag in command.flags for name in (flag.short, flag.long) if name]
-        own = [flag for flag in command.flags if flag.key == ("bridge" if command.kind == "bridge" else "name")]
+        own = [flag for flag in command.flags if command.kind and flag.key == name_flag(command.kind).key]
         flags.append(f"    {key}='{' '.join(shown)}'")
         names.append(f"    {key}='{' '.join(name for flag in own for name in (flag.short, flag.long) if name)}'")
     tables = {"verbs": [f"    [{kind}]='{' '.join(words)}'" for kind, words in verbs.items()]}

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 from .commands import COMMANDS
-from .commands_common import Command, Flag
+from .commands_common import Command, Flag, name_flag
 from .parse import Options, Usage
 
 WIDTH = 100
@@ -90,7 +90,7 @@ def synopsis(command: Command, french: bool) -> str:
     elif command.names == "pair":
         words.append(translate("SOURCE TARGET", french))
     elif command.names:
-        own = next(flag for flag in command.flags if flag.key == ("bridge" if command.kind == "bridge" else "name"))
+        own = name_flag(command.kind)
         words.append(f"{own.short} {translate(own.value, french)}" + ("…" if command.names in ("many", "two") else ""))
     words += [f"{flag.short} {translate(flag.value, french)}" for flag in command.flags if flag.key in command.required]
     if len(command.flags) > (1 if command.names else 0) + len(command.required):
