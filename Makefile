@@ -176,20 +176,20 @@ integration: root packages $(VENV)/.ready-test links
 	$(call heading,'integration tests')
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pytest $(PYTEST_FLAGS) tests/integration | tee $(CACHE)/integration.log
 
+MOLECULE = PATH="$(CURDIR)/$(LINT)/bin:$$PATH" LAB_PYTHON="$(CURDIR)/$(VENV)/bin/python" molecule test -s
+
 ## molecule: the farm on a laboratory host, and a role inside containers: converge, idempotence, verify (root)
 .PHONY: molecule
 molecule: root packages $(VENV)/.ready-test $(LINT)/.ready links
 	$(call heading,'molecule')
-	@PATH="$(CURDIR)/$(LINT)/bin:$$PATH" LAB_PYTHON="$(CURDIR)/$(VENV)/bin/python" \
-	    molecule test -s default
-	@PATH="$(CURDIR)/$(LINT)/bin:$$PATH" LAB_PYTHON="$(CURDIR)/$(VENV)/bin/python" \
-	    molecule test -s containers
+	@$(MOLECULE) default
+	@$(MOLECULE) containers
 
 ## molecule-guest: a container on a whole Debian under qemu (root)
 .PHONY: molecule-guest
 molecule-guest: root packages $(VENV)/.ready-test $(LINT)/.ready links
 	$(call heading,'molecule on the guest')
-	@PATH="$(CURDIR)/$(LINT)/bin:$$PATH" LAB_PYTHON="$(CURDIR)/$(VENV)/bin/python" molecule test -s guest
+	@$(MOLECULE) guest
 
 ## build: the collection's tarball, in .cache
 .PHONY: build
