@@ -43,6 +43,7 @@ HIDDEN = (
     "/usr/local/share/man/man?/baleine*",
     "/usr/share/bash-completion/completions/baleine",
     "/etc/bash_completion.d/baleine*",
+    "/var/cache/baleine",
     "/usr/local/share/bash-completion/completions/baleine",
 )
 # sh joins the lab host's cgroups (files up to --), then becomes the rest.
