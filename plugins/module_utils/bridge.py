@@ -214,7 +214,9 @@ def _plan_absent(found: Found, draft: Draft, move: handover.Handover) -> None:
 
 
 def _goal(wanted: Wanted, found: Found, move: handover.Handover) -> dict[str, Any]:
-    mac = wanted.mac or units.make_mac(found.machine, f"bridge {wanted.name}", 0)
+    # Neighbours keep the MAC of an address: a move must not leave them with one that nobody answers to any more.
+    carried = [found.links[port]["address"] for port in move.moved if "address" in found.links.get(port, {})]
+    mac = wanted.mac or next(iter(carried), "") or units.make_mac(found.machine, f"bridge {wanted.name}", 0)
     addresses = list(dict.fromkeys([*wanted.addresses, *move.addresses()]))
     goal = {"state": wanted.state, "addresses": addresses, "mtu": wanted.mtu, "stp": wanted.stp, "mac": mac}
     return {**goal, "ports": list(wanted.ports), **({"moved": dict(move.moved)} if move.moved else {})}

@@ -48,7 +48,8 @@ options:
   mac:
     description:
       - The MAC address. The default is made from the machine and the name, and stays the same whatever ports come and
-        go.
+        go; while the bridge holds the addresses of a port (O(move_addresses)), it is that port's, under which the
+        machines around know them.
     type: str
   ports:
     description:

@@ -48,7 +48,7 @@ def afterwards(host: LabHost) -> Iterator[None]:
     before = state(host)
     yield
     assert state(host) == before
-    assert not guarded(host)
+    assert run.wait_for(lambda: not guarded(host), timeout=10)  # it looks every 0.2 s whether it is confirmed
     assert host.sh("ls -A /run/baleine/guard /var/lib/baleine/manifeste/bridges", check=False).stdout.split() == [
         "/run/baleine/guard:",
         "/var/lib/baleine/manifeste/bridges:",
@@ -82,6 +82,12 @@ def has(host: LabHost, link: str) -> list[str]:
 
 def routes(host: LabHost) -> list[str]:
     return [line for line in state(host)["routes"] if " via " in line]
+
+
+def known_mac(wire: Wire) -> str:
+    """The MAC under which the controller knows the host, after it has been asked."""
+    wire.run(["ping", "-nc1", "-W5", "172.30.0.11"])
+    return str(json.loads(wire.run(["ip", "-j", "neigh", "show", "172.30.0.11"]).stdout)[0]["lladdr"])
 
 
 def guarded(host: LabHost) -> bool:
@@ -130,7 +136,7 @@ def test_the_interface_of_the_connection_becomes_a_port_and_goes_back(
     assert state(host)["masters"]["eth0"] == BRIDGE
     assert routes(host) == [line.replace("eth0", BRIDGE) for line in before["routes"] if " via " in line]
     assert (record(host)["state"], record(host)["port"]) == ("up", "eth0")
-    assert not guarded(host)
+    assert run.wait_for(lambda: not guarded(host), timeout=10)
 
     for words in ((), ("--check",)):
         assert "changed=0" in play(wire, host, tmp_path, WITH, *words)
@@ -181,8 +187,8 @@ def test_what_was_lost_of_a_move_is_healed(wire: Wire, host: LabHost, tmp_path: 
     play(wire, host, tmp_path, NONE)
 
 
-def test_without_a_confirmation_everything_is_as_before_after_30_seconds(host: LabHost) -> None:
-    before = state(host)
+def test_without_a_confirmation_everything_is_as_before_after_30_seconds(wire: Wire, host: LabHost) -> None:
+    before, mac = state(host), known_mac(wire)
     result = host.module("baleine_bridge", **WITH)
     assert result["guard"]
     assert result["changed"]
@@ -193,9 +199,12 @@ def test_without_a_confirmation_everything_is_as_before_after_30_seconds(host: L
     assert "waits for its confirmation" in host.module("baleine_bridge", **WITH, expect_failure=True)["msg"]
     wrong = host.module("baleine_bridge", **WITH, confirm="0123456789abcdef", expect_failure=True)
     assert "taken back" in wrong["msg"]
+    wire.run(["ip", "neigh", "flush", "dev", "wire"])
+    assert known_mac(wire) == mac  # whoever asks while it lasts would know no way afterwards
 
     assert run.wait_for(lambda: has(host, "eth0") == ALL, timeout=60, interval=0.2)
     assert run.wait_for(lambda: not guarded(host), timeout=10)
+    assert known_mac(wire) == mac
     now = state(host)
     assert has(host, BRIDGE) == []
     assert now["routes"] == before["routes"]

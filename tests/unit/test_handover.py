@@ -63,6 +63,19 @@ def moved(found: Found, decided: Plan, **kernel: Any) -> Found:
 THERE = moved(FREE, bridge.plan(wanted(), FREE))
 
 
+def test_a_bridge_answers_under_the_mac_of_the_port_whose_addresses_it_holds_unless_another_is_asked_for() -> None:
+    mac = "02:00:00:00:00:aa"
+    port = replace(FREE, links={"eth0": {**FREE.links["eth0"], "address": mac}})
+    assert bridge.plan(wanted(), port).after["mac"] == mac
+    there = moved(port, bridge.plan(wanted(), port))
+    there.links["eth0"]["address"] = mac
+    assert bridge.plan(wanted(), there).actions == ()
+    given_up = bridge.plan(wanted(ports=[]), there)
+    assert given_up.after["mac"] == bridge.units.make_mac("m", "bridge br", 0) and "set_mac" in verbs(given_up)
+    other = "02:00:00:00:00:bb"
+    assert bridge.plan(wanted(mac=other), port).after["mac"] == other
+
+
 def test_an_interface_with_addresses_is_refused_unless_asked() -> None:
     with pytest.raises(BaleineError, match="Set move_addresses"):
         bridge.plan(wanted(move_addresses=False), FREE)
@@ -116,12 +129,16 @@ def test_the_bridges_own_addresses_come_after_what_moves_and_what_moves_is_not_a
 
 
 @pytest.mark.parametrize(
-    ("changes", "left"), [({"ports": []}, ["record"]), ({"state": "absent"}, ["remove_link", "forget"])]
+    ("changes", "steps"),
+    [
+        ({"ports": []}, ["set_mac", "hand_over", "record"]),
+        ({"state": "absent"}, ["hand_over", "remove_link", "forget"]),
+    ],
 )
-def test_a_port_that_leaves_gets_everything_back(changes: dict[str, Any], left: list[str]) -> None:
+def test_a_port_that_leaves_gets_everything_back(changes: dict[str, Any], steps: list[str]) -> None:
     for asked in (True, False):
         decided = bridge.plan(wanted(**changes, move_addresses=asked), THERE)
-        assert verbs(decided) == ["hand_over", *left]
+        assert verbs(decided) == steps
         assert f"eth0 gets {ADDRESS}, {OTHER}, {V6}, 2 routes back" in reasons(decided)
         first = action(bridge.plan(wanted(), FREE)).data
         assert action(decided).data == {"forward": first["backward"], "backward": first["forward"], "moved": {}}
