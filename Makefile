@@ -211,7 +211,7 @@ install: build
 
 ## publishable: what Galaxy, its documentation site and ansible-core ask of a collection
 .PHONY: publishable
-publishable: install sanity galaxy
+publishable: install sanity galaxy docs
 
 .PHONY: sanity
 sanity: build $(VENV)/.ready
@@ -230,6 +230,13 @@ galaxy: build $(GALAXY)/.ready
 	    cd ansible_collections/lab/baleine && antsibull-changelog lint && \
 	    antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=self . && \
 	    echo 'antsibull: documentation and changelog are clean'
+
+## docs: the documentation site, in .cache/docs/html
+.PHONY: docs
+docs: $(GALAXY)/.ready links
+	$(call heading,'the documentation site')
+	@PATH="$(CURDIR)/$(GALAXY)/bin:$$PATH" .ci/docs $(CACHE)/docs
+	@echo 'Read it: $(CURDIR)/$(CACHE)/docs/html/index.html'
 
 ## matrix: the core on Python 3.9 to 3.13, the plugins under ansible-core 2.18 to the newest (root)
 .PHONY: matrix

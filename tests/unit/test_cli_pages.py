@@ -11,6 +11,7 @@ import pytest
 
 from baleine_cli import completion, manual
 from baleine_cli.commands import COMMANDS
+from baleine_cli.parse import parse
 
 FOLDER = Path(manual.__file__).parent
 
@@ -32,6 +33,13 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 def test_the_page_of_the_manual_is_that_of_the_table_of_commands(name, french):
     """`make manual` writes them."""
     assert (FOLDER / name).read_text() == manual.roff(french)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: f"{command.kind} {command.verb}")
+def test_a_command_is_understood_as_its_synopsis_has_it(command):
+    words = [word for word in manual.synopsis(command, french=False).split()[1:] if not word.startswith("[")]
+    found, options = parse([*words, "OTHER"] if command.names == "two" else words)
+    assert found == command and all(options.text(key) for key in command.required)
 
 
 @pytest.mark.parametrize(

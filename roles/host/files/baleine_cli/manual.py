@@ -34,6 +34,8 @@ VALUES = {
     "PREFIX": "PRÉFIXE", "BRIDGE": "PONT", "GATEWAY": "PASSERELLE", "PROGRAM": "PROGRAMME", "KEY": "CLÉ",
     "VALUE": "VALEUR", "USER": "UTILISATEUR", "GROUP": "GROUPE", "NUMBER": "NOMBRE", "SECONDS": "SECONDES",
     "BYTES": "OCTETS", "CPUS": "PROCESSEURS", "TARGET": "CIBLE", "COMMAND": "COMMANDE", "SUITE": "VERSION",
+    "FILE": "FICHIER", "TAG": "ÉTIQUETTE", "PATH": "CHEMIN", "ACCESS": "ACCÈS", "NODES": "NŒUDS", "TIME": "DATE",
+    "IN": "ENTRÉE", "OUT": "SORTIE", "POLICY": "POLITIQUE", "RETRIES": "ESSAIS", "PROFILE": "PROFIL",
 }  # fmt: skip
 
 
@@ -92,7 +94,8 @@ def synopsis(command: Command, french: bool) -> str:
     elif command.names:
         own = name_flag(command.kind)
         words.append(f"{own.short} {translate(own.value, french)}" + ("…" if command.names in ("many", "two") else ""))
-    words += [f"{flag.short} {translate(flag.value, french)}" for flag in command.flags if flag.key in command.required]
+    required = [flag for flag in command.flags if flag.key in command.required]
+    words += [f"{flag.short or flag.long} {translate(flag.value, french)}" for flag in required]
     if len(command.flags) > (1 if command.names else 0) + len(command.required):
         words.append("[OPTIONS]" if french else "[FLAGS]")
     if command.program:
