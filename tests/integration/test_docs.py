@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Getting started, followed to the letter: its files are written and its commands typed as they stand in the page."""
+"""Getting started, followed to the letter: its files are written and its commands typed as they stand in the page.
+And the page for who comes from Docker, held against the real one."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from tests.integration import docker_table
 from tests.lab import run
 from tests.lab.host import LabHost
 from tests.lab.wire import Wire
@@ -73,3 +79,53 @@ def test_who_follows_the_page_gets_there_and_leaves_nothing(newcomer: LabHost, p
     assert any("web1" in text and "apache2" in text for line, text in said if "container list" in line)
     left = newcomer.sh("ls -A /var/lib/baleine /etc/cron.d /usr/local/bin 2>/dev/null; ip -br link").stdout
     assert "baleine" not in left.replace("/var/lib/baleine:", "") and "private" not in left, left
+
+
+class Docker:
+    """The real client, which needs no daemon to say what commands there are, and hides none where there is none."""
+
+    def __init__(self) -> None:
+        found = shutil.which("docker")
+        assert found, "no docker is installed"
+        self.path = found
+
+    def help(self, *words: str) -> str:
+        environment = {"PATH": os.environ["PATH"], "DOCKER_HOST": "unix:///nowhere"}
+        argv = [self.path, *words, "--help"]
+        return subprocess.run(argv, env=environment, capture_output=True, text=True, check=True).stdout
+
+    def commands(self, *words: str) -> Iterator[str]:
+        """Yield every command that has no others below it; those of plugins count as one."""
+        sections = re.findall(r"^[\w ]*[Cc]ommands:\n((?:  .*\n)+)", self.help(*words), re.MULTILINE)
+        below = [name for section in sections for name in re.findall(r"^  ([a-z]+)(\*?) ", section, re.MULTILINE)]
+        for name, plugin in below:
+            yield from [f"docker {name}"] if plugin else self.commands(*words, name)
+        if not below:
+            yield " ".join(["docker", *words])
+
+
+def answered(command: str, table: set[str]) -> bool:
+    """Say whether a table has a command, its other name (``docker container start``), or all that is below one."""
+    words = command.split()
+    short = ["docker", *words[2:]] if words[1] in ("container", "image") and words[2:] else words
+    if short[-1] in ("ls", "rm", "prune"):  # what these are without their kind is another command
+        short = words
+    return bool({command, " ".join(short), *(f"{' '.join(words[:end])} …" for end in (2, 3))} & table)
+
+
+def test_every_command_of_docker_is_beside_ours_or_beside_why_it_is_not_here() -> None:
+    table, there = docker_table.docker_commands(), list(Docker().commands())
+    assert len(there) > 100 and {"docker run", "docker volume ls", "docker swarm init"} <= set(there), there
+    assert [command for command in there if not answered(command, table)] == []
+
+
+def test_the_page_names_no_command_and_no_flag_that_docker_has_not() -> None:
+    docker = Docker()
+    there = list(docker.commands())
+    plugins = {"docker buildx …", "docker compose …"}  # Debian installs neither
+    of_some_releases = {"docker checkpoint …", "docker completion …", "docker volume update"}
+    for command in docker_table.docker_commands() - plugins - of_some_releases:
+        begin = command.removesuffix("…")
+        assert any(one.startswith(begin) if begin != command else answered(one, {command}) for one in there), command
+    flags = set(re.findall(r"--[a-z-]+", docker.help("run")))
+    assert set().union(*(theirs for theirs, _ours, _options in docker_table.run_flags())) <= flags

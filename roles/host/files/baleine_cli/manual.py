@@ -93,7 +93,8 @@ def synopsis(command: Command, french: bool) -> str:
         words.append(translate("SOURCE TARGET", french))
     elif command.names:
         own = name_flag(command.kind)
-        words.append(f"{own.short} {translate(own.value, french)}" + ("…" if command.names in ("many", "two") else ""))
+        name = f"{own.short} {translate(own.value, french)}" + ("…" if command.names in ("many", "two", "any") else "")
+        words.append(f"[{name}]" if command.names in ("maybe", "any") else name)
     required = [flag for flag in command.flags if flag.key in command.required]
     words += [f"{flag.short or flag.long} {translate(flag.value, french)}" for flag in required]
     if len(command.flags) > (1 if command.names else 0) + len(command.required):
