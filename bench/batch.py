@@ -136,6 +136,7 @@ def playbook(name: str, state: str) -> Sequence[str]:
         "ANSIBLE_CONFIG": f"{run.REPOSITORY}/ansible.cfg",
         "ANSIBLE_COLLECTIONS_PATH": collections,
         "PYTHONPATH": str(PEERS / "python"),
+        "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",  # a failure on one line
         "LC_ALL": "C.UTF-8",
     }
     program = Path(sys.executable).with_name("ansible-playbook")

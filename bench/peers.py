@@ -157,6 +157,7 @@ class Engine(Contender):
         self.place.do(self.program, "rm", "-f", *names)
 
     def close(self) -> None:
+        self.place.sh(f"{self.program} ps -aq | xargs -r {self.program} rm -f")  # what a case that failed left
         self.place.do(self.program, "network", "rm", "bench")
 
 

@@ -166,7 +166,9 @@ class Place:
         """
         answer = self._ask(do="time", argv=list(argv), timeout=timeout)
         if answer["code"] != 0:
-            said = " / ".join(answer["said"].splitlines()[-2:]) or f"exit code {answer['code']} and no message"
+            lines = answer["said"].splitlines()
+            lines = [line[:300] for line in lines if line.startswith(("failed: ", "fatal: "))] or lines  # Ansible's
+            said = " / ".join(lines[-2:]) or f"exit code {answer['code']} and no message"
             raise Failed(f"{shlex.join(argv)[:100]}: {said}")
         return float(answer["seconds"])
 
