@@ -81,6 +81,39 @@ def test_who_follows_the_page_gets_there_and_leaves_nothing(newcomer: LabHost, p
     assert "baleine" not in left.replace("/var/lib/baleine:", "") and "private" not in left, left
 
 
+def explained() -> dict[str, set[str]]:
+    """Return the keys of the manifests of each kind that docs/manifests.md explains."""
+    text = (run.REPOSITORY / "docs" / "manifests.md").read_text()
+    parts = re.findall(r"^## (\w+)s\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    rows = {kind.lower(): re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", part, re.MULTILINE) for kind, part in parts}
+    return {kind: {key for row in found for key in re.findall(r"\w+", row)} for kind, found in rows.items()}
+
+
+def test_each_key_of_a_manifest_is_explained(lab: LabHost, tiny: str, baleine: Any) -> None:
+    lab.rebase()
+    lab.module("baleine_bridge", name="lane", addresses=["10.9.0.1/24"])
+    lab.write("/root/secret", "s")
+    lab.module("baleine_image", name="derived", from_image=tiny)
+    lab.module(
+        "baleine_container", name="box", image="derived", command=["sleep", "100000"], stop_timeout=0, hostname="box",
+        networks=[{"bridge": "lane", "addresses": ["10.9.0.2/24"]}], limits={"pids": 9}, user="0", workdir="/",
+        env={"KEY": "value"}, volumes=[{"source": "data", "target": "/data"}], dns={"servers": ["10.9.0.1"]},
+        ulimits={"nofile": "99"}, sysctls={"net.ipv4.ip_forward": "0"}, labels={"role": "test"}, restart_retries=2,
+        secrets=[{"name": "secret", "source": "/root/secret"}], capabilities={"drop": ["ALL"]}, seccomp="unconfined",
+        apparmor="unconfined", userns="host", read_only=True, tmpfs=[{"target": "/tmp"}], no_new_privileges=False,
+        restart_policy="on-failure", schedule={"start": "0 8 * * *"}, healthcheck={"command": ["true"]},
+        stop_signal="INT", extra_hosts={"other": "10.9.0.3"}, log_size="1M",
+    )  # fmt: skip
+    baleine("supervise")
+    for kind, known in explained().items():
+        texts = lab.sh(f"cat /var/lib/baleine/manifeste/{kind}s/*.manifest").stdout
+        keys = {line.partition(":")[0] for line in texts.splitlines()}
+        assert len(keys) > 1 and keys - known <= {"format"}, kind
+    assert len(explained()) == 4
+    for kind, name in (("container", "box"), ("bridge", "lane"), ("image", "derived"), ("volume", "data")):
+        baleine(kind, "remove", name)
+
+
 class Docker:
     """The real client, which needs no daemon to say what commands there are, and hides none where there is none."""
 
