@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -41,7 +42,8 @@ TYPED = re.compile(r"^ *(?:[#$] )?(?:[A-Z_]+=\S+ )?(baleine (?:.*\\\n)*.*)$", re
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 DIRECTIVE = re.compile(r"^\.\. code-block:: (\w+)\n(?:    :[^\n]*\n)*\n((?:(?:    [^\n]*)?\n)+)", re.MULTILINE)
 EXAMPLES = re.compile(r'^EXAMPLES = r?"""(.*?)"""', re.MULTILINE | re.DOTALL)
-TABLED = re.compile(r"^\| ((?:`\w+`(?:, )?)+) \|", re.MULTILINE)
+#: A row of a table about variables: their names, and what stands for their defaults.
+TABLED = re.compile(r"^\| ((?:`\w+`(?:, )?)+) \|([^|]*)\|", re.MULTILINE)
 
 
 def name(path: Path) -> str:
@@ -164,21 +166,32 @@ def test_an_inventory_of_containers_that_is_shown_has_options_that_exist(path):
             assert set(document) <= options
 
 
-def role_options(role: str) -> set[str]:
+def role_options(role: str) -> Mapping[str, Any]:
     found = yaml.safe_load((ROOT / "roles" / role / "meta/argument_specs.yml").read_text())
-    return set(found["argument_specs"]["main"]["options"])
+    options: Mapping[str, Any] = found["argument_specs"]["main"]["options"]
+    return options
 
 
 def role_variables(role: str) -> set[str]:
     """Return what a role takes, and what it gives to those that come after it."""
     path = ROOT / "roles" / role / "vars/main.yml"
-    return role_options(role) | set(yaml.safe_load(path.read_text()) if path.exists() else ())
+    return {*role_options(role), *(yaml.safe_load(path.read_text()) if path.exists() else ())}
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_the_page_of_a_role_has_each_of_its_variables_and_no_other(role):
     rows = TABLED.findall((ROOT / "roles" / role / "README.md").read_text())
-    assert {variable for row in rows for variable in re.findall(r"\w+", row)} == role_options(role)
+    assert {variable for names, _default in rows for variable in re.findall(r"\w+", names)} == set(role_options(role))
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if path.name.startswith("README")], ids=name)
+def test_a_default_that_is_named_is_that_of_the_role(path):
+    options = {key: option for role in ROLES for key, option in role_options(role).items()}
+    for names, cell in TABLED.findall(path.read_text()):
+        values = [yaml.safe_load(value) for value in re.findall(r"`([^`]+)`", cell)]
+        for variable, value in itertools.zip_longest(re.findall(r"\w+", names), values):
+            if variable in options:
+                assert options[variable].get("default") in ((value,) if values else (None, "")), variable
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name)
