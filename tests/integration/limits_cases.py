@@ -230,6 +230,15 @@ def a_plain_transfer_stays_at_the_network_rate_in_both_directions(it: Limited) -
         networks=rates(rate_in="4mbit", rate_out="24mbit"),
     )  # fmt: skip
     assert healed["drift"] == [f"container {it.name}: eth0: rate_out none -> 24mbit"]
+    baleine = ["/usr/local/bin/baleine", "container"]
+    for text, seen in (("6mbit", (6_000_000, 24_000_000)), ("/none", (6_000_000, None)), ("", (6_000_000, None))):
+        it.machine.run([*baleine, "update", it.name, "--rate", text])
+        (shown,) = json.loads(it.machine.run([*baleine, "inspect", it.name, "--format", "json"]).stdout)
+        assert [(one["rate_in"], one["rate_out"]) for one in shown["interfaces"]] == [seen]
+        assert shown["pid"] == facts["pid"]
+    for text, words in (("6mbit,7mbit", "has 2 elements"), ("1mbit/2mbit/3mbit", "write it as IN[/OUT]")):
+        refused = it.machine.run([*baleine, "update", it.name, "--rate", text], check=False)
+        assert refused.returncode == 2 and words in refused.stderr
     assert it.set(networks=rates())["interfaces"][0]["rate_in"] is None
     assert "tbf" not in it.machine.sh(f"tc qdisc show; nsenter -n -t {facts['pid']} tc qdisc show").stdout
 

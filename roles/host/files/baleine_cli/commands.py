@@ -35,6 +35,10 @@ LIMITS = (
          "repeated", "un périphérique de l'hôte qu'il peut utiliser, accès r, w, m (rw par défaut) ; peut être répété",
          True),
 )  # fmt: skip
+RATE = Flag("", "--rate", "IN[/OUT][,…]", "the most bits a second that reach and leave it on the n-th bridge: "
+            "20mbit/5mbit",
+            "le plus de bits par seconde qui lui parviennent et qui en partent sur le n-ième pont : 20mbit/5mbit",
+            )  # fmt: skip
 TIME = Flag("-t", "--time", "SECONDS", "how long its program gets to end after SIGTERM (default 10)",
             "le temps laissé au programme pour finir après SIGTERM (10 par défaut)")  # fmt: skip
 WAIT = Flag("", "--wait", "", "until its health check passes, at most 30 s", "jusqu'à ce qu'il soit sain, au plus 30 s")
@@ -53,9 +57,7 @@ DESCRIBED = (
          "la n-ième est pour le n-ième pont ; plusieurs adresses d'une interface sont jointes par +, un élément "
          "vide n'en donne aucune"),
     Flag("", "--gateway", "GATEWAY[,…]", "the n-th is for the n-th bridge", "la n-ième est pour le n-ième pont"),
-    Flag("", "--rate", "IN[/OUT][,…]", "the most bits a second that reach and leave it on the n-th bridge: "
-         "20mbit/5mbit",
-         "le plus de bits par seconde qui lui parviennent et qui en partent sur le n-ième pont : 20mbit/5mbit"),
+    RATE,
     Flag("-r", "--directory", "DIRECTORY", "where its disk is mounted while it runs (default /mnt/baleine/NAME)",
          "où son disque est monté pendant qu'il tourne (/mnt/baleine/NOM par défaut)"),
     Flag("", "--hostname", "NAME", "its host name (default: its name)", "son nom d'hôte (par défaut son nom)"),
@@ -166,10 +168,11 @@ CONTAINERS = (
         ), "", "List the containers that run: name, image, pid, running time, bridges with addresses, limits.",
         "Lister les conteneurs qui tournent : nom, image, pid, durée, ponts avec adresses, limites."),
     Command(
-        "container", "update", "containers:update", (CONTAINER, *LIMITS), "one",
-        "Change limits of a container in place. One that is not named stays, none takes it away.",
-        "Changer des limites d'un conteneur sur place. Celle qui n'est pas nommée reste, none l'enlève.",
-        examples=("baleine container update -c web1 --memory 512M --cpus none",)),
+        "container", "update", "containers:update", (CONTAINER, *LIMITS, RATE), "one",
+        "Change limits of a container in place. One that is not named (or left empty) stays, none takes it away.",
+        "Changer des limites d'un conteneur sur place. Celle qui n'est pas nommée (ou laissée vide) reste, none l'enlève.",
+        examples=("baleine container update -c web1 --memory 512M --cpus none",
+                  "baleine container update -c proxy --rate ,none/5mbit")),
     Command(
         "container", "copy", "files:copy", (), "pair",
         "Copy a file or a directory into a container or out of it, running or not: one of SOURCE and TARGET is NAME:PATH, "

@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 from baleine import commit, container, lifecycle, limits, manifest, policy, rename, survey, units, waiting
 from baleine.errors import BaleineError
+from baleine.network import Network
 from baleine.plan import Outcome
 
 from . import show
@@ -53,9 +54,19 @@ def networks(options: Options) -> list[dict[str, Any]]:
     found = []
     for name, own, gateway, rate in zip_longest(bridges, *columns.values(), fillvalue=""):
         split = [text.strip() for text in own.split("+") if text.strip()]
-        rates = dict(zip(("rate_in", "rate_out"), rate.split("/")))
-        found.append({"bridge": name, "addresses": split, "gateway": gateway or None, **rates})
+        found.append({"bridge": name, "addresses": split, "gateway": gateway or None, **rates(rate, options)})
     return found
+
+
+def rates(text: str, options: Options) -> dict[str, str]:
+    """Return the rates of ``IN[/OUT]`` that are given; ``none`` is one that shall not be.
+
+    :raises Usage: for more than two.
+    """
+    parts = [part.strip() for part in text.split("/")]
+    if len(parts) > 2:
+        raise Usage(f"--rate {text!r}: write it as IN[/OUT]", options.topic)
+    return {way: "0" if part == "none" else part for way, part in zip(("rate_in", "rate_out"), parts) if part}
 
 
 def volume(text: str, topic: str) -> dict[str, Any]:
@@ -150,14 +161,30 @@ def limit_flags(options: Options) -> dict[str, Any]:
     return found
 
 
+def rated(old: Sequence[Network], options: Options) -> tuple[Network, ...]:
+    """Return networks with the rates of ``--rate``: the n-th is the n-th network's, and what is empty in it stays.
+
+    :raises Usage: for more of them than networks.
+    """
+    texts = options.elements("rate")
+    if len(texts) > len(old):
+        raise Usage(f"--rate has {len(texts)} elements, the container {len(old)} networks", options.topic)
+    ways = [rates(text, options) for text in texts] + [{}] * (len(old) - len(texts))
+    given: list[dict[str, Any]] = [
+        {way: units.parse_rate(text, "--rate") for way, text in each.items()} for each in ways
+    ]
+    return tuple(network._replace(**new) for network, new in zip(old, given))
+
+
 def update(options: Options) -> int:
     """Change limits of a container in place."""
 
     def change(name: str) -> Sequence[Outcome]:
         old = survey.find(run, container.Wanted(name), full=False).description
-        merged = {**(old.limits if old else {}), **limit_flags(options)}
-        new = old._replace(limits=limits.parse(merged, f"container {name}")) if old else None
-        return lifecycle.ensure(run, [container.Wanted(name, "present", new)])
+        if old is not None:
+            merged = limits.parse({**old.limits, **limit_flags(options)}, f"container {name}")
+            old = old._replace(limits=merged, networks=rated(old.networks, options))
+        return lifecycle.ensure(run, [container.Wanted(name, "present", old)])
 
     return show.each(options, "container", change)
 
