@@ -24,6 +24,27 @@ release = re.findall(r"^version: *(\S+)", (ROOT / "galaxy.yml").read_text(), re.
 
 extensions = ["myst_parser", "sphinx_antsibull_ext"]
 html_theme = "furo"
+#: antsibull's tables follow the reader's system, the theme also its own button: told by the theme, they cannot differ.
+html_theme_options = {
+    "dark_css_variables": {
+        "antsibull-table-background-header": "#48484b",
+        "antsibull-table-background-even": "#1c1c1e",
+        "antsibull-table-background-odd": "#242426",
+        "antsibull-table-border": "#656569",
+        "antsibull-narrowtable-background": "#48484b",
+        "antsibull-option-type": "#ff93ff",
+        "antsibull-option-elements": "#ff93ff",
+        "antsibull-option-required": "#ff8282",
+        "antsibull-option-version-added": "#71d471",
+        "antsibull-option-aliases": "#71d471",
+        "antsibull-option-default": "#adadff",
+        "antsibull-option-sample": "#adadff",
+        "antsibull-option-sample-header": "white",
+        "antsibull-attribute-support-none": "#ff8282",
+        "antsibull-attribute-support-partial": "#b6b600",
+        "antsibull-attribute-support-full": "#00cc00",
+    },
+}
 html_title = f"Baleine {release}"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
