@@ -14,15 +14,16 @@ import re
 import signal
 import stat
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from . import architecture, disk, families, rootfs
 from .errors import BaleineError, explained
 from .manifest import discard, drop_empty, to_json
 from .process import Runner, find_program, in_child, need_program
+from .recipe import File, Recipe
 
 if TYPE_CHECKING:
-    from . import remote
+    pass
 
 #: Where a tree is mounted while it is built; only the build's own processes see it.
 PLACE = "/mnt/baleine-images"
@@ -38,54 +39,6 @@ TRACES = (
     "etc/resolv.conf", "etc/hostname", "etc/apt/apt.conf.d/99mmdebstrap", "etc/dpkg/dpkg.cfg.d/99mmdebstrap",
     "var/lib/dbus/machine-id", "var/cache/apt/pkgcache.bin", "var/cache/apt/srcpkgcache.bin",
 )  # fmt: skip
-
-
-class File(NamedTuple):
-    """A file to write into a tree. ``mode`` is a number."""
-
-    path: str
-    content: str
-    mode: int
-
-    @property
-    def digest(self) -> str:
-        """What is recorded of the content: a manifest and a diff hold no secret."""
-        import hashlib  # 2 ms, for OpenSSL
-
-        return "sha256:" + hashlib.sha256(self.content.encode()).hexdigest()
-
-
-class Recipe(NamedTuple):
-    """What an image is made from. ``proxy`` is how packages are fetched, no part of what the image is.
-
-    :param published: how the source is fetched, where that is a whole image of a web server.
-    """
-
-    size: int
-    suite: str = ""
-    packages: tuple[str, ...] = ()
-    mirror: str = ""
-    from_image: str = ""
-    files: tuple[File, ...] = ()
-    commands: tuple[str, ...] = ()
-    proxy: str = ""
-    architecture: str = ""
-    keyring: str = ""
-    source: str = ""
-    published: Optional[remote.Source] = None
-    repositories: tuple[families.Repository, ...] = ()
-    releasever: str = ""
-    insecure: bool = False
-
-    def as_dict(self) -> dict[str, Any]:
-        """What is recorded and compared: everything that shapes the image, but for what it starts from."""
-        ways = ("proxy", "source", "published", "insecure")
-        shaping = {key: value for key, value in self._asdict().items() if key not in ways}
-        return {
-            **{key: list(value) if isinstance(value, tuple) else value for key, value in shaping.items()},
-            "repositories": [repository._asdict() for repository in self.repositories],
-            "files": [{"path": f.path, "digest": f.digest, "mode": f"{f.mode:04o}"} for f in self.files],
-        }
 
 
 def build(run: Runner, recipe: Recipe, target: str, source: Optional[str], digest: str, what: str) -> dict[str, str]:

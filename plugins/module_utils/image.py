@@ -5,27 +5,17 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
-from . import architecture, build, disk, families, manifest, units
+from . import disk, manifest, units
 from .errors import BaleineError, known
 from .plan import Action, Plan, differences, show
 from .process import Runner
-
-if TYPE_CHECKING:
-    from . import remote
+from .recipe import Recipe
+from .recipe import parse as parse_recipe
 
 DIRECTORY = f"{manifest.LIBRARY}/images"
-DEFAULT_SIZE = 10 << 30
-DEFAULT_SUITE = "bookworm"
-#: A package as rpm and dnf name it, or a group of them.
-RPM_PACKAGE = re.compile(r"@?[A-Za-z0-9][A-Za-z0-9_.+:~^-]*")
-PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]+(?::[a-z0-9]+)?(?:=[A-Za-z0-9.+:~-]+)?(?:/[a-z0-9-]+)?")
-SUITE = re.compile(r"[a-z][a-z0-9-]*")
-#: What only a tree from nothing is asked to be.
-FROM_NOTHING = ("suite", "mirror", "keyring", "architecture", "repositories", "releasever")
 
 
 class Wanted(NamedTuple):
@@ -33,7 +23,7 @@ class Wanted(NamedTuple):
 
     name: str
     state: str = "present"
-    recipe: Optional[build.Recipe] = None
+    recipe: Optional[Recipe] = None
     directory: str = ""
     rebuild: str = "on_change"
 
@@ -70,69 +60,11 @@ def request(params: Mapping[str, Any]) -> Wanted:
     what = f"image {name}"
     if params.get("state") == "absent":
         return Wanted(name, "absent")
-    published: Optional[remote.Source] = None
-    base, source = params.get("from_image") or "", str(params.get("source") or "")
-    given = [key for key in ("from_image", "source") if params.get(key)]
-    repositories = families.parse_repositories(params.get("repositories") or (), what)
-    suite = params.get("suite") or ("" if given or repositories else DEFAULT_SUITE)
-    if given:
-        base = units.check_name(str(base), "image") if base else ""
-        if base == name:
-            raise BaleineError(f"{what}: it cannot start from itself", "Name another image")
-        refused = [key for key in FROM_NOTHING if params.get(key)] + given[1:]
-        if refused:
-            hint = "An image starts from one thing, and these are that one's"
-            raise BaleineError(f"{what}: {', '.join(refused)} do not go with {given[0]}", hint)
-        if source:
-            from . import origin  # 2 ms, which no start of a container needs
-
-            published = origin.published(source, params, what)
-    elif repositories and any(params.get(key) for key in ("suite", "mirror", "keyring")):
-        raise BaleineError(f"{what}: suite, mirror and keyring do not go with repositories", "They are for apt")
-    elif repositories and not params.get("packages"):
-        raise BaleineError(f"{what}: no packages are named", "Name bash and coreutils at least: they bring a system")
-    elif not repositories and (params.get("releasever") or not SUITE.fullmatch(suite)):
-        wrong = f"{suite!r} is no suite" if not params.get("releasever") else "releasever goes with repositories only"
-        raise BaleineError(f"{what}: {wrong}", "Write its code name: bookworm")
-    packages = tuple(sorted({str(package) for package in params.get("packages") or ()}))
-    for package in packages:
-        if not ((suite or given) and PACKAGE.fullmatch(package)) and (suite or not RPM_PACKAGE.fullmatch(package)):
-            raise BaleineError(f"{what}: {package!r} is no name of a package")
-    given_size = params.get("size")
-    size = 0 if base or published else DEFAULT_SIZE
-    if given_size not in (None, ""):
-        size = units.parse_size(given_size, bare=units.MEBIBYTE, what=f"{what}: size")
-    size = (size + disk.BLOCK - 1) // disk.BLOCK * disk.BLOCK
-    if given_size not in (None, "") and size < disk.SMALLEST:
-        hint = f"Give it {disk.SMALLEST >> 20}M at the very least"
-        raise BaleineError(f"{what}: a size of {size} bytes is too small for a tree", hint)
     directory = units.normal_path(params["directory"]) if params.get("directory") else ""
     if directory and not directory.startswith("/"):
         raise BaleineError(f"{what}: directory {directory!r} is no absolute path")
-    mirror, proxy, keyring, arch = (
-        str(params.get(key) or "") for key in ("mirror", "proxy", "keyring", "architecture")
-    )
-    if arch and arch not in architecture.KNOWN:
-        raise BaleineError(f"{what}: {arch!r} is no architecture", f"There are {', '.join(architecture.KNOWN)}")
-    if keyring and not re.fullmatch(r"/(.*/)?[A-Za-z0-9_.+-]+\.(gpg|asc)", keyring):
-        raise BaleineError(f"{what}: {keyring!r} is no absolute path of a keyring", "Name a file FILE.gpg or FILE.asc")
-    files = tuple(_parse_file(item, what) for item in params.get("files") or ())
-    commands = tuple(str(command) for command in params.get("commands") or ())
-    arch = "" if arch == architecture.native() else arch
-    recipe = build.Recipe(size, suite, packages, mirror, base, files, commands, proxy, arch, keyring, source, published)
-    recipe = recipe._replace(repositories=repositories, releasever=str(params.get("releasever") or ""))
-    recipe = recipe._replace(insecure=bool(params.get("insecure")))
+    recipe = parse_recipe(params, name, what)
     return Wanted(name, "present", recipe, directory, params.get("rebuild") or "on_change")
-
-
-def _parse_file(item: Mapping[str, Any], what: str) -> build.File:
-    path = str(item["path"])
-    if not path.startswith("/") or path.endswith("/") or "\0" in path or ".." in path.split("/"):
-        raise BaleineError(f"{what}: {path!r} is no absolute path of a file")
-    mode = str(item.get("mode") or "0644")
-    if not re.fullmatch(r"0[0-7]{3,4}", mode):
-        raise BaleineError(f"{what}: {path}: {mode!r} is no mode", "Write it in octal: '0644'")
-    return build.File(units.normal_path(path), str(item.get("content") or ""), int(mode, 8))
 
 
 def find(run: Runner, wanted: Wanted) -> Found:
