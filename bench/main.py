@@ -91,10 +91,11 @@ def idle_table(found: Mapping[str, Mapping[str, Any]], gone: Mapping[str, str]) 
 def targets(cells: Mapping[str, Mapping[str, Cell]], idle: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What was aimed at, and what came out."""
     lines = []
-    best = best_peer(cells.get("whole", {}), WITH_BRIDGE)
-    if best:
-        took = f"{best[0]} takes {best[1]:.2f} times ours"
-        lines.append(f"whole command, at most half of the best peer with bridge, address and limits: {took}")
+    for case, what in (("whole", "whole command"), ("debian", "the same with a whole Debian")):
+        best = best_peer(cells.get(case, {}), WITH_BRIDGE)
+        if best:
+            took = f"{best[0]} takes {best[1]:.2f} times ours"
+            lines.append(f"{what}, at most half of the best peer with bridge, address and limits: {took}")
     enter = cells.get("enter", {}).get(OURS, Cell()).median
     if enter:
         lines.append(f"exec under 40 ms: {show_time(enter)}")

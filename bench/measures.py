@@ -9,7 +9,7 @@ from typing import Any, Callable, NamedTuple
 
 from . import images
 from .peers import IDLE, POLITE, UNPROTECTED, Baleine, Contender
-from .place import Failed, Place
+from .place import DEBIAN, Failed, Place
 from .result import OURS, Cell
 
 #: Who takes longer than this is measured once: it waits for a grace time, and will again.
@@ -32,6 +32,7 @@ class Case(NamedTuple):
 
 
 WHOLE = Case("whole", "Create, start, run `true` to its end, remove (whole command; bridge, address, limits)", 15)
+WHOLE_DEBIAN = Case("debian", "The same with a whole Debian, whose tree some copy file by file", 6)
 ENTER = Case("enter", "Run `true` in a container that runs (exec)", 15)
 POLITELY = Case("stop polite", "Stop a container whose program handles SIGTERM", 6)
 DEAF = Case("stop deaf", "Stop a container whose program is `sleep infinity`", 4)
@@ -41,7 +42,7 @@ COPY = Case("copy", "Copy an image of 10 GiB that holds 262 MB of data, until al
 SAFE = Case("safe", "Create and start a container: all protections on, against off", 15)
 IMAGE = Case("image", "Make a 10 GiB image with Debian and Apache, and one derived from it", 2)
 IMPORT = Case("import", "Make an image of what `docker save` wrote", 5)
-CASES = (WHOLE, ENTER, POLITELY, DEAF, LIST, STORE, COPY, SAFE, IMAGE, IMPORT)
+CASES = (WHOLE, WHOLE_DEBIAN, ENTER, POLITELY, DEAF, LIST, STORE, COPY, SAFE, IMAGE, IMPORT)
 
 
 class Bench:
@@ -100,6 +101,11 @@ class Bench:
     def _with_containers(self, case: Case, who: list[Contender]) -> Cells:
         if case.key == WHOLE.key:
             return self.interleaved(case, lambda one: self.place.time(one.whole()), who)
+        if case.key == WHOLE_DEBIAN.key:
+            given = self.place.make_debian()
+            for one in who:
+                one.take(*given)
+            return self.interleaved(case, lambda one: self.place.time(one.whole(DEBIAN)), who)
         if case.key == ENTER.key:
             return self._while_running(who, ["c1"], lambda: self.interleaved(case, self._enter, who))
         if case.key in (POLITELY.key, DEAF.key):

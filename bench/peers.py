@@ -11,7 +11,7 @@ import json
 import shlex
 from collections.abc import Sequence
 
-from .place import TAR, TREE, Place
+from .place import DEBIAN, TAR, TREE, Place
 from .result import OURS
 
 MEMORY, CPUS, PIDS = 64 << 20, 0.5, 50
@@ -42,7 +42,10 @@ class Contender:
     def prepare(self) -> None:
         """Make what it needs, once: daemon, bridge, image. Failed says why it cannot run here."""
 
-    def whole(self) -> Argv:
+    def take(self, tree: str, tar: str) -> None:
+        """Make `debian`, a second thing to make containers of, from a tree or an archive of it."""
+
+    def whole(self, image: str = "tiny") -> Argv:
         """Make a container, run `true` in it to its end, and leave nothing."""
         raise NotImplementedError
 
@@ -103,8 +106,8 @@ class Baleine(Contender):
         """Make and start a container of an image, to be removed as `store`."""
         return ("baleine", "container", "create", *self._described("store", 300, image), *more, "-p", "sleep infinity")
 
-    def whole(self) -> Argv:
-        return ("baleine", "container", "run", "--rm", *self._described("whole", 250), "--", "true")
+    def whole(self, image: str = "tiny") -> Argv:
+        return ("baleine", "container", "run", "--rm", *self._described("whole", 250, image), "--", "true")
 
     def start(self, name: str, program: Argv) -> None:
         described = self._described(name, number(name))
@@ -138,8 +141,11 @@ class Engine(Contender):
         joined = ("--network", "bench", "--ip", address)
         return (*self.extra, *joined, *LIMITS, "--pids-limit", str(PIDS), "--name", name)
 
-    def whole(self) -> Argv:
-        return (self.program, "run", "--rm", *self._described("c200"), "tiny", "true")
+    def take(self, tree: str, tar: str) -> None:
+        self.place.do(self.program, "import", tar, DEBIAN, timeout=300)
+
+    def whole(self, image: str = "tiny") -> Argv:
+        return (self.program, "run", "--rm", *self._described("c200"), image, "true")
 
     def start(self, name: str, program: Argv) -> None:
         self.place.do(self.program, "run", "-d", *self._described(name), "tiny", *program)
@@ -203,17 +209,17 @@ class Podman(Engine):
 
 class PodmanAlone(Podman):
     name = "podman without a network"
-    lacks = dict.fromkeys(("enter", "stop polite", "stop deaf", "list", "idle"), "measured with its bridge")
+    lacks = dict.fromkeys(("debian", "enter", "stop polite", "stop deaf", "list", "idle"), "measured with its bridge")
     remarks = {"whole": "for comparison: no bridge, no address"}
 
     def prepare(self) -> None:
         self.place.do(self.program, "image", "exists", "tiny")
         self.extra = ()
 
-    def whole(self) -> Argv:
+    def whole(self, image: str = "tiny") -> Argv:
         limits = (*LIMITS, "--pids-limit", str(PIDS))
         ulimits = [f"--ulimit={key}=1024:1024" for key in ("nofile", "nproc")]
-        return (self.program, "run", "--rm", "--network", "none", *ulimits, *limits, "tiny", "true")
+        return (self.program, "run", "--rm", "--network", "none", *ulimits, *limits, image, "true")
 
     def close(self) -> None:
         pass
@@ -237,8 +243,12 @@ class Nspawn(Contender):
         self.pids: dict[str, int] = {}
         self.place.sh(f"mkdir -p /run/systemd && cp -a {TREE} /srv/bench/nspawn")
 
-    def whole(self) -> Argv:
-        return (*self.options, "-x", "-D", "/srv/bench/nspawn", "/bin/true")
+    def take(self, tree: str, tar: str) -> None:
+        self.place.sh(f"cp -a {tree} /srv/bench/nspawn.{DEBIAN}")
+
+    def whole(self, image: str = "tiny") -> Argv:
+        tree = "/srv/bench/nspawn" + (f".{image}" if image != "tiny" else "")
+        return (*self.options, "-x", "-D", tree, "/bin/true")
 
     def start(self, name: str, program: Argv) -> None:
         tree = ("-x", "-M", name, "-D", "/srv/bench/nspawn")
@@ -279,11 +289,16 @@ class Lxc(Contender):
         text = "".join(f"{key} = {value}\n" for key, value in settings.items())
         self.place.host.write(f"{self.base}/base/config", text)
 
+    def take(self, tree: str, tar: str) -> None:
+        base, folder = f"{self.base}/base", f"{self.base}/{DEBIAN}"
+        self.place.sh(f"mkdir {folder} && cp -a {tree} {folder}/rootfs")
+        self.place.sh(f"sed s,{base}/rootfs,{folder}/rootfs, {base}/config > {folder}/config")
+
     def _tool(self, tool: str, name: str, *words: str) -> Argv:
         return (f"lxc-{tool}", "-P", self.base, "-n", name, *words)
 
-    def whole(self) -> Argv:
-        copy = self._tool("copy", "base", "-N", "whole")
+    def whole(self, image: str = "tiny") -> Argv:
+        copy = self._tool("copy", "base" if image == "tiny" else image, "-N", "whole")
         return shell(copy, self._tool("execute", "whole", "--", "/bin/true"), self._tool("destroy", "whole"))
 
     def start(self, name: str, program: Argv) -> None:
@@ -308,20 +323,24 @@ class Lxc(Contender):
 
 class LxcAlone(Lxc):
     name = "lxc, no copy"
-    lacks = dict.fromkeys(("enter", "stop polite", "stop deaf", "list", "idle"), "the same as lxc")
+    lacks = dict.fromkeys(("debian", "enter", "stop polite", "stop deaf", "list", "idle"), "the same as lxc")
     remarks = {"whole": "lxc-execute alone, in a tree that is there and stays"}
 
     def prepare(self) -> None:
         self.place.do("test", "-d", f"{self.base}/base")
 
-    def whole(self) -> Argv:
+    def whole(self, image: str = "tiny") -> Argv:
         return self._tool("execute", "base", "--", "/bin/true")
 
 
 class Crun(Contender):
     name, package = "crun", "crun"
     base = "/srv/bench/crun"
-    lacks = {"stop polite": "it has no stop, only kill and delete", "stop deaf": "it has no stop, only kill and delete"}
+    lacks = {
+        "debian": "it copies nothing",
+        "stop polite": "it has no stop, only kill and delete",
+        "stop deaf": "it has no stop, only kill and delete",
+    }
     remarks = {
         "whole": "the bare runtime, in a tree that is there and stays: no copy, no bridge, no manifest",
         "idle": "nothing",
@@ -345,7 +364,7 @@ class Crun(Contender):
         self.place.host.write(f"{self.base}/{name}/config.json", json.dumps(specification))
         return f"{self.base}/{name}"
 
-    def whole(self) -> Argv:
+    def whole(self, image: str = "tiny") -> Argv:
         return ("crun", "run", "--bundle", f"{self.base}/whole", "whole")
 
     def start(self, name: str, program: Argv) -> None:

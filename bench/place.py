@@ -16,6 +16,8 @@ from tests.lab.host import LabHost
 
 AGENT = "/srv/bench/agent.py"
 TREE, TAR = "/srv/bench/tree", "/srv/bench/tiny.tar"
+#: A whole Debian, for who copies trees file by file.
+DEBIAN = "debian"
 STORE = "/srv/bench/store"
 #: The left-over controller of a hybrid machine: crun refuses to work while it is on v2.
 CONTROLLERS = "/sys/fs/cgroup/unified/cgroup.controllers"
@@ -104,6 +106,13 @@ class Place:
         for image in ("tiny", "big"):
             self.know(image)
         self.reflink(True)
+
+    def make_debian(self) -> tuple[str, str]:
+        """Make the image `debian` on the reflink store; returns its tree, and an archive of that for the peers."""
+        tree, tar = str(trees.debian_tree()), f"/srv/bench/{DEBIAN}.tar"
+        self.know(trees.debian_image(self.host, DEBIAN))
+        self.host.sh(f"tar -C {tree} --numeric-owner -cf {tar} .")
+        return tree, tar
 
     def make_large(self, data: int) -> None:
         """Make the image `large` of 10 GiB on both stores; `data` bytes of it are used."""
