@@ -111,7 +111,7 @@ def reference(french: bool) -> Iterator[str]:
 
 def escape(words: str) -> str:
     """Return text as reStructuredText prints it."""
-    return re.sub(r"([\\*`|_])", r"\\\1", words)
+    return re.sub(r"([\\*`|_:])", r"\\\1", words)
 
 
 def write_reference(app: Any) -> None:
