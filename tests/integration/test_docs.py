@@ -10,14 +10,15 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from tests.integration import docker_table
-from tests.lab import run
+from tests.lab import run, trees
+from tests.lab.engines import Engines
 from tests.lab.host import LabHost
 from tests.lab.wire import Wire
 
@@ -162,3 +163,34 @@ def test_the_page_names_no_command_and_no_flag_that_docker_has_not() -> None:
         assert any(one.startswith(begin) if begin != command else answered(one, {command}) for one in there), command
     flags = set(re.findall(r"--[a-z-]+", docker.help("run")))
     assert set().union(*(theirs for theirs, _ours, _options in docker_table.run_flags())) <= flags
+
+
+def test_each_way_past_dockers_packet_filter_that_the_page_gives_helps(lab_factory: Callable[..., LabHost]) -> None:
+    host = lab_factory("beside-docker", leak_check=False)  # what docker leaves is not ours
+    host.install_baleine()
+    trees.tiny_image(host)
+    Engines(host).begin(["dockerd"], ["docker", "info"])
+    assert "-P FORWARD DROP" in host.sh("iptables -S FORWARD").stdout
+    host.sh("sysctl -qw net.bridge.bridge-nf-call-iptables=1")  # as br_netfilter sets it when docker loads it
+    host.module("baleine_bridge", name="private", addresses=["192.168.42.1/24"])
+    for name, address in (("web1", "192.168.42.11/24"), ("web2", "192.168.42.12/24")):
+        host.module(
+            "baleine_container", name=name, image="tiny", command=["httpd", "-f", "-h", "/etc"], stop_timeout=0,
+            networks=[{"bridge": "private", "addresses": [address]}], wait={"http": "/passwd"},
+        )  # fmt: skip
+    ask = "printf 'GET /passwd HTTP/1.0\\r\\n\\r\\n' | nc -w 2 192.168.42.12 80"
+
+    def answers() -> bool:
+        argv = ["/usr/local/bin/baleine", "container", "exec", "-c", "web1", "--", "sh", "-c", ask]
+        return "root" in host.run(argv, check=False).stdout
+
+    page = (PAGES / "networking.rst").read_text().partition("Beside Docker\n")[2].partition("Beside firewalld\n")[0]
+    ways = re.findall(r"^    # (.*?)(?: +#.*)?$", page, re.MULTILINE)
+    assert [way.split()[0] for way in ways] == ["sysctl", "iptables"]
+    undo = ["sysctl net.bridge.bridge-nf-call-iptables=1", ways[1].replace("-I", "-D")]
+    for way, back in zip(ways, undo):
+        assert not answers()
+        host.sh(way)
+        assert answers(), way
+        host.sh(back)
+    host.sh("for name in web1 web2; do baleine container remove $name; done; baleine bridge remove private")
