@@ -43,7 +43,10 @@ def forwarding(run: Runner) -> list[dict[str, str]]:
 
 
 def dropping_rule(run: Runner) -> Optional[str]:
-    """Return the policy of a forwarding chain that drops, in its tool's words; rules are only read."""
+    """Return the policy of a forwarding chain that drops, in its tool's words; rules are only read.
+
+    firewalld's chain accepts by its policy, and its last rule rejects what no zone has let through.
+    """
     nft = find_program("nft")
     if nft:
         result = run([nft, "-j", "list", "chains"])
@@ -52,6 +55,11 @@ def dropping_rule(run: Runner) -> Optional[str]:
                 table = f"{entry.get('family')} {entry.get('table')}"
                 rule = f"the policy of chain {entry.get('name')} in table {table} is drop"
                 return f"{rule} (-P FORWARD DROP)" if entry.get("name") == "FORWARD" else rule
+            if entry.get("hook") == "forward" and entry.get("table") == "firewalld":
+                rules = run([nft, "list", "table", "inet", "firewalld"]).out
+                strange = [name for name in manifest.names("bridge") if f'"{name}"' not in rules]
+                if strange:
+                    return f"firewalld has no zone for {', '.join(strange)}"
     legacy = find_program("iptables-legacy")
     # the list of tables is looked at first: asking iptables-legacy for a table that is not there would make it
     if legacy and "filter" in (read(LEGACY_TABLES) or "").split():

@@ -165,32 +165,73 @@ def test_the_page_names_no_command_and_no_flag_that_docker_has_not() -> None:
     assert set().union(*(theirs for theirs, _ours, _options in docker_table.run_flags())) <= flags
 
 
+class Beside:
+    """Two containers on the bridge ``private`` of a host, each a web server, to be looked at beside other software."""
+
+    ASK = "printf 'GET /passwd HTTP/1.0\\r\\n\\r\\n' | nc -w 2"
+
+    def __init__(self, host: LabHost) -> None:
+        self.host = host
+        host.install_baleine()
+        trees.tiny_image(host)
+        host.module("baleine_bridge", name="private", addresses=["192.168.42.1/24"])
+        for name, address in (("web1", "192.168.42.11/24"), ("web2", "192.168.42.12/24")):
+            host.module(
+                "baleine_container", name=name, image="tiny", command=["httpd", "-f", "-h", "/etc"], stop_timeout=0,
+                networks=[{"bridge": "private", "addresses": [address]}], wait={"http": "/passwd"},
+            )  # fmt: skip
+
+    def answers(self, where: str = "192.168.42.12 80") -> bool:
+        """Say whether web1 gets a page from there; by default from the other one."""
+        argv = ["/usr/local/bin/baleine", "container", "exec", "-c", "web1", "--", "sh", "-c", f"{self.ASK} {where}"]
+        return "root" in self.host.run(argv, check=False).stdout
+
+    def dropping(self, what: str) -> bool:
+        """Say whether Baleine names this among what would hurt."""
+        return any(what in hazard["what"] for hazard in self.host.module("baleine_host_info")["hazards"])
+
+    def end(self) -> None:
+        self.host.sh("for name in web1 web2; do baleine container remove $name; done; baleine bridge remove private")
+
+
+def advice(section: str) -> list[str]:
+    """Return the commands that a section of the page about networks gives."""
+    text = (PAGES / "networking.rst").read_text().partition(f"\n{section}\n---")[2].partition("\n---")[0]
+    return re.findall(r"^    # (.*?)(?: +#.*)?$", text, re.MULTILINE)
+
+
 def test_each_way_past_dockers_packet_filter_that_the_page_gives_helps(lab_factory: Callable[..., LabHost]) -> None:
     host = lab_factory("beside-docker", leak_check=False)  # what docker leaves is not ours
-    host.install_baleine()
-    trees.tiny_image(host)
     Engines(host).begin(["dockerd"], ["docker", "info"])
-    assert "-P FORWARD DROP" in host.sh("iptables -S FORWARD").stdout
     host.sh("sysctl -qw net.bridge.bridge-nf-call-iptables=1")  # as br_netfilter sets it when docker loads it
-    host.module("baleine_bridge", name="private", addresses=["192.168.42.1/24"])
-    for name, address in (("web1", "192.168.42.11/24"), ("web2", "192.168.42.12/24")):
-        host.module(
-            "baleine_container", name=name, image="tiny", command=["httpd", "-f", "-h", "/etc"], stop_timeout=0,
-            networks=[{"bridge": "private", "addresses": [address]}], wait={"http": "/passwd"},
-        )  # fmt: skip
-    ask = "printf 'GET /passwd HTTP/1.0\\r\\n\\r\\n' | nc -w 2 192.168.42.12 80"
-
-    def answers() -> bool:
-        argv = ["/usr/local/bin/baleine", "container", "exec", "-c", "web1", "--", "sh", "-c", ask]
-        return "root" in host.run(argv, check=False).stdout
-
-    page = (PAGES / "networking.rst").read_text().partition("Beside Docker\n")[2].partition("Beside firewalld\n")[0]
-    ways = re.findall(r"^    # (.*?)(?: +#.*)?$", page, re.MULTILINE)
+    pair, ways = Beside(host), advice("Beside Docker")
+    assert pair.dropping("-P FORWARD DROP")
     assert [way.split()[0] for way in ways] == ["sysctl", "iptables"]
     undo = ["sysctl net.bridge.bridge-nf-call-iptables=1", ways[1].replace("-I", "-D")]
     for way, back in zip(ways, undo):
-        assert not answers()
+        assert not pair.answers()
         host.sh(way)
-        assert answers(), way
+        assert pair.answers(), way
         host.sh(back)
-    host.sh("for name in web1 web2; do baleine container remove $name; done; baleine bridge remove private")
+    pair.end()
+
+
+def test_beside_firewalld_it_is_as_the_page_says(wire: Wire, lab_factory: Callable[..., LabHost]) -> None:
+    host = lab_factory("beside-firewalld", wire=wire, leak_check=False)  # its zones are not ours
+    host.use_package_proxy()
+    host.sh(
+        "apt-get -qq update; apt-get install -qqy --no-install-recommends firewalld dbus >/dev/null 2>&1", timeout=300
+    )
+    host.sh("mkdir -p /run/dbus; dbus-daemon --system --fork; sysctl -qw net.bridge.bridge-nf-call-iptables=0")
+    pair, here = Beside(host), "192.168.42.1 8080"
+    host.popen(["busybox", "httpd", "-f", "-p", "8080", "-h", "/etc"])
+    assert run.wait_for(lambda: pair.answers(here), 60)
+    host.popen(["firewalld", "--nofork"])
+    assert run.wait_for(lambda: host.sh("firewall-cmd --state 2>&1", check=False).returncode == 0, 60)
+    assert pair.answers() and not pair.answers(here) and not pair.dropping("firewalld")
+    host.sh("sysctl -qw net.bridge.bridge-nf-call-iptables=1")
+    assert not pair.answers() and pair.dropping("firewalld has no zone for private")
+    for command in advice("Beside firewalld"):
+        host.sh(command)
+    assert pair.answers() and pair.answers(here) and not pair.dropping("firewalld")
+    pair.end()
