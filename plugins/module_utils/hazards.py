@@ -48,32 +48,29 @@ def dropping_rule(run: Runner) -> Optional[str]:
     firewalld's chain accepts by its policy, and its last rule rejects what no zone has let through.
     """
     nft = find_program("nft")
-    if nft:
-        result = run([nft, "-j", "list", "chains"])
-        for entry in _chains(result.out if result.code == 0 else ""):
-            if entry.get("hook") == "forward" and entry.get("policy") == "drop":
-                table = f"{entry.get('family')} {entry.get('table')}"
-                rule = f"the policy of chain {entry.get('name')} in table {table} is drop"
-                return f"{rule} (-P FORWARD DROP)" if entry.get("name") == "FORWARD" else rule
-            if entry.get("hook") == "forward" and entry.get("table") == "firewalld":
-                rules = run([nft, "list", "table", "inet", "firewalld"]).out
-                strange = [name for name in manifest.names("bridge") if f'"{name}"' not in rules]
-                if strange:
-                    return f"firewalld has no zone for {', '.join(strange)}"
-    legacy = find_program("iptables-legacy")
+    for entry in _forward_chains(run([nft, "-j", "list", "chains"]).out) if nft else ():
+        if entry.get("policy") == "drop":
+            rule = (
+                f"the policy of chain {entry.get('name')} in table {entry.get('family')} {entry.get('table')} is drop"
+            )
+            return f"{rule} (-P FORWARD DROP)" if entry.get("name") == "FORWARD" else rule
+        if nft and entry.get("table") == "firewalld":
+            rules = run([nft, "list", "table", "inet", "firewalld"]).out
+            if strange := [name for name in manifest.names("bridge") if f'"{name}"' not in rules]:
+                return f"firewalld has no zone for {', '.join(strange)}"
+    legacy, tables = find_program("iptables-legacy"), (read(LEGACY_TABLES) or "").split()
     # the list of tables is looked at first: asking iptables-legacy for a table that is not there would make it
-    if legacy and "filter" in (read(LEGACY_TABLES) or "").split():
-        result = run([legacy, "-S", "FORWARD"])
-        if "-P FORWARD DROP" in result.out:
-            return "the policy of iptables' chain FORWARD is DROP (-P FORWARD DROP)"
+    if legacy and "filter" in tables and "-P FORWARD DROP" in run([legacy, "-S", "FORWARD"]).out:
+        return "the policy of iptables' chain FORWARD is DROP (-P FORWARD DROP)"
     return None
 
 
-def _chains(text: str) -> list[dict[str, Any]]:
+def _forward_chains(text: str) -> list[dict[str, Any]]:
     try:
-        return [dict(item["chain"]) for item in json.loads(text)["nftables"] if "chain" in item]
+        chains = [dict(item["chain"]) for item in json.loads(text)["nftables"] if "chain" in item]
     except (ValueError, TypeError, KeyError):
         return []
+    return [entry for entry in chains if entry.get("hook") == "forward"]
 
 
 def _routing() -> list[dict[str, str]]:
