@@ -208,6 +208,15 @@ def test_a_variable_of_a_role_or_of_the_connection_that_is_named_exists(path):
     assert {word for word in named if not word.endswith(("_role", "_module"))} - there == set()
 
 
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_a_file_and_a_target_of_make_that_are_named_exist(path):
+    text, made = path.read_text(), {"bench/output"}
+    files = re.findall(r"`((?:bench|docs|inventory|playbooks|plugins|roles|tests)/[\w./]+)`", text)
+    assert [file for file in files if file not in made and not (ROOT / file).exists()] == []
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets
+
+
 def test_an_error_that_is_explained_is_one_that_is_made():
     explained = re.findall(r'^"(.+)"$', (ROOT / "docs/docsite/rst/troubleshooting.rst").read_text(), re.MULTILINE)
     made = "".join(path.read_text() for path in SOURCES)
