@@ -114,6 +114,14 @@ PROGRAM = "/usr/local/bin/baleine"
 #: Bytes in memory at once, a multiple of dd's block.
 BLOCK = 1024 * 1024
 CHUNK = 32 * BLOCK
+#: As shells have it: no such program, and one that SIGKILL ended.
+NOT_FOUND, KILLED = 127, 137
+#: A script that does nothing, and says whether anything can be done.
+NOTHING = "exit 0"
+WITHOUT_PYTHON = (
+    "Make its image with packages: [python3], or install it with ansible.builtin.raw, which needs none. "
+    "Where it has another name, set ansible_python_interpreter"
+)
 #: Of ssh's variables, those that would be about the container.
 ABOUT_CONTAINER = ("inventory_hostname", "ansible_host", "ansible_ssh_host", "ansible_user", "ansible_ssh_user")
 BECOME = ("become", "become_method", "become_user", "become_password", "become_exe")
@@ -205,6 +213,8 @@ class Connection(ConnectionBase):
             hint = "Set baleine_host_become_password, or let sudo ask for none"
             raise AnsibleAuthenticationFailure(f"{self._name}: root on its host: {error}. {hint}") from error
         self._judge(code, to_text(err, errors="surrogate_or_replace"))
+        if code == KILLED and script != NOTHING:
+            self._execute(NOTHING)  # was it the program alone, or the container with all that was in it?
         return code, out, err
 
     def _judge(self, code, words):
@@ -214,22 +224,28 @@ class Connection(ConnectionBase):
             return
         if code in (126, 127) and re.search(rf"{PROGRAM}'?: (\S+ )?([Nn]o such file|[Nn]ot found|not found)", words):
             raise AnsibleConnectionFailure(f"{self._name}: Baleine is not installed there. Use role lab.baleine.host")
-        if code != 125:  # the code of what baleine itself says
+        told = re.search(rf"^baleine: (?:container {re.escape(name)}: )?(.*)", words, re.MULTILINE | re.DOTALL)
+        if code != 125 or not told:  # baleine's own code, which a program inside may have too
             return
         if f"baleine: container {name}: there is none" in words:
             hint = "See baleine container list -a, and set baleine_container where it has another name"
             raise AnsibleConnectionFailure(f"{self._name}: there is none. {hint}")
-        if f"baleine: container {name}: it does not run" in words:
-            hint = f"Start it first: baleine container start -c {name}"
-            raise AnsibleConnectionFailure(f"{self._name}: it does not run. {hint}")
         if "baleine: this needs root" in words:
             raise AnsibleConnectionFailure(f"{self._name}: that needs root on its host. Set baleine_host_become: true")
-        raise AnsibleConnectionFailure(f"{self._name}: {' '.join(words.split())}")
+        said = told.group(1).strip().split("\n")
+        if "/etc/passwd has no user" in words:
+            said.append("ansible_user and remote_user are a user inside, baleine_host_user is the one of its host")
+        raise AnsibleConnectionFailure(f"{self._name}: {'. '.join(said)}")
 
     def exec_command(self, cmd, in_data=None, sudoable=True):
         """Run a command inside."""
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
-        return self._execute(cmd, in_data)
+        code, out, err = self._execute(cmd, in_data)
+        if code == NOT_FOUND and re.search(rb"python[0-9.]*'?: (inaccessible or )?(not found|No such file)", err):
+            err = err.rstrip() + to_bytes(
+                f"\n{self._name}: modules need Python inside, as on any host. {WITHOUT_PYTHON}\n"
+            )
+        return code, out, err
 
     def put_file(self, in_path, out_path):
         """Copy a file into the container; there it is whole or not at all."""

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Mapping
 from typing import Optional
 
-from . import apparmor, manifest, oci, privileges, rootfs, runtime, units
+from . import apparmor, cgroup, manifest, oci, privileges, rootfs, runtime, units
 from .errors import BaleineError
 from .process import boot_id, start_ticks
 
@@ -26,6 +26,19 @@ def is_alive(record: Mapping[str, str]) -> bool:
     if pid is None or ticks is None or record.get("boot_id") != boot_id():
         return False
     return start_ticks(pid) == ticks
+
+
+def need_running(name: str) -> manifest.Record:
+    """Return the record of a container that can take one more program.
+
+    :raises BaleineError: for one that is not there, does not run, or is paused.
+    """
+    record = manifest.need("container", name)
+    if not is_alive(record):
+        raise BaleineError(f"container {name}: it does not run", f"Start it first: baleine container start -c {name}")
+    if cgroup.frozen(name):
+        raise BaleineError(f"container {name}: it is paused", f"Let it go on: baleine container unpause -c {name}")
+    return record
 
 
 def find_identity(root: str, user: str, what: str) -> oci.Identity:

@@ -124,11 +124,7 @@ def main() -> None:
 
     def work(run, params, check):
         name = units.check_name(params["name"], "container")
-        record = manifest.read("container", name)
-        if record is None:
-            raise BaleineError(f"container {name}: there is none", "See 'baleine container list -a'")
-        if not enter.is_alive(record):
-            raise BaleineError(f"container {name}: it does not run", f"Start it: baleine container start -c {name}")
+        record = enter.need_running(name)
         if not params["argv"]:
             raise BaleineError(f"container {name}: argv is empty", "Name a program")
         root, shown = f"/proc/{record['pid']}/root", {"changed": False, "cmd": params["argv"]}

@@ -24,9 +24,7 @@ def execute(options: Options) -> int:
     Environment, user and working directory are those of the container's own program where nothing else is said.
     """
     name = units.check_name(options.names[0], "container")
-    record = manifest.need("container", name)
-    if not enter.is_alive(record):
-        raise BaleineError(f"container {name}: it does not run", f"Start it first: baleine container start -c {name}")
+    record = enter.need_running(name)
     terminal = options.on("tty")
     if terminal and not os.isatty(0):
         raise BaleineError(f"container {name}: --tty: standard input is no terminal", "Leave out -t")
