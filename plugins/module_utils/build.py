@@ -151,6 +151,8 @@ def _fill(run: Runner, recipe: Recipe, target: str, source: str, what: str) -> d
             os.unlink(f"{tree}/{trace}")
     if not source and os.path.exists(f"{tree}/etc/machine-id"):
         os.truncate(f"{tree}/etc/machine-id", 0)
+    with contextlib.suppress(OSError):
+        os.utime(f"{tree}/var/lib/apt/lists", (0, 0))  # emptied, not updated: Ansible's apt would take it for fresh
     made_for = architecture.of_tree(tree)
     with explained(f"{what}: writing it out", f"Make room on the filesystem of {os.path.dirname(target)}"):
         rootfs.sync(tree)  # the host's disk may be full: nobody else would be told

@@ -190,7 +190,7 @@ def add(
             inside(["apt-get", "-q", "update"], "reading the package lists")
             words = ["apt-get", "-qy", "--no-install-recommends", "-o", "Dpkg::Options::=--force-unsafe-io", "install"]
             inside([*words, "--", *packages], "installing packages")
-        inside(["/bin/sh", "-c", "apt-get clean; rm -rf /var/lib/apt/lists/*"], "cleaning")
+        inside(["/bin/sh", "-c", "apt-get clean; cd /var/lib/apt/lists && rm -rf * && touch -d @0 ."], "cleaning")
     elif os.path.lexists(f"{tree}/usr/bin/dnf"):
         inside(["dnf", "-qy", "--setopt=install_weak_deps=0", "install", *packages], "installing packages")
         inside(["dnf", "-q", "clean", "all"], "cleaning")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Getting started, followed to the letter: its files are written and its commands typed as they stand in the page.
+"""Pages that show a way, followed to the letter: their files are written and their commands typed as they stand there.
 And the page for who comes from Docker, held against the real one."""
 
 from __future__ import annotations
@@ -51,8 +51,11 @@ def newcomer(wire: Wire, lab_factory: Any) -> LabHost:
     return host
 
 
-@pytest.mark.parametrize("page", ["getting_started.rst", "demarrage.rst"])
-def test_who_follows_the_page_gets_there_and_leaves_nothing(newcomer: LabHost, page: str) -> None:
+def follow(newcomer: LabHost, page: str, after: Callable[[str], None] = lambda _line: None) -> list[tuple[str, str]]:
+    """Do what a page says; returns each command with what it printed.
+
+    :param after: is told each command once it is done.
+    """
     folder = f"/root/{page}"
     newcomer.run(["mkdir", "-p", folder])
     environment = {
@@ -72,14 +75,47 @@ def test_who_follows_the_page_gets_there_and_leaves_nothing(newcomer: LabHost, p
             done = newcomer.run(["sh", "-c", f"cd {folder} && {line[2:]}"], env=environment, check=False, timeout=600)
             assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
             said.append((line, done.stdout))
+            after(line)
+    return said
+
+
+def check_nothing_is_left(newcomer: LabHost) -> None:
+    left = newcomer.sh("ls -A /var/lib/baleine /etc/cron.d /usr/local/bin 2>/dev/null; ip -br link").stdout
+    assert "baleine" not in left.replace("/var/lib/baleine:", "") and "private" not in left, left
+
+
+@pytest.mark.parametrize("page", ["getting_started.rst", "demarrage.rst"])
+def test_who_follows_the_page_gets_there_and_leaves_nothing(newcomer: LabHost, page: str) -> None:
+    said = follow(newcomer, page)
     plays = [text for line, text in said if line.startswith("# ansible-playbook")]
     assert len(plays) == 4 and all("failed=0" in text for text in plays)
     assert "changed=0" in plays[2], plays[2]
     pages = [text for line, text in said if line.startswith("# curl")]
     assert len(pages) == 2 and all("Apache2" in text for text in pages)
     assert any("web1" in text and "apache2" in text for line, text in said if "container list" in line)
-    left = newcomer.sh("ls -A /var/lib/baleine /etc/cron.d /usr/local/bin 2>/dev/null; ip -br link").stdout
-    assert "baleine" not in left.replace("/var/lib/baleine:", "") and "private" not in left, left
+    check_nothing_is_left(newcomer)
+
+
+def test_who_works_inside_containers_as_the_page_says_serves_what_it_shows_and_keeps_it(
+    newcomer: LabHost, wire: Wire
+) -> None:
+    far = wire.proxy_url.removeprefix("http://").rstrip("/")
+    newcomer.expect("process *socat*")
+    newcomer.popen(["socat", "TCP-LISTEN:3128,fork,reuseaddr", f"TCP:{far}"])
+
+    def let_apt_inside_believe_the_mirror_of_the_laboratory(line: str) -> None:
+        if line == "# ansible-playbook containers.yml":
+            text = "".join(f"{option};\n" for option in wire.apt_options())
+            for name in ("web1", "web2"):
+                words = f"container exec -c {name} -- tee /etc/apt/apt.conf.d/95lab"
+                newcomer.run(["/usr/local/bin/baleine", *words.split()], input=text)
+
+    said = follow(newcomer, "work_inside.rst", let_apt_inside_believe_the_mirror_of_the_laboratory)
+    plays = [text for line, text in said if "site.yml" in line]
+    assert plays[0].count("changed=4") == 2 and plays[1].count("changed=0") == 2, plays[:2]
+    assert "Salut from" in plays[2] and [text.count("changed=2") for text in plays[2:]] == [2, 2], plays[2:]
+    assert [text for line, text in said if "curl" in line] == ["Hello from web1\n", "Salut from web1\n"]
+    check_nothing_is_left(newcomer)
 
 
 def explained() -> dict[str, set[str]]:
