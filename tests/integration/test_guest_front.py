@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The same commands on cgroup v2: run, exec, pause, stats, kill."""
+"""The same commands on cgroup v2: run, exec, pause, stats, kill; and a playbook inside a container there."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.integration.work_cases import BRIDGE, ENVIRONMENT, NETWORK, PORT, Controller
+from tests.lab import run, trees
 from tests.lab.guest import Guest
 from tests.lab.run import wait_for
 
@@ -74,3 +78,34 @@ def test_apparmor_confines_the_program_and_exec_and_refuses_what_a_capability_wo
     assert "the profile no is not loaded" in refused["msg"]
     assert inside("cat /proc/self/attr/apparmor/current") == (0, "own (enforce)")  # the old one is back
     guest.module("baleine_container", name="shut", state="absent")
+
+
+def test_a_playbook_installs_a_server_in_a_container_and_reloads_it(guest: Guest, tmp_path: Path) -> None:
+    image = trees.debian_image(guest)
+    guest.module("baleine_bridge", name=BRIDGE, addresses=[f"{NETWORK}.1/24"])
+    guest.let_packages_in(f"{NETWORK}.1", PORT)
+    guest.module(
+        "baleine_container",
+        name="web1",
+        image=image,
+        command=["sleep", "infinity"],
+        networks=[{"bridge": BRIDGE, "addresses": [f"{NETWORK}.2/24"]}],
+        env=ENVIRONMENT,
+    )
+
+    def call(argv: list[str], *, check: bool, env: dict[str, str], cwd: str, timeout: float) -> Any:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return run.finish(run.start(argv, env=env, cwd=cwd, **pipes), timeout=timeout, check=check)
+
+    def page() -> str:
+        return guest.run(["curl", "-s", f"http://{NETWORK}.2/"], check=False).stdout
+
+    controller = Controller(tmp_path / "controller", call, guest.inventory(), timeout=900)
+    done = controller.ansible("ansible", "all", "-m", "ping")
+    assert done.stdout.count('"pong"') == 2, done.stdout + done.stderr
+    assert controller.play("serve.yml", "web1", pipelining=True).changed == {"web1": 4}
+    assert page() == "Hello from web1\n"
+    salut = ("--skip-tags", "packages", "-e", "work_greeting=Salut")  # apt takes its time under emulation
+    assert controller.play("serve.yml", "web1", *salut, pipelining=True).changed == {"web1": 2}
+    assert wait_for(lambda: page() == "Salut from web1\n", 60)
+    guest.module("baleine_container", name="web1", state="absent")

@@ -44,6 +44,7 @@ class Guest(Target):
         self.console = self.folder / "console"
         self._qemu: subprocess.Popen[str] | None = None
         self._ssh: subprocess.Popen[str] | None = None
+        self._way: subprocess.Popen[str] | None = None
         try:
             run.machine(
                 [
@@ -114,6 +115,10 @@ class Guest(Target):
     def power_cut(self) -> None:
         """Kill qemu: what the guest had not yet flushed to its disk is lost."""
         self._hang_up()
+        if self._way is not None:
+            self._way.kill()
+            self._way.wait(30)
+            self._way = None
         if self._qemu is not None:
             self._qemu.kill()
             self._qemu.wait(30)
@@ -193,6 +198,32 @@ class Guest(Target):
             *options,
             f"root@{proxy.LOCAL}",
         ]
+
+    # Packages, and a controller
+
+    def let_packages_in(self, address: str, port: int) -> None:
+        """Make the package proxy listen on an address that the guest has, until its power is cut or it reboots."""
+        socket = proxy.PackageProxy.shared().socket
+        self.write("/etc/ssh/sshd_config.d/way.conf", "GatewayPorts clientspecified\n")
+        self.run(["systemctl", "restart", "ssh"])
+        forward = ("-S", "none", "-N", "-o", "ExitOnForwardFailure=yes", "-R", f"{address}:{port}:{socket}")
+        with (self.folder / "ssh.log").open("a") as log:
+            self._way = run.start(run.dying(self._words(*forward)), stdout=log, stderr=log)
+        way, listening = self._way, ["ss", "-Hltn", f"src {address} and sport = {port}"]
+        run.wait_for(lambda: way.poll() is not None or self.run(listening).stdout, BOOT_SECONDS, 0.5)
+        if way.poll() is not None:
+            raise LabError(f"no way to the package proxy\n{(self.folder / 'ssh.log').read_text()}")
+
+    def inventory(self, group: str = "lab") -> dict[str, Any]:
+        """An Ansible inventory of this guest, over the connection that is open anyway (as Wire.inventory)."""
+        entry = {
+            "ansible_host": proxy.LOCAL,
+            "ansible_port": self.port,
+            "ansible_user": "root",
+            "ansible_ssh_args": f"-F none -o ControlMaster=no -o ControlPath={self.folder / 'ssh'}",
+            "ansible_python_interpreter": "/usr/bin/python3",
+        }
+        return {group: {"hosts": {self.name: entry}}}
 
     # Commands and files
 
