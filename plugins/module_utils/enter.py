@@ -54,16 +54,11 @@ def find_identity(root: str, user: str, what: str) -> oci.Identity:
     found = next((g for g in groups if len(g) >= 3 and group in (g[0], g[2])), None) if group else None
     uid = units.number(entry[2] if entry else name)
     gid = units.number(found[2] if found else group or (entry[3] if entry else "0"))
-    extra: list[Optional[int]] = []
-    if entry and not group:
-        extra = [units.number(g[2]) for g in groups if len(g) >= 4 and entry[0] in g[3].split(",")]
-    for number, word, file in ((uid, name, "passwd"), (gid, group or f"of {name}", "group")):
+    extra = [units.number(g[2]) for g in groups if entry and not group and len(g) >= 4 and entry[0] in g[3].split(",")]
+    for number, file, word in ((uid, "passwd", f"user {name}"), (gid, "group", f"group {group or f'of {name}'}")):
         if number is None or number >= rootfs.IDS_PER_CONTAINER:
-            kind = "user" if file == "passwd" else "group"
-            raise BaleineError(
-                f"{what}: its /etc/{file} has no {kind} {word} with an id below {rootfs.IDS_PER_CONTAINER}",
-                "Use a name it has, or a number",
-            )
+            message = f"{what}: its /etc/{file} has no {word} with an id below {rootfs.IDS_PER_CONTAINER}"
+            raise BaleineError(message, "Use a name it has, or a number")
     ids = tuple(number for number in extra if number is not None and number < rootfs.IDS_PER_CONTAINER)
     home = entry[5] if entry and entry[5].startswith("/") else "/"
     return oci.Identity(uid or 0, gid or 0, ids, home)

@@ -33,8 +33,7 @@ def execute(options: Options) -> int:
         env.setdefault("TERM", os.environ["TERM"])
     workdir = options.text("workdir") or record.get("workdir", "")
     user = record.get("user", "") if options.text("user") is None else options.text("user") or ""
-    pid = int(record["pid"])
-    code = enter.judge(f"/proc/{pid}/root", options.program[0], {**oci.ENVIRONMENT, **env}, workdir or "/")
+    code = enter.judge(f"/proc/{record['pid']}/root", options.program[0], {**oci.ENVIRONMENT, **env}, workdir or "/")
     if code:
         word = "there is no such program" if code == enter.NOT_FOUND else "it cannot be executed"
         complain(f"container {name}: {options.program[0]}: {word}")
