@@ -139,7 +139,9 @@ def plan(wanted: Wanted, found: Found) -> Plan:
     is_there = list(is_now.get("addresses", []))
     surplus = [text for text in is_there if text not in goal["addresses"] and not move.moving(text)]
     for address in reversed(surplus):  # the first of a network goes last: with it the kernel takes the others away
-        step("remove_address", f"{address} is not wanted", value=address)
+        strange = bool(recorded) and address not in recorded["addresses"]
+        reason = f"{'drift: ' if strange else ''}{address} is not wanted"
+        step("remove_address", reason, f"the address {address} was added" if strange else "", value=address)
     carried = network.carried_away(is_there, surplus)
     for key in ("mac", "mtu", "stp", "state"):
         if is_now.get(key) != goal[key]:
@@ -164,8 +166,10 @@ def plan(wanted: Wanted, found: Found) -> Plan:
         if found.record is None:
             begun = Action("record_creating", what, "what is begun is recorded first", move.begun(goal))
             draft.actions.insert(0, begun)
-    ports = [port for port in found.ports if port not in found.members]
-    draft.before, draft.after = {**recorded, **is_now, "ports": ports} if found.link else {}, goal
+    spoken_of = (*recorded.get("ports", ()), *wanted.ports)  # others stay as they are
+    ports = [port for port in found.ports if port in spoken_of]
+    shown = {"ports": ports, "addresses": units.as_listed(is_there, recorded.get("addresses", ()))}
+    draft.before, draft.after = {**recorded, **is_now, **shown} if found.link else {}, goal
     return draft.plan()
 
 

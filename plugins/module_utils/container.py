@@ -290,6 +290,8 @@ def _plan_state(wanted: Wanted, found: Found, draft: Draft) -> None:
     half = found.alive and record.get("state") in ("starting", "stopping")  # nobody is at work on it: the lock is ours
     interrupted = f"it was interrupted while {record.get('state')}"
     draft.drift += [f"{draft.what}: its first process is gone"] if died else []
+    if found.alive and record.get("state") == ("running" if found.frozen else "paused"):
+        draft.drift.append(f"{draft.what}: it is {found.state}")
     starts = False
     if (wanted.state in RUNS or (stops and wanted.state == "present")) and not recreated:
         starts = not found.alive or stops or half or wanted.restart
@@ -345,7 +347,9 @@ def _as_seen(item: network.Interface, found: Found) -> dict[str, Any]:
         return {"bridge": None}
     routes = sorted(seen["routes"])
     shown["bridge"] = host.get("master")
-    shown["addresses"] = list(seen["addresses"])
+    if "UP" not in host.get("flags", ()) or not seen["up"]:
+        shown["bridge"] = f"{shown['bridge']} (down)"
+    shown["addresses"] = units.as_listed(seen["addresses"], shown["addresses"])
     shown["gateway"] = next((via for to, via in routes if to == "default"), None)
     shown["routes"] = [{"destination": to, "gateway": via} for to, via in routes if to != "default"]
     shown["mac"] = shown["mac"] if seen["mac"] == item.mac else seen["mac"]

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from . import architecture, manifest, rootfs
+from . import architecture, manifest, rootfs, units
 from .errors import BaleineError, Busy
 from .process import Result, Runner, check, in_child, need_program
 
@@ -72,7 +72,10 @@ def parse_repositories(items: Sequence[Mapping[str, Any]], what: str) -> tuple[R
                 raise BaleineError(f"{what}: {shown} is none", hint)
     if len({repository.name for repository in found}) < len(found):
         raise BaleineError(f"{what}: two repositories have one name", "Give each another")
-    return found
+    keys = [re.sub("^file:///", "/", repository.gpgkey) for repository in found]
+    keys = [units.normal_path(key) if key.startswith("/") else key for key in keys]
+    places = [units.normal_address(repository.baseurl) for repository in found]
+    return tuple(one._replace(baseurl=place, gpgkey=key) for one, place, key in zip(found, places, keys))
 
 
 @contextlib.contextmanager

@@ -284,7 +284,7 @@ def recorded(record: Mapping[str, str]) -> dict[str, Any]:
 
 def _brief(value: Any) -> str:
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        return " ".join(str(item.get("path")) for item in value)
+        return " ".join(str(item.get("path") or " ".join(item.values())) for item in value)
     text = show(value)
     return text if len(text) < 60 else text[:57] + "..."
 

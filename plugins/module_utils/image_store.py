@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Callable, Optional
 
-from . import build, disk, manifest, rootfs, units
+from . import architecture, build, disk, manifest, rootfs, units
 from .errors import BaleineError, explained, known
 from .image import DIRECTORY, Wanted, current, edit_path, facts, find, inherited, part_path, path_of, plan
 from .image import copy as copy_image
@@ -43,11 +43,15 @@ def _warned(wanted: Wanted, decided: Plan) -> Plan:
     recipe = wanted.recipe
     if not decided.changed or not recipe or recipe.from_image or recipe.source:
         return decided
-    tool = "dnf" if recipe.repositories else "mmdebstrap"
-    if find_program(tool):
-        return decided
-    text = f"image {wanted.name}: this host has no {tool}; taken to come from an earlier task"
-    return decided._replace(warnings=(*decided.warnings, text))
+    tool, what, lacking = "dnf" if recipe.repositories else "mmdebstrap", f"image {wanted.name}", list[str]()
+    if not find_program(tool):
+        lacking.append(f"{what}: this host has no {tool}")
+    try:
+        architecture.need_runnable(recipe.architecture, what)
+    except BaleineError as error:
+        lacking.append(error.message)
+    warnings = (f"{text}; taken to come from an earlier task" for text in lacking)
+    return decided._replace(warnings=(*decided.warnings, *warnings))
 
 
 def _build(run: Runner, wanted: Wanted, decided: Plan, _action: Action) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -43,13 +44,19 @@ WHAT = "command line"
 
 
 def find() -> dict[str, str]:
-    """Return the text of every installed file, by path."""
+    """Return the text of every installed file, by path; of one with another mode than ours, something else."""
     found = {}
     paths = [os.path.join(folder, name) for folder, _folders, names in os.walk(LIBRARY) for name in names]
     for path in [*(path for path in paths if not path.endswith(".pyc")), *OUTSIDE, schedule.PASS, schedule.TIMES]:
         with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as stream:
             found[path] = stream.read()
+            mode = os.fstat(stream.fileno()).st_mode & 0o7777
+            found[path] += f"\nmode {mode:o}" if mode != _mode(path) else ""
     return found
+
+
+def _mode(path: str) -> int:
+    return 0o755 if path == LAUNCHER else 0o644
 
 
 def wanted(files: Optional[Mapping[str, str]], cron: bool = True) -> dict[str, str]:
@@ -76,7 +83,11 @@ def plan(goal: Mapping[str, str], found: Mapping[str, str]) -> Plan:
     steps = [("write", path, "differs" if path in found else "is missing") for path in missing]
     steps += [("delete", path, "is not wanted") for path in surplus]
     actions = [Action(verb, WHAT, f"{path} {why}", {"path": path}) for verb, path, why in steps]
-    return Plan(WHAT, tuple(actions), {"files": sorted(found)}, {"files": sorted(goal)})
+    return Plan(WHAT, tuple(actions), {"files": _digests(found)}, {"files": _digests(goal)})
+
+
+def _digests(texts: Mapping[str, str]) -> dict[str, str]:
+    return {path: f"sha256:{hashlib.sha256(text.encode()).hexdigest()}" for path, text in texts.items()}
 
 
 def ensure(files: Optional[Mapping[str, str]], check: bool = False, cron: bool = True) -> list[Outcome]:
@@ -97,10 +108,9 @@ def ensure(files: Optional[Mapping[str, str]], check: bool = False, cron: bool =
 
 def _write(action: Action, goal: Mapping[str, str]) -> None:
     path = action.data["path"]
-    mode = 0o755 if path == LAUNCHER else 0o644
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    manifest.replace(path, goal[path].encode(), mode)
-    os.chmod(path, mode)  # whatever the umask
+    manifest.replace(path, goal[path].encode(), _mode(path))
+    os.chmod(path, _mode(path))  # whatever the umask
 
 
 def _delete(action: Action) -> None:

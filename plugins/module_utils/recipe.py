@@ -135,11 +135,12 @@ def _parse_nothing(params: Mapping[str, Any], what: str) -> dict[str, Any]:
         raise BaleineError(f"{what}: {wrong}", "Write its code name: bookworm")
     if arch and arch not in architecture.KNOWN:
         raise BaleineError(f"{what}: {arch!r} is no architecture", f"There are {', '.join(architecture.KNOWN)}")
+    keyring = units.normal_path(keyring) if keyring else ""
     if keyring and not re.fullmatch(r"/(.*/)?[A-Za-z0-9_.+-]+\.(gpg|asc)", keyring):
         raise BaleineError(f"{what}: {keyring!r} is no absolute path of a keyring", "Name a file FILE.gpg or FILE.asc")
     return {
         "suite": suite,
-        "mirror": mirror,
+        "mirror": units.normal_address(mirror),
         "keyring": keyring,
         "architecture": "" if arch == architecture.native() else arch,
         "repositories": repositories,

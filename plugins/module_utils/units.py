@@ -25,6 +25,16 @@ def normal_path(path: str) -> str:
     return re.sub("^//", "/", os.path.normpath(path))
 
 
+def as_listed(there: Sequence[str], listed: Sequence[str]) -> list[str]:
+    """Return what is there in the order in which it was asked for: the kernel has an order of its own."""
+    return [text for text in listed if text in there] + [text for text in there if text not in listed]
+
+
+def normal_address(text: str) -> str:
+    """Return the address of a server's directory without a slash at its end; what is more than an address as it is."""
+    return re.sub(r"^(\S*[^\s/:])/+$", r"\1", text)
+
+
 def check_name(name: str, what: str, aside: bool = False) -> str:
     """Return the name of a resource.
 

@@ -53,7 +53,8 @@ options:
     type: str
   ports:
     description:
-      - Interfaces of the host that are ports of the bridge. The list is exact; links of containers do not count.
+      - Interfaces of the host that are ports of the bridge. One that is taken from the list is taken from the bridge.
+        Links of containers, and what somebody else made its port, are left alone.
       - An interface that has addresses or the default route is refused, it would be cut off, unless O(move_addresses)
         is set.
     type: list

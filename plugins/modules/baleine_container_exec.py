@@ -124,17 +124,25 @@ def main() -> None:
 
     def work(run, params, check):
         name = units.check_name(params["name"], "container")
-        record = enter.need_running(name)
+        shown, msg = {"changed": False, "cmd": params["argv"]}, "It would be run"
         if not params["argv"]:
             raise BaleineError(f"container {name}: argv is empty", "Name a program")
-        root, shown = f"/proc/{record['pid']}/root", {"changed": False, "cmd": params["argv"]}
+        try:
+            record = enter.need_running(name)
+        except BaleineError as error:
+            if not check:
+                raise
+            known = bool(params["creates"])  # of what is new, nobody knows whether there is anything to remove
+            warnings = [f"{error.message}; taken to come from an earlier task"]
+            return {**shown, "changed": known, "skipped": not known, "msg": msg, "warnings": warnings}
+        root = f"/proc/{record['pid']}/root"
         if params["creates"] and exists(root, params["creates"]):
             return {**shown, "msg": f"{params['creates']} exists"}
         if params["removes"] and not exists(root, params["removes"]):
             return {**shown, "msg": f"{params['removes']} does not exist"}
         if check:
             known = bool(params["creates"] or params["removes"])
-            return {**shown, "changed": known, "skipped": not known, "msg": "It would be run"}
+            return {**shown, "changed": known, "skipped": not known, "msg": msg}
         env = {**manifest.from_json(record, "env", {}), **{key: str(value) for key, value in params["env"].items()}}
         workdir = params["workdir"] or record.get("workdir", "")
         user = record.get("user", "") if params["user"] is None else params["user"]

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
+from tests.lab import debs, rpms
+
 Params = Mapping[str, Any]
 
 
@@ -20,9 +22,10 @@ class Case(NamedTuple):
     :param to: what is given beside what its resource was made with; :param base: what that is, beside the module's.
     :param same: the same as `to`, spelled otherwise; :param fewer: `to` without one of its elements.
     :param cased: `to` but for the case of a letter, which must be seen: as a change, or as something that there is not.
-    :param does: "change" it; "act" at every run; say "nothing" of the resource itself; "refuse", with these `words`;
-        or only be "predicted", because really doing it needs more than this host has.
+    :param does: "change" it; "act" at every run; say "nothing" of the resource itself; "refuse", with these `words`, in
+        check mode too; or "fail" with them, because only the act shows it: then all is as it was.
     :param kept: going back to `base` changes nothing: what is left out is whatever it is.
+    :param shown: what a diff calls it, and what changes with it, where that is not the option's own name; none for all.
     """
 
     to: Params = {}
@@ -33,6 +36,7 @@ class Case(NamedTuple):
     does: str = "change"
     words: str = ""
     kept: bool = False
+    shown: Optional[tuple[str, ...]] = ()
 
 
 #: An option that all cases use: the resource itself, or an internal matter with tests of its own.
@@ -70,12 +74,31 @@ def check(**options: Any) -> dict[str, Any]:
 
 WEB = {"base": check()}
 
+#: What is so where nothing is said.
+DEFAULTS: Params = {
+    "init": True,
+    "no_new_privileges": True,
+    "read_only": False,
+    "restart": False,
+    **{key: {} for key in ("env", "labels", "extra_hosts", "ulimits", "sysctls", "capabilities", "dns", "schedule")},
+    **{key: [] for key in ("volumes", "depends_on", "secrets", "tmpfs")},
+    "seccomp": "default",
+    "apparmor": "default",
+    "limits": {"cpu_weight": 100, "pids": 2048},
+    "restart_policy": "unless-stopped",
+    "restart_retries": 0,
+    "stop_signal": "TERM",
+    "stop_timeout": 10,
+    "log_size": "16M",
+    "userns": "auto",
+}
+
 CONTAINER: dict[str, Case] = {
     "name": EVERYWHERE,
-    "state": Case({"state": "stopped"}),
+    "state": Case({"state": "stopped"}, shown=("state", "wanted_state")),
     "state#paused": Case({"state": "paused"}),
     "state#present": Case({"state": "present"}, does="nothing"),
-    "image": Case({"image": "other"}, cased={"image": "Other"}),
+    "image": Case({"image": "other"}, ({"image": "other:latest"},), cased={"image": "Other"}),
     "command": Case(
         {"command": ["sh", "-c", "exec sleep 1000", "a b"]},
         ({"command": "sh -c 'exec sleep 1000' \"a b\""}, {"command": 'sh  -c "exec sleep 1000" a\\ b'}),
@@ -88,6 +111,10 @@ CONTAINER: dict[str, Case] = {
         network(addresses=["{ip}/16", "{ip6}/64"]),
         (network(addresses=["{ip}/255.255.0.0", "{IP6}/64"]), network(addresses=["{ip}/16", "{long6}/64"])),
         network(addresses=["{ip6}/64"]),
+    ),
+    "networks.addresses#order": Case(
+        network(addresses=["{ip}/16", "{ip6}/64", "{ip6}0/64"]),
+        base=network(addresses=["{ip6}0/64", "{ip6}/64", "{ip}/16"]),
     ),
     "networks.gateway": Case(
         network(gateway="10.9.0.1"), (network(gateway=" 10.9.0.1 "),), network(gateway="10.9.0.2")
@@ -106,6 +133,10 @@ CONTAINER: dict[str, Case] = {
     ),
     "networks.mac": Case(network(mac="{mac}"), (network(mac="{MAC}"), network(mac="{dashed}"))),
     "networks.mtu": Case(network(mtu=1400), (network(mtu="1400"),), network(mtu=1300)),
+    "networks.mtu#beside": Case(
+        network(addresses=["{ip6}/64", "{ip}/16", "{ip6}0/64"], mtu=1400),
+        base=network(addresses=["{ip6}/64", "{ip}/16", "{ip6}0/64"]),
+    ),
     "networks.rate_in": Case(
         network(rate_in="20mbit"), (network(rate_in="20000kbit"), network(rate_in="20Mbit")), network(rate_in="21mbit")
     ),
@@ -168,6 +199,7 @@ CONTAINER: dict[str, Case] = {
     ),
     "volumes.idmap": Case({"volumes": [volume("/srv/h/a", idmap=True)]}, base={"volumes": [volume("/srv/h/a")]}),
     "init": Case({"init": False}, ({"init": "no"},)),
+    "init#defaults": Case(DEFAULTS, does="nothing"),
     "size": Case({"size": "96M"}, ({"size": 96}, {"size": "98304K"}), kept=True),
     "labels": Case(
         {"labels": {"a": "x", "b": "1"}},
@@ -176,6 +208,7 @@ CONTAINER: dict[str, Case] = {
         {"labels": {"a": "X", "b": "1"}},
     ),
     "restart_policy": Case({"restart_policy": "always"}),
+    "restart_policy#no": Case({"restart_policy": "no"}, base={"restart_policy": "unless-stopped"}),
     "restart_retries": Case(
         {"restart_policy": "on-failure", "restart_retries": 3},
         ({"restart_policy": "on-failure", "restart_retries": "3"},),
@@ -302,18 +335,18 @@ CONTAINER: dict[str, Case] = {
     ),
     "wait": Case({"wait": {"command": "true"}}, does="nothing"),
     "wait.http": Case(
-        {"wait": {"http": "/", "port": 9, "timeout": 0}}, does="refuse", words="http / on port 9 did not answer in 0 s"
+        {"wait": {"http": "/", "port": 9, "timeout": 0}}, does="fail", words="http / on port 9 did not answer in 0 s"
     ),
     "wait.port": Case(
         {"wait": {"http": "/", "port": 10, "timeout": 0}},
-        does="refuse",
+        does="fail",
         words="http / on port 10 did not answer in 0 s",
     ),
     "wait.timeout": Case(
-        {"wait": {"http": "/", "timeout": 0.5}}, does="refuse", words="http / on port 80 did not answer in 0.5 s"
+        {"wait": {"http": "/", "timeout": 0.5}}, does="fail", words="http / on port 80 did not answer in 0.5 s"
     ),
     "wait.command": Case(
-        {"wait": {"command": ["false"], "timeout": 0}}, does="refuse", words="command false did not answer in 0 s"
+        {"wait": {"command": ["false"], "timeout": 0}}, does="fail", words="command false did not answer in 0 s"
     ),
     "wait.healthy": Case({"wait": {"healthy": True}}, base={"healthcheck": {"command": "true"}}, does="nothing"),
 }
@@ -326,47 +359,100 @@ BRIDGE: dict[str, Case] = {
         ({"addresses": ["{ip}/255.255.255.0", "{IP6}/64"]}, {"addresses": ["{ip}/24", "{long6}/64", "{ip}/24"]}),
         {"addresses": ["{ip6}/64"]},
     ),
+    "addresses#order": Case(
+        {"addresses": ["{ip}/24", "{ip6}/64", "{ip6}0/64"]}, base={"addresses": ["{ip6}0/64", "{ip6}/64", "{ip}/24"]}
+    ),
     "mtu": Case({"mtu": 1400}, ({"mtu": "1400"},)),
+    "mtu#beside": Case({"mtu": 1400}, base={"addresses": ["{ip6}/64", "{ip}/24", "{ip6}0/64"]}),
     "stp": Case({"stp": True}, ({"stp": "yes"},)),
     "mac": Case({"mac": "{mac}"}, ({"mac": "{MAC}"}, {"mac": "{dashed}"})),
     "ports": Case({"ports": ["hport1", "hport2"]}, fewer={"ports": ["hport2"]}, cased={"ports": ["Hport1", "hport2"]}),
-    "move_addresses": Case({"ports": ["hport3"], "move_addresses": True}),
-    "move_addresses#no": Case({"ports": ["hport4"]}, does="refuse", words="has addresses (10.8.4.1/24)"),
-    "confirm": Case({"confirm": "hnone"}, does="refuse", words="confirm"),
+    "move_addresses": Case({"ports": ["hport3"], "move_addresses": True}, shown=("ports", "addresses", "moved")),
+    "move_addresses#no": Case(
+        {"ports": ["hport4"], "move_addresses": False}, does="refuse", words="has addresses (10.8.4.1/24)"
+    ),
+    "confirm": Case({"confirm": "hnone"}, does="fail", words="confirm"),
 }
 
 VOLUME: dict[str, Case] = {"name": EVERYWHERE, "state": Case({"state": "present"}, does="nothing")}
 
 NO_IMAGE = {"from_image": None}
-REPOSITORY = {"name": "base", "baseurl": "https://mirror.example/$basearch", "gpgkey": "/srv/h/key.gpg"}
-FILES = [{"path": "/srv/one", "content": "One"}, {"path": "/srv/two", "content": "Two", "mode": "0600"}]
+#: A tree of the suites that tests/lab/debs.py makes, and one of the repository of tests/lab/rpms.py.
+SMALL = {**NO_IMAGE, "suite": debs.SMALL, "mirror": debs.SMALL_MIRROR, "keyring": debs.SMALL_KEYRING}
+REPOSITORY = {"name": "lab", "baseurl": "file:///srv/rpm/$releasever", "gpgkey": rpms.KEY}
+RED = {**NO_IMAGE, "packages": ["bash"], "releasever": "9", "size": "256M", "repositories": [REPOSITORY]}
+
+
+def repository(**more: str) -> dict[str, Any]:
+    return {"repositories": [{**REPOSITORY, **more}]}
+
+
+FILES = [{"path": "/srv/one", "content": "thunder one"}, {"path": "/srv/two", "content": "thunder two", "mode": "0600"}]
 
 IMAGE: dict[str, Case] = {
     "name": EVERYWHERE,
+    "name#latest": Case({"name": "{name}:latest"}, does="nothing"),
     "state": EVERYWHERE,
     "size": Case({"size": "96M"}, ({"size": 96}, {"size": "96MiB"}, {"size": "98304k"})),
-    "suite": Case({"suite": "trixie"}, does="refuse", words="do not go with from_image"),
-    "suite#alone": Case({**NO_IMAGE, "suite": "trixie"}, does="predict"),
-    "mirror": Case({"mirror": "http://mirror.example/debian"}, does="refuse", words="do not go with from_image"),
-    "mirror#alone": Case({**NO_IMAGE, "mirror": "http://mirror.example/debian"}, does="predict"),
-    "packages": Case({"packages": ["hello", "ed"]}, does="predict"),
-    "architecture": Case({**NO_IMAGE, "architecture": "arm64"}, does="predict"),
-    "keyring": Case({**NO_IMAGE, "keyring": "/srv/h/key.gpg"}, does="predict"),
+    "suite": Case({"suite": debs.SMALLER}, cased={"suite": "Smaller"}, base=SMALL),
+    "suite#derived": Case({"suite": "trixie"}, does="refuse", words="do not go with from_image"),
+    "mirror": Case(
+        {"mirror": "copy:///srv/again"},
+        ({"mirror": "copy:///srv/again/"},),
+        cased={"mirror": "copy:///srv/Again"},
+        base=SMALL,
+    ),
+    "mirror#derived": Case({"mirror": "copy:///srv/again"}, does="refuse", words="do not go with from_image"),
+    "packages": Case(
+        {"packages": ["hello", "ed"]},
+        ({"packages": ["ed", "hello", "ed"]},),
+        {"packages": ["ed"]},
+        {"packages": ["Hello", "ed"]},
+        base=SMALL,
+    ),
+    "packages#derived": Case({"packages": ["hello"]}, does="fail", words="neither apt-get nor dnf"),
+    "architecture": Case({"architecture": "i386"}, base=SMALL),
+    "architecture#own": Case({"architecture": "amd64"}, base=SMALL, does="nothing"),
+    "architecture#foreign": Case({"architecture": "arm64"}, base=SMALL, does="fail", words="cannot run them"),
+    "keyring": Case(
+        {"keyring": "/srv/small/again.gpg"},
+        ({"keyring": "/srv//small/./again.gpg"},),
+        cased={"keyring": "/srv/small/Again.gpg"},
+        base=SMALL,
+    ),
     "proxy": Case({"proxy": "http://proxy.example:3128"}, does="nothing"),
-    "from_image": Case({"from_image": "other"}, cased={"from_image": "Other"}),
+    "from_image": Case(
+        {"from_image": "other"},
+        ({"from_image": "other:latest"},),
+        cased={"from_image": "Other"},
+        shown=("from_image", "source"),
+    ),
     "source": Case(
         {"source": "tar:/srv/h/two.tar"},
         ({"source": "tar:/srv/h/two.copy"},),
         base={**NO_IMAGE, "source": "dir:/srv/h/tree"},
+        shown=("origin", "source"),
     ),
-    "repositories": Case({**NO_IMAGE, "packages": ["bash"], "repositories": [REPOSITORY]}, does="predict"),
-    "repositories.name": EVERYWHERE,
-    "repositories.baseurl": EVERYWHERE,
-    "repositories.gpgkey": EVERYWHERE,
-    "releasever": Case(
-        {**NO_IMAGE, "packages": ["bash"], "repositories": [REPOSITORY], "releasever": "9"}, does="predict"
+    "repositories": Case(
+        {"repositories": [REPOSITORY, {**REPOSITORY, "name": "again"}]},
+        fewer={"repositories": [{**REPOSITORY, "name": "again"}]},
+        base=RED,
     ),
-    "from_container": Case({**NO_IMAGE, "size": None, "from_container": "hbase"}),
+    "repositories.name": Case(repository(name="other"), cased=repository(name="Other"), base=RED),
+    "repositories.baseurl": Case(
+        repository(baseurl="file:///srv/rpm/again"),
+        (repository(baseurl="file:///srv/rpm/again/"),),
+        cased=repository(baseurl="file:///srv/rpm/Again"),
+        base=RED,
+    ),
+    "repositories.gpgkey": Case(
+        repository(gpgkey="/srv/rpm/again.key"),
+        (repository(gpgkey="/srv//rpm/./again.key"), repository(gpgkey="file:///srv/rpm/again.key")),
+        cased=repository(gpgkey="/srv/rpm/Again.key"),
+        base=RED,
+    ),
+    "releasever": Case({"releasever": "again"}, cased={"releasever": "Again"}, base=RED),
+    "from_container": Case({**NO_IMAGE, "size": None, "from_container": "hbase"}, shown=None),
     "insecure": Case({"insecure": True}, does="nothing"),
     "unsigned": Case({"unsigned": True}, does="nothing"),
     "ca_certificate": Case({"ca_certificate": "/srv/h/one"}, does="nothing"),
@@ -389,7 +475,7 @@ IMAGE: dict[str, Case] = {
 
 COMMAND: dict[str, Case] = {
     "state": EVERYWHERE,
-    "cron": Case({"cron": False}, ({"cron": "no"},)),
+    "cron": Case({"cron": False}, ({"cron": "no"},), shown=("files",)),
     "files": Case(
         {"files": {"baleine/a.py": "a", "baleine/b.py": "b"}},
         ({"files": {"baleine/b.py": "b", "baleine/a.py": "a"}},),
@@ -398,13 +484,18 @@ COMMAND: dict[str, Case] = {
     ),
 }
 
+TREE = {"target": "tar:/srv/h/tree.tar"}
 EXPORT: dict[str, Case] = {
     "name": EVERYWHERE,
-    "target": Case({"target": "docker-archive:/srv/h/out.tar"}, cased={"target": "docker-archive:/srv/h/Out.tar"}),
+    "target": Case(
+        {"target": "docker-archive:/srv/h/out.tar"},
+        ({"target": "docker-archive:/srv//h/./out.tar"}, {"name": "tiny:latest"}),
+        cased={"target": "docker-archive:/srv/h/Out.tar"},
+    ),
     "target#oci": Case({"target": "oci-archive:/srv/h/out.oci"}),
-    "target#tree": Case({"target": "tar:/srv/h/tree.tar"}),
-    "insecure": Case({"target": "tar:/srv/h/tree.tar", "insecure": True}),
-    "proxy": Case({"target": "tar:/srv/h/tree.tar", "proxy": "http://proxy.example:3128"}),
+    "target#tree": Case(TREE, ({"target": "tar:/srv/h/../h/tree.tar"},)),
+    "insecure": Case({"insecure": True}, base=TREE, does="nothing"),
+    "proxy": Case({"proxy": "http://proxy.example:3128"}, base=TREE, does="nothing"),
 }
 
 STORE: dict[str, Case] = {
@@ -416,7 +507,7 @@ STORE: dict[str, Case] = {
 EXEC: dict[str, Case] = {
     "name": EVERYWHERE,
     "argv": Case({"argv": ["true"]}, does="unknown"),
-    "creates": Case({"argv": ["touch", "/made"], "creates": "/made"}),
+    "creates": Case({"argv": ["touch", "/made"], "creates": "/made"}, cased={"creates": "/Made"}),
     "removes": Case({"argv": ["rm", "/made"], "removes": "/made"}),
     "stdin": Case({"argv": ["grep", "-x", "word"], "stdin": "word"}, does="unknown"),
     "env": Case({"argv": ["sh", "-c", "test $A = x"], "env": {"A": "x"}}, does="unknown"),
@@ -436,8 +527,12 @@ TABLES: dict[str, dict[str, Case]] = {
         "containers": EVERYWHERE,
         **{f"containers.{key}": case for key, case in CONTAINER.items()},
         "prune": EVERYWHERE,
-        "prune.label": Case({"prune": {"label": "honest=gone"}}),
-        "prune.prefix": Case({"prune": {"prefix": "hgone"}}),
+        "prune.label": Case(
+            {"prune": {"label": "honest=gone"}},
+            ({"prune": {"label": "honest"}},),
+            cased={"prune": {"label": "honest=Gone"}},
+        ),
+        "prune.prefix": Case({"prune": {"prefix": "hgone"}}, cased={"prune": {"prefix": "Hgone"}}),
     },
     "baleine_host_info": {},
     "baleine_image": IMAGE,

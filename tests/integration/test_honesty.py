@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.integration.honesty_cases import NETWORK, TABLES, Case, Params
-from tests.lab import trees
+from tests.lab import debs, rpms, trees
 from tests.lab.driver import Call, Driver
 from tests.lab.host import LabHost
+from tests.lab.run import CommandFailed
 
 NOTHING: Params = MappingProxyType({})
 SLEEP = ["sleep", "1000"]
@@ -35,6 +36,19 @@ ALONE = (
 )
 
 
+FACTS = ("container", "bridge", "volume", "image", "command", "store")
+#: What is another value at each look.
+PASSING = ("running_seconds", "free")
+#: What files hold that nobody may tell: secrets of containers, and files of images.
+SECRET = "thunder"
+#: Everything that check mode must leave as it is, and that a task may change.
+STATE = """
+find /var/lib/baleine /run/baleine /etc/cron.d /usr/local /var/cache/baleine \\( -type f -printf '%p %m %s\\n' -o -print \\)
+find /var/lib/baleine/manifeste /etc/cron.d -type f -exec sha256sum {} +
+ip -br link; ip -br address; ip route; cat /proc/self/mounts
+"""
+
+
 class Answer(NamedTuple):
     """What a module said of one resource."""
 
@@ -43,8 +57,15 @@ class Answer(NamedTuple):
     before: Any = None
     after: Any = None
     drift: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     failed: str = ""
     facts: Mapping[str, Any] = {}
+
+    @property
+    def differing(self) -> set[str]:
+        """What the diff shows to be otherwise afterwards."""
+        before, after = self.before or {}, self.after or {}
+        return {name for name in {*before, *after} if before.get(name) != after.get(name)}
 
 
 def answer(result: Mapping[str, Any], what: str) -> Answer:
@@ -56,11 +77,12 @@ def answer(result: Mapping[str, Any], what: str) -> Answer:
         after.update(json.loads(diff["after"] or "{}"))
     actions = tuple((item["action"], item["reason"]) for item in result.get("actions", ()) if item["resource"] == what)
     drift = tuple(text for text in result.get("drift", ()) if text.startswith(f"{what}: "))
-    facts = next((result[key] for key in ("container", "bridge", "volume", "image", "command") if key in result), {})
+    warned = [str(item) for item in result.get("warnings", ())]  # of some versions of Ansible, more than a text
+    warnings = tuple(text for text in warned if f"{what}: " in text)
+    facts = next((result[key] for key in FACTS if key in result), {})
     failed = str(result.get("msg", result)) if result.get("failed") else ""
-    return Answer(
-        result["changed"] if not failed else False, actions, before.get(what), after.get(what), drift, failed, facts
-    )
+    changed = False if failed else result["changed"]
+    return Answer(changed, actions, before.get(what), after.get(what), drift, warnings, failed, facts)
 
 
 def filled(value: Any, words: Mapping[str, str]) -> Any:
@@ -72,6 +94,16 @@ def filled(value: Any, words: Mapping[str, str]) -> Any:
     if isinstance(value, Mapping):
         return {key: filled(item, words) for key, item in value.items()}
     return [filled(item, words) for item in value] if isinstance(value, list) else value
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every text in a value, keys too."""
+    if isinstance(value, Mapping):
+        yield from (text for item in value.items() for text in texts(list(item)))
+    elif isinstance(value, list):
+        yield from (text for item in value for text in texts(item))
+    else:
+        yield str(value)
 
 
 class Subject:
@@ -88,7 +120,13 @@ class Subject:
         }
         self.names = {key: f"{prefix}{number:02}" for number, key in enumerate(self.table)}
         self.after: dict[str, Any] = {}
-        self.facts: dict[str, set[str]] = {}
+        self.facts: dict[str, Mapping[str, Any]] = {}
+        #: How many cases of its table the last step drove.
+        self.tried = 0
+
+    def state(self) -> str:
+        lines = self.driver.host.run(["/bin/sh", "-c", STATE], check=False).stdout.splitlines()
+        return "\n".join(sorted(lines))
 
     def words(self, key: str) -> dict[str, str]:
         number = list(self.table).index(key) + (100 if self.module == "baleine_container" else 0)
@@ -101,6 +139,7 @@ class Subject:
                 "long6": f"fd{number + 16:x}:0:0:0:0:0:0:1",
             }
         mac = f"02:00:00:00:ab:{number:02x}"
+        one["name"] = self.names[key]
         return {**one, "IP6": one["ip6"].upper(), "mac": mac, "MAC": mac.upper(), "dashed": mac.replace(":", "-")}
 
     def params(self, key: str, more: Params = NOTHING) -> dict[str, Any]:
@@ -121,19 +160,37 @@ class Subject:
 
     # The steps, each returning what was not as it should be
 
-    def predicted_and_done(self, wanted: Mapping[str, Params], changes: bool = True) -> list[str]:
-        """Check mode, then really: the same is told, and it is what was expected."""
-        predicted, done, wrong = self.run(wanted, check=True), self.run(wanted), []
-        for key, real in done.items():
-            told = predicted[key]
+    def predicted_and_done(
+        self, wanted: Mapping[str, Params], *, alone: bool = False, silent: bool = False
+    ) -> list[str]:
+        """Check mode, then really: the same is told, and nothing was touched before.
+
+        :param alone: what is otherwise is what each case is about, and nothing else.
+        :param silent: the same thing is done anew, which no diff can show.
+        """
+        before = self.state()
+        predicted, wrong = self.run(wanted, check=True), list[str]()
+        after = self.state()
+        if before != after:
+            changed = sorted(set(before.splitlines()) ^ set(after.splitlines()))
+            wrong.append(f"check mode touched something: {changed}")
+        self.tried = len(wanted)
+        for key, real in self.run(wanted).items():
+            told, done = predicted[key]._replace(facts={}), real._replace(facts={})
+            shown = self.table[key].shown
+            about = real.differing if shown is None else set(shown or (key.partition(".")[0].partition("#")[0],))
+            self.facts[key] = real.facts
             if real.failed or told.failed:
                 wrong.append(f"{key}: failed: {told.failed or '-'} / {real.failed or '-'}")
-            elif told._replace(facts={}) != real._replace(facts={}):
-                wrong.append(f"{key}: predicted {told._replace(facts={})}, did {real._replace(facts={})}")
-            elif real.changed != changes or bool(real.actions) != changes:
+            elif told != done:
+                wrong.append(f"{key}: predicted {told}, did {done}")
+            elif not real.changed or not real.actions:
                 wrong.append(f"{key}: changed is {real.changed}: {real.actions}")
+            elif not real.differing and not silent:
+                wrong.append(f"{key}: changed without a difference: {done}")
+            elif alone and real.differing != about:
+                wrong.append(f"{key}: its diff shows {sorted(real.differing)}: {done}")
             else:
-                self.facts[key] = set(real.facts)
                 wrong += self.follows(key, real)
         return wrong
 
@@ -150,9 +207,18 @@ class Subject:
         for key, real in self.run(wanted, check).items():
             if real.failed or real.changed or real.actions or real.drift:
                 wrong.append(f"{key}: {wanted[key]}: {real.failed or real._replace(facts={})}")
-            elif not check and self.facts.setdefault(key, set(real.facts)) != set(real.facts):
-                wrong.append(f"{key}: other facts when nothing is changed: {self.facts[key] ^ set(real.facts)}")
+            elif not check:
+                known = self.facts.setdefault(key, real.facts)
+                wrong += [
+                    f"{key}: other facts when nothing is changed: {text}" for text in self.other(known, real.facts)
+                ]
         return wrong
+
+    @staticmethod
+    def other(one: Mapping[str, Any], two: Mapping[str, Any]) -> list[str]:
+        """Where two tellings of the same facts are not the same."""
+        names = sorted(name for name in {*one, *two} - {*PASSING} if one.get(name, "-") != two.get(name, "-"))
+        return [f"{name} {one.get(name, '-')!r} / {two.get(name, '-')!r}" for name in names]
 
     def of(self, *does: str) -> dict[str, Case]:
         return {key: case for key, case in self.table.items() if case.does in does}
@@ -168,48 +234,75 @@ class Subject:
         return self.predicted_and_done(self.base())
 
     def again(self) -> list[str]:
+        self.tried = len(self.table)
         return self.unchanged(self.base())
 
     def option(self) -> list[str]:
-        wrong = self.predicted_and_done(self.all_at("change"))
+        wrong = self.predicted_and_done(self.all_at("change"), alone=True)
         wrong += self.unchanged(self.all_at("change"))
         for _twice in range(2):
-            wrong += self.predicted_and_done(self.all_at("act"))
+            wrong += self.predicted_and_done(self.all_at("act"), silent=True)
         wrong += self.unchanged(self.all_at("nothing"), check=True) + self.unchanged(self.all_at("nothing"))
-        for key, case in self.of("refuse").items():
-            refused = self.one(key, self.params(key, case.to))
+        for key, case in self.of("refuse", "fail").items():
+            predicted, refused = (self.one(key, self.params(key, case.to), check) for check in (True, False))
             wrong += [] if case.words in refused.failed else [f"{key}: not refused: {refused}"]
-        wrong += self.unchanged({key: self.params(key) for key in self.of("refuse")})
-        for key in self.of("predict"):
-            seen = self.one(key, self.params(key, self.table[key].to), check=True)
-            wrong += [] if seen.changed else [f"{key}: not seen: {seen}"]
+            same = predicted.failed == (refused.failed if case.does == "refuse" else "")
+            wrong += [] if same else [f"{key}: predicted {predicted}, then {refused.failed}"]
+        wrong += self.unchanged({key: self.params(key) for key in self.of("refuse", "fail")})
+        self.tried = len(self.of("change", "act", "nothing", "refuse", "fail"))
         return wrong
 
     def spelled(self) -> list[str]:
-        wrong = []
+        wrong, tried = [], 0
         for number in range(max((len(case.same) for case in self.table.values()), default=0)):
             having = {key: case.same[number] for key, case in self.of("change").items() if number < len(case.same)}
             wrong += self.unchanged({key: self.params(key, same) for key, same in having.items()})
+            tried += len(having)
+        self.tried = tried
         return wrong
 
     def cased(self) -> list[str]:
+        """What differs in the case of a letter is another thing: the change is shown, or the refusal speaks of it."""
         wrong = []
-        for key, case in self.of("change").items():
-            if case.cased is not None:
-                seen = self.one(key, self.params(key, case.cased), check=True)
-                wrong += [] if seen.changed or seen.failed else [f"{key}: {case.cased} is not seen: {seen}"]
+        having = {key: case.cased for key, case in self.of("change").items() if case.cased is not None}
+        for key, cased in having.items():
+            seen = self.one(key, self.params(key, cased), check=True)
+            new = set(texts(cased)) - set(texts(self.table[key].to))
+            told = any(text in seen.failed for text in new) if seen.failed else seen.changed and seen.differing
+            wrong += [] if told else [f"{key}: {cased} is not seen: {seen}"]
+        self.tried = len(having)
         return wrong
 
     def removed(self) -> list[str]:
         fewer = {key: self.params(key, case.fewer) for key, case in self.of("change").items() if case.fewer is not None}
-        wrong = self.predicted_and_done(fewer) + self.unchanged(fewer)
+        wrong = self.predicted_and_done(fewer, alone=True) + self.unchanged(fewer)
         back = {key: self.params(key) for key, case in self.of("change").items() if not case.kept}
-        return wrong + self.predicted_and_done(back) + self.again()
+        wrong += self.predicted_and_done(back, alone=True) + self.again()
+        self.tried = len(back)
+        return wrong
+
+    def info(self) -> list[str]:
+        """What the module said of each resource, the one that only looks says too."""
+        many = f"{self.kind}s"
+        if f"baleine_{self.kind}_info" not in TABLES:
+            return []
+        found = self.driver.call(f"baleine_{self.kind}_info", {"names": list(self.names.values())})[many]
+        self.tried = len(found)
+        said = zip(self.names, found)
+        return [f"{key}: {text}" for key, item in said for text in self.other(self.facts[key], item[self.kind])]
+
+    def secret(self) -> list[str]:
+        """What files hold is neither recorded nor told."""
+        self.tried = len(self.driver.heard)
+        recorded = self.driver.host.sh(f"grep -rl {SECRET} /var/lib/baleine/manifeste /etc/cron.d || true").stdout
+        told = [text for text in self.driver.heard if SECRET in text]
+        self.driver.heard.clear()
+        return [f"{text} holds a secret" for text in [*recorded.split(), *told]]
 
     def absent(self) -> list[str]:
         gone = {key: {"name": name, "state": "absent"} for key, name in self.names.items()}
         wrong = self.predicted_and_done(gone)
-        self.after = {}
+        self.after, self.facts = {}, {}
         return wrong + self.unchanged(gone, check=True) + self.unchanged(gone)
 
     def twice(self) -> list[str]:
@@ -220,6 +313,7 @@ class Subject:
             results = self.driver.together([self.call(params), self.call(params)])
             changed = [result.get("changed") for result in results if not result.get("failed")]
             wrong += [] if sorted(changed) == [False, True] else [f"{params}: {results}"]
+            self.tried += 1
         return wrong
 
     def call(self, params: Params, check: bool = False) -> Call:
@@ -236,6 +330,8 @@ class Containers(Subject):
         if "containers" not in result:
             return {key: Answer(failed=result["msg"]) for key in wanted}
         found = {}
+        changed = [own["changed"] for own in result["containers"].values()]
+        assert result["changed"] == any(changed), (result["changed"], changed)
         for key in wanted:
             own = result["containers"][self.names[key]]
             told = answer({**result, **own, "failed": own.get("failed", False)}, f"container {self.names[key]}")
@@ -261,23 +357,41 @@ class Containers(Subject):
 
 
 class Disturbance(NamedTuple):
-    """What somebody does by hand to the first resource of a subject, and what a module says of it."""
+    """What somebody does by hand to the first resource of a subject, and what a module says of it.
+
+    :param of: to that of another option, as its case changes it.
+    """
 
     script: str
     words: str
     #: What takes a foreign object away again; the module must have left it alone.
     undo: str = ""
+    of: str = ""
 
 
 MANIFESTS = "/var/lib/baleine/manifeste"
+PID, LINK = "$(sed -n 's/^pid: //p' {manifest})", "$(sed -n 's/^interface: //p' {manifest})"
+INSIDE = f"nsenter -n -t {PID} ip"
+FREEZER = "$(find /sys/fs/cgroup -path '*baleine/{name}/freezer.state')"
+MEMORY = "$(find /sys/fs/cgroup -path '*baleine/{name}/memory.limit_in_bytes')"
 CONTAINER_DRIFT = (
-    Disturbance("kill -9 $(sed -n 's/^pid: //p' {manifest})", "its first process is gone"),
-    Disturbance("ip link del $(sed -n 's/^interface: //p' {manifest})", "eth0: its link is gone"),
-    Disturbance("ip link set $(sed -n 's/^interface: //p' {manifest}) nomaster", "eth0: not on hone"),
-    Disturbance("nsenter -n -t $(sed -n 's/^pid: //p' {manifest}) ip address flush dev eth0 scope global", "missing"),
-    Disturbance(
-        "kill -9 $(sed -n 's/^pid: //p' {manifest}); rm /var/lib/baleine/containers/{name}", "its disk is gone"
-    ),
+    Disturbance(f"kill -9 {PID}", "its first process is gone"),
+    Disturbance(f"ip link del {LINK}", "eth0: its link is gone"),
+    Disturbance(f"ip link set {LINK} nomaster", "eth0: not on hone"),
+    Disturbance(f"ip link set {LINK} down", "eth0: not on hone"),
+    Disturbance(f"{INSIDE} address flush dev eth0 scope global", "missing"),
+    Disturbance(f"{INSIDE} address add 10.9.250.1/16 dev eth0", "address 10.9.250.1/16 too many"),
+    Disturbance(f"{INSIDE} link set eth0 down", "eth0: down"),
+    Disturbance(f"{INSIDE} link set eth0 address 02:00:00:00:00:09", "eth0: mac 02:00:00:00:00:09"),
+    Disturbance(f"echo FROZEN >{FREEZER}", "it is paused"),
+    Disturbance(f"kill -9 {PID}; rm /var/lib/baleine/containers/{{name}}", "its disk is gone"),
+    Disturbance(f"echo THAWED >{FREEZER}", "it is running", of="state#paused"),
+    Disturbance(f"echo 32M >{MEMORY}", "memory was 32M", of="limits"),
+    Disturbance(f"{INSIDE} link set eth0 mtu 1234", "eth0: mtu 1234", of="networks.mtu"),
+    Disturbance(f"{INSIDE} route del 172.16.0.0/12", "eth0: route 172.16.0.0/12 via", of="networks.routes"),
+    Disturbance(f"{INSIDE} route del default", "eth0: route default via 10.9.0.1 missing", of="networks.gateway"),
+    Disturbance(f"tc qdisc del dev {LINK} root", "eth0: rate_in none", of="networks.rate_in"),
+    Disturbance(f"nsenter -n -t {PID} tc qdisc del dev eth0 root", "eth0: rate_out none", of="networks.rate_out"),
 )
 DRIFT: dict[str, tuple[Disturbance, ...]] = {
     "bridge": (
@@ -287,6 +401,8 @@ DRIFT: dict[str, tuple[Disturbance, ...]] = {
         Disturbance("ip link set {name} down", "state was down"),
         Disturbance("ip link set {name} type bridge stp_state 1", "stp was True"),
         Disturbance("ip link set {name} address 02:00:00:00:00:09", "mac was 02:00:00:00:00:09"),
+        Disturbance("ip address add 10.250.0.1/24 dev {name}", "the address 10.250.0.1/24 was added"),
+        Disturbance("ip link set hport1 nomaster", "the port hport1 is gone", of="ports"),
     ),
     "container": CONTAINER_DRIFT,
     "store": (),
@@ -296,6 +412,7 @@ DRIFT: dict[str, tuple[Disturbance, ...]] = {
         Disturbance("rm /usr/local/bin/baleine", ""),
         Disturbance("echo >>/usr/local/lib/baleine/baleine/a.py", ""),
         Disturbance("echo >/usr/local/lib/baleine/baleine/c.py", ""),
+        Disturbance("chmod 644 /usr/local/bin/baleine", ""),
     ),
 }
 FOREIGN: dict[str, tuple[Disturbance, ...]] = {
@@ -331,28 +448,40 @@ FOREIGN: dict[str, tuple[Disturbance, ...]] = {
 }
 
 
-def by_hand(subject: Subject, host: LabHost, script: str) -> None:
-    name = next(iter(subject.names.values()))
+def by_hand(subject: Subject, host: LabHost, script: str, key: str = "") -> None:
+    name = subject.names[key or next(iter(subject.table))]
     manifest = f"{MANIFESTS}/{subject.kind}s/{name}.manifest"
     host.sh(script.replace("{name}", name).replace("{manifest}", manifest))
 
 
 def drift(subject: Subject, host: LabHost) -> list[str]:
-    """Done by hand to what is as the first case has it: seen, called drift, healed, and then no more."""
-    wrong = []
-    key = next(iter(subject.table))
-    base = {key: subject.params(key)}
+    """Done by hand to what is as its case has it: seen, called drift, healed, and then no more."""
+    wrong, tried = list[str](), 0
+    first = next(iter(subject.table))
     for disturbance in DRIFT[subject.kind]:
-        by_hand(subject, host, disturbance.script)
-        subject.after = {}
-        seen = subject.run(base, check=True)[key]
-        if not seen.changed or not any(
-            disturbance.words in text for text in (*seen.drift, *([] if subject.kind else [""]))
-        ):
-            wrong.append(f"{disturbance.script}: not seen: {seen}")
-        wrong += [
-            f"{disturbance.script}: {text}" for text in subject.predicted_and_done(base) + subject.unchanged(base)
-        ]
+        key = disturbance.of or first
+        if key not in subject.table:
+            continue
+        tried += 1
+        told = list[str]()
+        base = {key: subject.params(key)}
+        wanted = {key: subject.params(key, subject.table[key].to if disturbance.of else NOTHING)}
+        if disturbance.of:
+            told += subject.predicted_and_done(wanted)
+        try:
+            by_hand(subject, host, disturbance.script, key)
+        except CommandFailed as error:  # there is nothing to disturb
+            told.append(f"cannot be done: {error}")
+        subject.after, subject.facts = {}, {}
+        seen = subject.run(wanted, check=True)[key]
+        words = (*seen.drift, *([] if subject.kind else [""]))
+        if not seen.changed or not any(disturbance.words in text for text in words):
+            told.append(f"not seen: {seen}")
+        told += subject.predicted_and_done(wanted) + subject.unchanged(wanted)
+        if disturbance.of:
+            told += subject.predicted_and_done(base)
+        wrong += [f"{disturbance.script}: {text}" for text in told]
+    subject.tried = tried
     return wrong
 
 
@@ -366,13 +495,27 @@ def foreign(subject: Subject, host: LabHost) -> list[str]:
             refused = subject.one(key, subject.params(key), check)
             wrong += [] if disturbance.words in refused.failed else [f"{disturbance.script}: not refused: {refused}"]
         by_hand(subject, host, disturbance.undo)
+        subject.tried += 1
     return wrong
 
 
 class Table:
     """Modules x cases, printed at the end of the file."""
 
-    CASES = ("check", "again", "option", "spelled", "case", "removed", "drift", "absent", "foreign", "two at once")
+    CASES = (
+        "check",
+        "again",
+        "option",
+        "info",
+        "spelled",
+        "case",
+        "removed",
+        "drift",
+        "secret",
+        "absent",
+        "foreign",
+        "two at once",
+    )
 
     def __init__(self) -> None:
         self.cells: dict[str, dict[str, str]] = {}
@@ -385,10 +528,12 @@ class Table:
 
     def lines(self) -> list[str]:
         width = max(map(len, self.cells), default=0)
-        lines = [f"{'':{width}}  " + "  ".join(f"{case:>11}" for case in self.CASES)]
-        for module, row in sorted(self.cells.items()):
-            lines.append(f"{module:{width}}  " + "  ".join(f"{row[case]:>11}" for case in self.CASES))
-        return lines
+        rows = {"": {case: case for case in self.CASES}, **dict(sorted(self.cells.items()))}
+        widths = {case: max(len(row[case]) for row in rows.values()) for case in self.CASES}
+        return [
+            f"{module:{width}}  " + "  ".join(f"{row[case]:>{widths[case]}}" for case in self.CASES)
+            for module, row in rows.items()
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -408,7 +553,7 @@ def machine(lab: LabHost, tiny: str) -> LabHost:
     """The files, links and helpers that the tables speak of."""
     trees.tiny_image(lab, "other")
     lab.sh(
-        "mkdir -p /srv/h/a /srv/h/b /srv/h/A; echo 1 >/srv/h/one; echo 2 >/srv/h/two; echo 3 >/srv/h/key.gpg;"
+        "mkdir -p /srv/h/a /srv/h/b /srv/h/A; echo thunder 1 >/srv/h/one; echo thunder 2 >/srv/h/two;"
         "for number in 1 2 3 4; do ip link add hport$number type veth peer name hpeer$number; done;"
         "ip address add 10.8.3.1/24 dev hport3; ip link set hport3 up; ip address add 10.8.4.1/24 dev hport4"
     )
@@ -417,6 +562,9 @@ def machine(lab: LabHost, tiny: str) -> LabHost:
         "tar -C tree --exclude=./www -cf two.tar . && cp two.tar two.copy"
     )
     lab.sh("debugfs -w -R 'rm /etc/hostname' /var/lib/baleine/images/other")
+    debs.make_small_mirror(lab)
+    rpms.make_repository(lab)
+    lab.sh("cd /srv/rpm && ln -s 9 again && cp RPM-GPG-KEY-lab again.key")
     lab.rebase()
     return lab
 
@@ -429,24 +577,25 @@ def driver(machine: LabHost) -> Iterator[Driver]:
 
 def walk(subject: Subject, host: LabHost, table: Table) -> list[str]:
     """Lead all resources of a subject through all cases."""
-    count = {"spelled": sum(len(case.same) for case in subject.table.values())}
-    count["case"] = sum(case.cased is not None for case in subject.table.values())
     steps: dict[str, Callable[[], list[str]]] = {
         "check": subject.made,
         "again": subject.again,
         "option": subject.option,
+        "info": subject.info,
         "spelled": subject.spelled,
         "case": subject.cased,
         "removed": subject.removed,
         "drift": lambda: drift(subject, host),
+        "secret": subject.secret,
         "absent": subject.absent,
         "foreign": lambda: foreign(subject, host),
         "two at once": subject.twice,
     }
-    count.update({"drift": len(DRIFT[subject.kind]), "foreign": len(FOREIGN.get(subject.kind, ())), "two at once": 2})
     wrong = []
     for case, step in steps.items():
-        wrong += table.fill(subject.module, case, count.get(case, len(subject.table)), step())
+        subject.tried = 0
+        told = step()
+        wrong += table.fill(subject.module, case, subject.tried, told)
     return wrong
 
 
@@ -458,6 +607,18 @@ def test_bridges(driver: Driver, machine: LabHost, table: Table) -> None:
     wrong = walk(Subject(driver, "baleine_bridge", "bridge", {"addresses": ["{ip}/24"]}), machine, table)
     machine.sh("rmdir /run/baleine/guard")  # empty: nothing waits for a confirmation
     assert not wrong, told(wrong)
+
+
+def test_a_port_that_somebody_else_gave_a_bridge_stays_and_is_in_no_diff(driver: Driver, machine: LabHost) -> None:
+    wanted = {"name": "hbr", "addresses": ["10.77.0.1/24"]}
+    driver.call("baleine_bridge", wanted)
+    machine.sh("ip link set hport1 master hbr")
+    assert driver.call("baleine_bridge", wanted)["changed"] is False
+    for mtu in (1400, 1500):
+        changed = answer(driver.call("baleine_bridge", {**wanted, "mtu": mtu}), "bridge hbr")
+        assert changed.differing == {"mtu"}, changed
+    machine.sh("ip link show hport1 | grep 'master hbr'; ip link set hport1 nomaster down")
+    assert driver.call("baleine_bridge", {"name": "hbr", "state": "absent"})["changed"]
 
 
 @pytest.fixture(scope="module")
@@ -544,51 +705,89 @@ def test_all_options_of_containers_in_one_task(driver: Driver, machine: LabHost,
     assert not wrong, told(wrong)
 
 
-@pytest.mark.parametrize(
-    "option", [key.removeprefix("prune.") for key in TABLES["baleine_containers"] if "prune." in key]
-)
-def test_prune(driver: Driver, machine: LabHost, table: Table, helpers: None, option: str) -> None:
+def unless(true: bool, *said: Any) -> list[str]:
+    """What was said, unless something is true."""
+    return [] if true else [" ".join(map(str, said))]
+
+
+def test_prune(driver: Driver, machine: LabHost, table: Table, helpers: None) -> None:
     """What is selected and not listed is named in the prediction, and goes; what is listed, or not selected, stays."""
+    module, wrong, tried = "baleine_containers", list[str](), dict.fromkeys(("check", "again", "spelled", "case"), 0)
     made = [{**COMMON, "name": name, "networks": [], "labels": {"honest": "gone"}} for name in ("hgone1", "hgone2")]
-    assert not driver.call("baleine_containers", {"containers": made}).get("failed")
-    wanted = {"containers": made[:1], **TABLES["baleine_containers"][f"prune.{option}"].to}
-    predicted, done = driver.call("baleine_containers", wanted, True), driver.call("baleine_containers", wanted)
-    wrong = [] if predicted["diff"] == done["diff"] and predicted["actions"] == done["actions"] else [str(done)]
-    wrong += [] if [name for name, of in done["containers"].items() if of["changed"]] == ["hgone2"] else [str(done)]
-    again = driver.call("baleine_containers", wanted)
-    wrong += [] if not again["changed"] and list(again["containers"]) == ["hgone1"] else [str(again)]
-    assert driver.call("baleine_containers", {**wanted, "containers": []})["changed"]
-    found = driver.call("baleine_container_info", {})["containers"]
-    wrong += [] if {"hbase", "hwell"} <= {item["name"] for item in found} else [str(found)]
-    assert not table.fill("baleine_containers: prune", "check", 1, wrong), told(wrong)
+    for key, case in TABLES[module].items():
+        if not key.startswith("prune."):
+            continue
+        tried["check"] += 1
+        assert not driver.call(module, {"containers": made}).get("failed")
+        for cased in [case.cased] if case.cased else []:
+            tried["case"] += 1
+            wrong += unless(not driver.call(module, {"containers": made[:1], **cased}, True)["changed"], key, cased)
+        for spelled in case.same:
+            tried["spelled"] += 1
+            diffs = [driver.call(module, {"containers": made[:1], **how}, True)["diff"] for how in (case.to, spelled)]
+            wrong += unless(diffs[0] == diffs[1], key, diffs)
+        for listed, going in ((made[:1], "hgone2"), ([], "hgone1")):
+            tried["again"] += 1
+            wanted = {"containers": listed, **case.to}
+            predicted, done, again = (driver.call(module, wanted, check) for check in (True, False, False))
+            same = all(predicted[part] == done[part] for part in ("changed", "diff", "actions", "drift"))
+            wrong += unless(same and done["changed"], key, predicted, done)
+            wrong += unless([name for name, of in done["containers"].items() if of["changed"]] == [going], key, done)
+            wrong += unless(not again["changed"] and len(again["containers"]) == len(listed), key, again)
+        found = {item["name"] for item in driver.call("baleine_container_info", {})["containers"]}
+        wrong += unless({"hbase", "hwell"} <= found and not {"hgone1", "hgone2"} & found, key, found)
+    for step, count in tried.items():
+        table.fill(f"{module}: prune", step, count, wrong)
+    assert not wrong, told(wrong)
 
 
 def test_exports(driver: Driver, machine: LabHost, table: Table) -> None:
-    wrong: dict[str, list[str]] = {"check": [], "again": [], "drift": []}
-    for key, case in TABLES["baleine_image_export"].items():
+    """A file that is not there, or holds something else, is written; other ways to it are no change."""
+    module, wrong, tried = "baleine_image_export", dict[str, list[str]](), dict[str, int]()
+
+    def say(step: str, *texts: str) -> None:
+        wrong.setdefault(step, []).extend(texts)
+        tried[step] = tried.get(step, 0) + 1
+
+    for key, case in TABLES[module].items():
         if not case.to:
             continue
-        wanted, file = {"name": "tiny", **case.to}, str(case.to["target"]).partition(":")[2]
+        wanted = {"name": "tiny", **case.base, **case.to}
+        file = str(wanted["target"]).partition(":")[2]
+        if case.does == "nothing":
+            done, again = (driver.call(module, params) for params in ({"name": "tiny", **case.base}, wanted))
+            say("option", *unless(again["changed"] is False and not done.get("failed"), key, again))
+            continue
         machine.sh(f"rm -f {file}")
         for step, spoil in (("check", "true"), ("drift", f"rm {file}"), ("drift", f"echo mine >{file}")):
             machine.sh(spoil)
-            predicted = driver.call("baleine_image_export", wanted, True)
-            done, again = (driver.call("baleine_image_export", wanted) for _twice in range(2))
-            same = all(predicted.get(part) == done.get(part) for part in ("diff", "actions", "changed"))
-            wrong[step] += [] if same and done["changed"] else [f"{key}: {predicted} / {done}"]
-            wrong["again"] += [] if again.get("changed") is False else [f"{key}: {again}"]
-    count = sum(bool(case.to) for case in TABLES["baleine_image_export"].values())
-    told_wrong = [
-        text for step, texts in wrong.items() for text in table.fill("baleine_image_export", step, count, texts)
-    ]
-    assert not told_wrong, told(told_wrong)
+            held = machine.sh(f"cksum {file} || true").stdout
+            predicted = driver.call(module, wanted, True)
+            untouched = machine.sh(f"cksum {file} || true").stdout == held
+            done, again = (driver.call(module, wanted) for _twice in range(2))
+            same = all(predicted.get(part) == done.get(part) for part in ("diff", "actions", "changed", "export"))
+            same = same and done["changed"] and done["diff"]["before"] != done["diff"]["after"]
+            say(step, *unless(same and untouched, key, predicted, done))
+            say("again", *unless(again.get("changed") is False, key, again))
+        for spelled in case.same:
+            again = driver.call(module, {**wanted, **spelled})
+            say("spelled", *unless(again.get("changed") is False, key, again))
+        if case.cased is not None:
+            seen = driver.call(module, {**wanted, **case.cased}, True)
+            say("case", *unless(seen["changed"], key, seen))
+    found = [text for step, texts in wrong.items() for text in table.fill(module, step, tried[step], texts)]
+    assert not found, told(found)
 
 
 def test_programs_that_are_run_inside(driver: Driver, machine: LabHost, table: Table, helpers: None) -> None:
     """With `creates` or `removes` they are predicted; what nobody can know is skipped in check mode."""
-    wrong: list[str] = []
+    wrong, cased = list[str](), 0
     for key, case in TABLES["baleine_container_exec"].items():
         if case.to:
+            early = driver.call("baleine_container_exec", {"name": "hlater", **case.to}, True)
+            expected = (key == "creates", key != "creates", 1)
+            said = (early.get("changed"), early.get("skipped"), len(early.get("warnings", ())))
+            wrong += unless(said == expected, key, early)
             wanted = {"name": "hbase", **case.to}
             predicted, done = (driver.call("baleine_container_exec", wanted, check) for check in (True, False))
             expected = (True, False) if case.does == "change" else (False, True)
@@ -599,9 +798,14 @@ def test_programs_that_are_run_inside(driver: Driver, machine: LabHost, table: T
             ):
                 wrong.append(f"{key}: {predicted} / {done}")
             if case.does == "change":
+                if case.cased is not None:
+                    seen = driver.call("baleine_container_exec", {**wanted, **case.cased}, True)
+                    wrong += unless(seen.get("changed") is True, key, seen)
+                    cased += 1
                 again = [driver.call("baleine_container_exec", wanted, check) for check in (True, False)]
                 wrong += [f"{key}: {again}" for item in again if item.get("changed") is not False]
     count = sum(bool(case.to) for case in TABLES["baleine_container_exec"].values())
+    table.fill("baleine_container_exec", "case", cased, wrong)
     assert not table.fill("baleine_container_exec", "option", count, wrong), told(wrong)
 
 

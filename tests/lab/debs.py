@@ -43,6 +43,72 @@ gpgconf --kill all
 rm -rf $GNUPGHOME
 """
 
+#: A suite that is made into a tree in half a second, beside one that differs by its name alone, and the same at another
+#: address: of the machine's own programs, for two processors that it runs.
+SMALL, SMALLER = "small", "smaller"
+SMALL_MIRROR, SMALL_KEYRING = "copy:///srv/small", "/srv/small/small.gpg"
+SMALL_SCRIPT = r"""
+set -eu
+umask 022
+cd /srv/small
+root=work/base
+mkdir -p pool $root/bin $root/sbin $root/usr/bin $root/lib64 $root/etc/apt/trusted.gpg.d $root/var/lib/dpkg/info
+mkdir -p $root/var/tmp $root/var/log $root/tmp $root/proc $root/sys $root/dev $root/root $root/run
+cp /bin/busybox $root/bin/busybox
+for name in sh rm diff sbin/ldconfig sbin/start-stop-daemon; do # what dpkg looks for
+    case $name in */*) ;; *) name=bin/$name ;; esac
+    ln -s /bin/busybox $root/$name
+done
+for file in /usr/bin/env /usr/bin/dpkg /usr/bin/dpkg-deb /usr/bin/dpkg-query /usr/bin/dpkg-split /bin/tar; do
+    cp -L $file $root/usr/bin
+    ldd $file | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p' | while read -r library; do
+        mkdir -p $root$(dirname $library)
+        cp -L $library $root$library
+    done
+done
+cp -L /lib64/ld-linux-x86-64.so.2 $root/lib64
+echo 'root:x:0:0:root:/root:/bin/sh' >$root/etc/passwd
+echo 'root:x:0:' >$root/etc/group
+pack() { # pack NAME ARCHITECTURE FIELDS
+    mkdir -p work/$1/DEBIAN work/$1/usr/share
+    echo $1 >work/$1/usr/share/$1
+    printf 'Package: %s\nArchitecture: %s\nVersion: 1\nMaintainer: L <l@example.org>\nDescription: %s\n' $1 $2 $1 \
+        >work/$1/DEBIAN/control
+    printf "$3" >>work/$1/DEBIAN/control
+    dpkg-deb -Znone --build work/$1 pool/$1_1_$2.deb >/dev/null
+}
+for architecture in amd64 i386; do pack base $architecture 'Essential: yes\nPriority: required\n'; done
+for name in apt hello ed; do pack $name all 'Priority: optional\n'; done
+rm -r work
+export GNUPGHOME=/srv/small/gnupg; mkdir -m 700 $GNUPGHOME
+gpg --batch --quiet --passphrase '' --quick-generate-key small@example.org rsa2048 sign never
+gpg --export small@example.org >small.gpg
+cp small.gpg again.gpg
+for suite in small smaller; do
+    for architecture in amd64 i386; do
+        mkdir -p dists/$suite/main/binary-$architecture
+        for deb in pool/*_all.deb pool/*_$architecture.deb; do
+            dpkg-deb -f $deb
+            printf 'Filename: %s\nSize: %s\nSHA256: %s\n\n' $deb $(stat -c %s $deb) $(sha256sum $deb | cut -d' ' -f1)
+        done >dists/$suite/main/binary-$architecture/Packages
+    done
+    (
+        cd dists/$suite
+        {
+            printf 'Suite: %s\nCodename: %s\nArchitectures: amd64 i386\nComponents: main\n' $suite $suite
+            printf 'Date: %s\nSHA256:\n' "$(LC_ALL=C date -u '+%a, %d %b %Y %H:%M:%S UTC')"
+            for index in main/binary-*/Packages; do
+                printf ' %s %s %s\n' $(sha256sum $index | cut -d' ' -f1) $(stat -c %s $index) $index
+            done
+        } >Release
+        gpg --batch --quiet --clearsign --output InRelease Release
+    )
+done
+gpgconf --kill all
+rm -r $GNUPGHOME
+ln -s small /srv/again
+"""
+
 
 def packages(*more: str) -> Path:
     """The packages of a minimal Debian, and more with what they need, in the cache."""
@@ -92,6 +158,13 @@ def make_mirror(host: LabHost, *more: str) -> int:
     reached = f"python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", {PORT}))'"
     run.wait_for(lambda: host.run(["/bin/sh", "-c", reached], check=False).returncode == 0, 60, 0.2)
     return len(list(folder.glob("*.deb")))
+
+
+def make_small_mirror(host: LabHost) -> None:
+    """Make the suites of few packages in a lab host, which takes about a second."""
+    host.expect("file /srv/small*", "file /srv/again")
+    host.write("/srv/small/make", SMALL_SCRIPT)
+    host.run(["/bin/bash", "/srv/small/make"], timeout=300)
 
 
 def fetched(host: LabHost) -> int:

@@ -73,9 +73,13 @@ class Call(NamedTuple):
 
 
 class Driver:
-    """Runs modules in a lab host; also a context manager that ends its process."""
+    """Runs modules in a lab host; also a context manager that ends its process.
+
+    :ivar heard: what the modules said, but for the parameters that they repeat.
+    """
 
     def __init__(self, host: LabHost) -> None:
+        self.host, self.heard = host, list[str]()
         if not host.modules_ready:
             product.install_modules(host)
             host.modules_ready = True
@@ -119,6 +123,8 @@ class Driver:
         stdin.flush()
         said = json.loads(stdout.readline())
         try:
-            return [json.loads(text) for text in said]
+            results = [json.loads(text) for text in said]
         except ValueError:
             raise AssertionError(f"{[call.module for call in calls]}: no JSON: {said}") from None
+        self.heard += [json.dumps({key: item for key, item in one.items() if key != "invocation"}) for one in results]
+        return results

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -77,10 +78,57 @@ def test_the_documentation_of_a_module_can_be_read(module):
         assert list(not_texts(yaml.safe_load(blocks[name]), name)) == []
 
 
+#: Options that all cases of a module use, or that have several options below them with cases of their own.
+EVERYWHERE = ("name", "state", "containers", "containers.name", "prune")
+
+
 def test_a_case_says_what_it_does():
-    known = ("change", "act", "nothing", "refuse", "predict", "unknown", "everywhere")
+    known = ("change", "act", "nothing", "refuse", "fail", "unknown", "everywhere")
     for module, table in TABLES.items():
         for key, case in table.items():
             assert case.does in known, (module, key)
-            assert bool(case.words) == (case.does == "refuse"), (module, key)
+            assert bool(case.words) == (case.does in ("refuse", "fail")), (module, key)
             assert bool(case.to) == (case.does != "everywhere"), (module, key)
+            assert case.does != "everywhere" or key in EVERYWHERE, (module, key)
+
+
+def test_a_case_compares_different_things_and_holds_nothing_that_is_not_tried():
+    for module, table in TABLES.items():
+        for key, case in table.items():
+            others = [*case.same, *([] if case.fewer is None else [case.fewer]), *([case.cased] if case.cased else [])]
+            assert json.dumps(case.to) not in map(json.dumps, others), (module, key)
+            assert case.does in ("change", "everywhere") or not others, (module, key)
+            top = key.removeprefix("containers.").partition(".")[0].partition("#")[0]
+            assert not case.to or top in case.to, (module, key)
+            same = {name: item for name, item in case.base.items() if name in case.to}
+            assert case.does != "change" or not case.to or same != case.to, (module, key)
+
+
+#: Choices without a case, and why.
+UNTRIED = {
+    "recreate": {"on_change"},  # all cases of containers have it
+    "architecture": {"armhf", "ppc64el", "riscv64", "s390x"},  # no host of the laboratory runs them
+}
+
+
+def choices(options: Mapping[str, Any]) -> Iterator[tuple[str, set[str]]]:
+    for name, option in options.items():
+        if option.get("choices"):
+            yield name, set(option["choices"]) - {option.get("default"), "absent"}
+        yield from choices(option.get("options") or {})
+
+
+def values(item: Any, name: str) -> Iterator[Any]:
+    """What an option of this name is given anywhere in a request."""
+    if isinstance(item, Mapping):
+        yield from [item[name]] if name in item else []
+        yield from (value for below in item.values() for value in values(below, name))
+    elif isinstance(item, (list, tuple)):
+        yield from (value for below in item for value in values(below, name))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_choice_of_an_option_is_tried(module, monkeypatch):
+    for name, wanted in choices(specification(module, monkeypatch)):
+        tried = {value for case in TABLES[module].values() for value in values([case.base, case.to], name)}
+        assert wanted - tried - UNTRIED.get(name, set()) == set(), name

@@ -13,6 +13,20 @@ from baleine.errors import BaleineError
 
 
 @pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("http://mirror.example/debian/", "http://mirror.example/debian"),
+        ("http://mirror.example//", "http://mirror.example"),
+        ("file:///", "file:///"),
+        ("deb http://mirror.example/own ./", "deb http://mirror.example/own ./"),
+        ("", ""),
+    ],
+)
+def test_a_slash_at_the_end_makes_no_other_address_and_a_line_of_sources_is_left_alone(text, normal):
+    assert units.normal_address(text) == normal
+
+
+@pytest.mark.parametrize(
     ("name", "what", "normal"),
     [
         ("web1", "container", "web1"),
