@@ -55,7 +55,7 @@ class Found(NamedTuple):
     :param used: per bridge, who has which address.
     :param refusal: why this host cannot have the limits that are wanted.
     :param taken: interface names that other containers have recorded.
-    :param no_volumes: named volumes that are still to be made; :param no_sources: volumes and secrets without a file.
+    :param no_volumes: named volumes that are still to be made; :param no_sources: what is named by files that are none.
     :param disk_size: bytes of its disk, or of the image that it will be a copy of.
     """
 

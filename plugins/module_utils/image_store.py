@@ -50,6 +50,8 @@ def _warned(wanted: Wanted, decided: Plan) -> Plan:
         architecture.need_runnable(recipe.architecture, what)
     except BaleineError as error:
         lacking.append(error.message)
+    keys = (recipe.keyring, *(repository.gpgkey for repository in recipe.repositories))
+    lacking += [f"{what}: there is no {key}" for key in keys if key.startswith("/") and not os.path.exists(key)]
     warnings = (f"{text}; taken to come from an earlier task" for text in lacking)
     return decided._replace(warnings=(*decided.warnings, *warnings))
 

@@ -134,7 +134,8 @@ def plan_all(run: Runner, wanted_all: Sequence[Wanted], check: bool) -> list[tup
         free = {bridge: {ip: who for ip, who in has.items() if who not in gone} for bridge, has in found.used.items()}
         used = {bridge: {**free.get(bridge, {}), **claimed.get(bridge, {})} for bridge in found.bridges}
         found = found._replace(used=used)
-        decided = _share(wanted, found, container.plan(wanted, found, check), [done.name for done, _f, _p in plans])
+        decided = container.plan(wanted, found, check)
+        decided = _share(wanted, found, decided, [done.name for done, _f, _p in plans], check)
         if mounted_at(wanted.name) and any(action.verb in NEEDS_DISK for action in decided.actions):
             need_closed(disk_of(wanted.name), wanted.name, f"container {wanted.name}")
         if check and decided.changed and wanted.state in container.RUNS and runtime.installed() is None:
@@ -153,7 +154,7 @@ def plan_all(run: Runner, wanted_all: Sequence[Wanted], check: bool) -> list[tup
     return plans
 
 
-def _share(wanted: Wanted, found: Found, decided: Plan, before: Sequence[str]) -> Plan:
+def _share(wanted: Wanted, found: Found, decided: Plan, before: Sequence[str], check: bool) -> Plan:
     """Plan what sharing another container's network asks for: that one runs, and the network is its present one.
 
     :param before: containers that the same set speaks of earlier.
@@ -163,7 +164,8 @@ def _share(wanted: Wanted, found: Found, decided: Plan, before: Sequence[str]) -
     if meant is None or not meant.share_network or wanted.state not in container.RUNS:
         return decided
     other = manifest.read("container", meant.share_network) or {}
-    if verbs & {"start", "recreate"} and not enter.is_alive(other) and meant.share_network not in before:
+    lacking = not enter.is_alive(other) and meant.share_network not in before
+    if verbs & {"start", "recreate"} and lacking and not check:  # which else is warned of, as for all that it needs
         hint = f"Start it first: baleine container start -c {meant.share_network}"
         raise BaleineError(f"{decided.name}: share_network: container {meant.share_network} does not run", hint)
     if not found.alive or found.record is None or not enter.is_alive(other) or verbs & {"start", "recreate"}:

@@ -81,6 +81,7 @@ def find(run: Runner, wanted: Wanted, full: bool = True, seen: Optional[Seen] = 
             shown["no_volumes"] = volume.missing(meant.named_volumes())
             paths = [("volume", item.source) for item in meant.volumes if "/" in item.source]
             paths += [(f"secret {secret.name}:", secret.source) for secret in meant.secrets]
+            paths += [("seccomp", path) for path in [meant.privileges["seccomp"]] if "/" in path]
             shown["no_sources"] = tuple(f"{what} {path}" for what, path in paths if not os.path.exists(path))
         if wanted.description:
             shown["refusal"] = limits.refuse(wanted.description.limits, f"container {wanted.name}")

@@ -16,6 +16,13 @@ from tests.lab import debs, rpms
 Params = Mapping[str, Any]
 
 
+class Lacking(NamedTuple):
+    """A request that speaks of what this host does not have, and by which words that is named."""
+
+    params: Params
+    words: str
+
+
 class Case(NamedTuple):
     """One option, changed alone, of a resource of its own.
 
@@ -24,6 +31,7 @@ class Case(NamedTuple):
     :param cased: `to` but for the case of a letter, which must be seen: as a change, or as something that there is not.
     :param does: "change" it; "act" at every run; say "nothing" of the resource itself; "refuse", with these `words`, in
         check mode too; or "fail" with them, because only the act shows it: then all is as it was.
+    :param lacking: what an earlier task may make, which check mode therefore only warns of.
     :param kept: going back to `base` changes nothing: what is left out is whatever it is.
     :param shown: what a diff calls it, and what changes with it, where that is not the option's own name; none for all.
     """
@@ -36,6 +44,7 @@ class Case(NamedTuple):
     does: str = "change"
     words: str = ""
     kept: bool = False
+    lacking: Optional[Lacking] = None
     shown: Optional[tuple[str, ...]] = ()
 
 
@@ -98,7 +107,12 @@ CONTAINER: dict[str, Case] = {
     "state": Case({"state": "stopped"}, shown=("state", "wanted_state")),
     "state#paused": Case({"state": "paused"}),
     "state#present": Case({"state": "present"}, does="nothing"),
-    "image": Case({"image": "other"}, ({"image": "other:latest"},), cased={"image": "Other"}),
+    "image": Case(
+        {"image": "other"},
+        ({"image": "other:latest"},),
+        cased={"image": "Other"},
+        lacking=Lacking({"image": "hnone"}, "there is no image hnone"),
+    ),
     "command": Case(
         {"command": ["sh", "-c", "exec sleep 1000", "a b"]},
         ({"command": "sh -c 'exec sleep 1000' \"a b\""}, {"command": 'sh  -c "exec sleep 1000" a\\ b'}),
@@ -106,7 +120,11 @@ CONTAINER: dict[str, Case] = {
         {"command": ["sh", "-c", "exec sleep 1000", "A b"]},
     ),
     "networks": Case({"networks": [NETWORK, {"bridge": "htwo"}]}, fewer={"networks": []}),
-    "networks.bridge": Case({"networks": [{"bridge": "htwo"}]}, cased={"networks": [{"bridge": "Htwo"}]}),
+    "networks.bridge": Case(
+        {"networks": [{"bridge": "htwo"}]},
+        cased={"networks": [{"bridge": "Htwo"}]},
+        lacking=Lacking({"networks": [{"bridge": "hnone"}]}, "there is no bridge hnone"),
+    ),
     "networks.addresses": Case(
         network(addresses=["{ip}/16", "{ip6}/64"]),
         (network(addresses=["{ip}/255.255.0.0", "{IP6}/64"]), network(addresses=["{ip}/16", "{long6}/64"])),
@@ -187,6 +205,7 @@ CONTAINER: dict[str, Case] = {
         ({"volumes": [volume("/srv//h/./a/")]},),
         cased={"volumes": [volume("/srv/h/A")]},
         base={"volumes": [volume("/srv/h/b")]},
+        lacking=Lacking({"volumes": [volume("/srv/h/none")]}, "volume /srv/h/none"),
     ),
     "volumes.target": Case(
         {"volumes": [volume("/srv/h/a", "/c")]},
@@ -223,6 +242,7 @@ CONTAINER: dict[str, Case] = {
         {"depends_on": [{"name": "hwell"}]},
         base={"depends_on": [{"name": "hbase"}]},
         cased={"depends_on": [{"name": "Hwell"}]},
+        lacking=Lacking({"depends_on": [{"name": "hnone"}]}, "hnone, which does not run"),
     ),
     "depends_on.condition": Case(
         {"depends_on": [{"name": "hwell", "condition": "healthy"}]}, base={"depends_on": [{"name": "hwell"}]}
@@ -296,12 +316,18 @@ CONTAINER: dict[str, Case] = {
     "secrets.source": Case(
         {"secrets": [{"name": "one", "source": "/srv/h/two"}]},
         base={"secrets": [{"name": "one", "source": "/srv/h/one"}]},
+        lacking=Lacking({"secrets": [{"name": "one", "source": "/srv/h/none"}]}, "/srv/h/none"),
     ),
     "secrets.mode": Case(
         {"secrets": [{"name": "one", "source": "/srv/h/one", "mode": "0440"}]},
         base={"secrets": [{"name": "one", "source": "/srv/h/one"}]},
     ),
-    "share_network": Case({"share_network": "hbase"}, base={"networks": []}, cased={"share_network": "Hbase"}),
+    "share_network": Case(
+        {"share_network": "hbase"},
+        base={"networks": []},
+        cased={"share_network": "Hbase"},
+        lacking=Lacking({"share_network": "hnone"}, "hnone"),
+    ),
     "capabilities": Case(
         {"capabilities": {"add": ["NET_RAW"], "drop": ["CHOWN", "FOWNER"]}},
         ({"capabilities": {"drop": ["CAP_FOWNER", "CHOWN"], "add": ["CAP_NET_RAW"]}},),
@@ -310,7 +336,7 @@ CONTAINER: dict[str, Case] = {
     "capabilities.add": Case({"capabilities": {"add": ["NET_RAW"]}}, ({"capabilities": {"add": ["cap_net_raw"]}},)),
     "capabilities.drop": Case({"capabilities": {"drop": ["CHOWN"]}}, ({"capabilities": {"drop": ["CAP_CHOWN"]}},)),
     "no_new_privileges": Case({"no_new_privileges": False}, ({"no_new_privileges": "no"},)),
-    "seccomp": Case({"seccomp": "unconfined"}),
+    "seccomp": Case({"seccomp": "unconfined"}, lacking=Lacking({"seccomp": "/srv/h/none.json"}, "/srv/h/none.json")),
     "apparmor": Case({"apparmor": "unconfined"}),
     "userns": Case({"userns": "host"}),
     "read_only": Case({"read_only": True}, ({"read_only": "yes"},)),
@@ -413,11 +439,18 @@ IMAGE: dict[str, Case] = {
     "packages#derived": Case({"packages": ["hello"]}, does="fail", words="neither apt-get nor dnf"),
     "architecture": Case({"architecture": "i386"}, base=SMALL),
     "architecture#own": Case({"architecture": "amd64"}, base=SMALL, does="nothing"),
-    "architecture#foreign": Case({"architecture": "arm64"}, base=SMALL, does="fail", words="cannot run them"),
+    "architecture#foreign": Case(
+        {"architecture": "arm64"},
+        base=SMALL,
+        does="fail",
+        words="cannot run them",
+        lacking=Lacking({"architecture": "arm64"}, "cannot run them"),
+    ),
     "keyring": Case(
         {"keyring": "/srv/small/again.gpg"},
         ({"keyring": "/srv//small/./again.gpg"},),
         cased={"keyring": "/srv/small/Again.gpg"},
+        lacking=Lacking({"keyring": "/srv/h/none.gpg"}, "/srv/h/none.gpg"),
         base=SMALL,
     ),
     "proxy": Case({"proxy": "http://proxy.example:3128"}, does="nothing"),
@@ -425,6 +458,7 @@ IMAGE: dict[str, Case] = {
         {"from_image": "other"},
         ({"from_image": "other:latest"},),
         cased={"from_image": "Other"},
+        lacking=Lacking({"from_image": "hnone"}, "there is no image hnone"),
         shown=("from_image", "source"),
     ),
     "source": Case(
@@ -432,6 +466,7 @@ IMAGE: dict[str, Case] = {
         ({"source": "tar:/srv/h/two.copy"},),
         base={**NO_IMAGE, "source": "dir:/srv/h/tree"},
         shown=("origin", "source"),
+        lacking=Lacking({"source": "tar:/srv/h/none.tar"}, "/srv/h/none.tar"),
     ),
     "repositories": Case(
         {"repositories": [REPOSITORY, {**REPOSITORY, "name": "again"}]},
@@ -449,10 +484,15 @@ IMAGE: dict[str, Case] = {
         repository(gpgkey="/srv/rpm/again.key"),
         (repository(gpgkey="/srv//rpm/./again.key"), repository(gpgkey="file:///srv/rpm/again.key")),
         cased=repository(gpgkey="/srv/rpm/Again.key"),
+        lacking=Lacking(repository(gpgkey="/srv/h/none.key"), "/srv/h/none.key"),
         base=RED,
     ),
     "releasever": Case({"releasever": "again"}, cased={"releasever": "Again"}, base=RED),
-    "from_container": Case({**NO_IMAGE, "size": None, "from_container": "hbase"}, shown=None),
+    "from_container": Case(
+        {**NO_IMAGE, "size": None, "from_container": "hbase"},
+        shown=None,
+        lacking=Lacking({**NO_IMAGE, "size": None, "from_container": "hnone"}, "there is none"),
+    ),
     "insecure": Case({"insecure": True}, does="nothing"),
     "unsigned": Case({"unsigned": True}, does="nothing"),
     "ca_certificate": Case({"ca_certificate": "/srv/h/one"}, does="nothing"),
@@ -492,7 +532,10 @@ EXPORT: dict[str, Case] = {
         ({"target": "docker-archive:/srv//h/./out.tar"}, {"name": "tiny:latest"}),
         cased={"target": "docker-archive:/srv/h/Out.tar"},
     ),
-    "target#oci": Case({"target": "oci-archive:/srv/h/out.oci"}),
+    "target#oci": Case(
+        {"target": "oci-archive:/srv/h/out.oci"},
+        lacking=Lacking({"target": "oci-archive:/srv/h/hlack.oci"}, "image hlack: there is none"),
+    ),
     "target#tree": Case(TREE, ({"target": "tar:/srv/h/../h/tree.tar"},)),
     "insecure": Case({"insecure": True}, base=TREE, does="nothing"),
     "proxy": Case({"proxy": "http://proxy.example:3128"}, base=TREE, does="nothing"),

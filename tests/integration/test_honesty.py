@@ -22,6 +22,12 @@ from tests.lab.run import CommandFailed
 
 NOTHING: Params = MappingProxyType({})
 SLEEP = ["sleep", "1000"]
+#: What a request has at the least.
+FIRST: dict[str, Params] = {
+    "baleine_container": {"image": "tiny", "command": SLEEP},
+    "baleine_containers": {"image": "tiny", "command": SLEEP},
+    "baleine_image": {"from_image": "tiny", "size": "80M"},
+}
 #: What the modules of one container are tried with besides: the rest they share with the module of many.
 ALONE = (
     "env",
@@ -514,6 +520,7 @@ class Table:
         "secret",
         "absent",
         "foreign",
+        "missing",
         "two at once",
     )
 
@@ -807,6 +814,27 @@ def test_programs_that_are_run_inside(driver: Driver, machine: LabHost, table: T
     count = sum(bool(case.to) for case in TABLES["baleine_container_exec"].values())
     table.fill("baleine_container_exec", "case", cased, wrong)
     assert not table.fill("baleine_container_exec", "option", count, wrong), told(wrong)
+
+
+@pytest.mark.parametrize("module", [name for name in TABLES if any(case.lacking for case in TABLES[name].values())])
+def test_what_is_missing_is_taken_to_come_from_an_earlier_task_in_check_mode_alone(
+    driver: Driver, machine: LabHost, table: Table, helpers: None, module: str
+) -> None:
+    """The prediction warns of it by name; the act is refused for it, and leaves nothing."""
+    wrong, tried = list[str](), 0
+    for key, case in TABLES[module].items():
+        for lacking in [case.lacking] if case.lacking else []:
+            tried += 1
+            params = {"name": "hlack", **FIRST.get(module, {}), **case.base, **lacking.params}
+            params = {name: value for name, value in params.items() if value is not None}
+            params = params if module != "baleine_containers" else {"containers": [params]}
+            predicted, done = driver.call(module, params, True), driver.call(module, params)
+            warned = [text for text in map(str, predicted.get("warnings", ())) if lacking.words in text]
+            wrong += unless(predicted["changed"] is True and len(warned) == 1, key, predicted)
+            wrong += unless(lacking.words in str(done.get("msg")), key, done)
+            left = machine.sh(f"find /var/lib/baleine /run/baleine {MANIFESTS} -name '*hlack*'").stdout
+            wrong += unless(not left, key, left)
+    assert not table.fill(module, "missing", tried, wrong), told(wrong)
 
 
 @pytest.mark.parametrize("module", [name for name in TABLES if name.endswith("_info")])
