@@ -92,19 +92,10 @@ def find(run: Runner, wanted: Wanted) -> Found:
                 source_digest = origin.identity(run, start, what)
         except download.Unasked as error:
             unasked = error
-    return Found(
-        record=record,
-        file=there,
-        edited=record is not None and there and _is_edited(path, record),
-        source_digest=source_digest,
-        source_size=source_size,
-        users=users(wanted.name),
-        begun=begun,
-        stray=path if record is None and not begun and os.path.exists(path) else "",
-        open=os.path.exists(edit_path(wanted.name, record or {})),
-        published=published,
-        unasked=unasked,
-    )
+    edited, opened = there and _is_edited(path, record or {}), os.path.exists(edit_path(wanted.name, record or {}))
+    stray = path if record is None and not begun and os.path.exists(path) else ""
+    using = users(wanted.name)
+    return Found(record, there, edited, source_digest, source_size, using, opened, begun, published, unasked, stray)
 
 
 def path_of(name: str, record: Mapping[str, str]) -> str:
@@ -317,13 +308,10 @@ def facts(name: str) -> dict[str, Any]:
         "size": os.path.getsize(path) if there else 0,
         "allocated": disk.allocated(path) if there else 0,
         "path": path,
-        "digest": record.get("digest", ""),
-        "architecture": record.get("architecture", ""),
-        "created": record.get("created", ""),
         "edited": there and _is_edited(path, record),
         "recipe": recorded(record),
         "config": manifest.from_json(record, "config", {}),
-        **{key: record.get(key, "") for key in ("version", "signed_by")},
+        **{key: record.get(key, "") for key in ("digest", "architecture", "created", "version", "signed_by")},
         "copy": disk.copied(record),
         "containers": list(users(name)),
     }
