@@ -393,7 +393,7 @@ BRIDGE: dict[str, Case] = {
     "stp": Case({"stp": True}, ({"stp": "yes"},)),
     "mac": Case({"mac": "{mac}"}, ({"mac": "{MAC}"}, {"mac": "{dashed}"})),
     "ports": Case({"ports": ["hport1", "hport2"]}, fewer={"ports": ["hport2"]}, cased={"ports": ["Hport1", "hport2"]}),
-    "move_addresses": Case({"ports": ["hport3"], "move_addresses": True}, shown=("ports", "addresses", "moved")),
+    "move_addresses": Case({"ports": ["hport3"], "move_addresses": True}, shown=("ports", "addresses", "moved", "mac")),
     "move_addresses#no": Case(
         {"ports": ["hport4"], "move_addresses": False}, does="refuse", words="has addresses (10.8.4.1/24)"
     ),
