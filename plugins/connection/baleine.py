@@ -115,7 +115,8 @@ PROGRAM = "/usr/local/bin/baleine"
 BLOCK = 1024 * 1024
 CHUNK = 32 * BLOCK
 #: As shells have it: no such program, and one that SIGKILL ended.
-NOT_FOUND, KILLED = 127, 137
+NOT_FOUND = 127
+KILLED = 137
 #: A script that does nothing, and says whether anything can be done.
 NOTHING = "exit 0"
 WITHOUT_PYTHON = (
