@@ -70,7 +70,7 @@ def describe(params: Mapping[str, Any], what: str) -> Description:
         raise BaleineError(f"{what}: its log would be that of the passes of cron", "Choose another name")
     if params.get("command") is None:
         raise BaleineError(
-            f"{what}: no command", "Say which program it runs: command: [/usr/sbin/apache2ctl, -D, FOREGROUND]"
+            f"{what}: no command", "Name its program: command: [/usr/sbin/apache2ctl, -D, FOREGROUND], or -p PROGRAM"
         )
     hostname = policy.check_host(params.get("hostname") or name, what)
     env = {str(key): value for key, value in (params.get("env") or {}).items()}

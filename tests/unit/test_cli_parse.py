@@ -117,6 +117,7 @@ def test_exec_leaves_the_program_alone(line: str, names: list[str], program: lis
         ("bridge -x private up", "no flag -x"),
         ("bridge private up", "'bridge private'"),
         ("container create -c a -p true", "-i, --image is missing"),
+        ("image import -i a", "image import: --source is missing"),
         ("container stop", "which container"),
         ("container exec -c a", "no program"),
         ("container exec -c a ls", "put -- before the program"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from baleine import enter
 from baleine_cli import bridges, containers, images, main, manual, show
 from baleine_cli.commands import COMMANDS
-from baleine_cli.parse import Options
+from baleine_cli.parse import Options, Usage, parse
 
 TEXTS = {french: manual.text(COMMANDS, french, whole=True) for french in (False, True)}
 
@@ -28,6 +29,20 @@ def test_the_manual_names_every_command_and_flag(command: manual.Command, french
             assert name in own
     assert own.rstrip("\n") in whole
     assert max(len(line) for line in whole.splitlines() if "$ " not in line) <= manual.WIDTH
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: f"{command.kind} {command.verb}")
+def test_what_the_synopsis_says_is_understood_when_typed(command: manual.Command) -> None:
+    typed = re.sub(r" \[.*?\]", "", manual.synopsis(command, french=False)).replace("\u2026", "").split()[1:]
+    if command.names == "two":
+        typed += ["-i", "OTHER"]
+    assert parse(typed)[0] is command
+
+
+def test_each_value_has_a_french_word() -> None:
+    same_in_both = {"CRONTAB", "FORMAT", "HARD", "MAC", "MODE", "SIGNAL", "SOFT", "SOURCE", "URL", "VERSION"}
+    words = {word for command in COMMANDS for flag in command.flags for word in re.findall(r"[A-Z]{2,}", flag.value)}
+    assert words - same_in_both <= set(manual.VALUES)
 
 
 def test_the_languages_differ() -> None:
@@ -68,6 +83,15 @@ def test_the_locale_decides(environment: dict[str, str], expected: bool) -> None
 )
 def test_a_part_of_the_manual(words: list[str], count: int) -> None:
     assert len(manual.select(words)) == count
+
+
+@pytest.mark.parametrize(
+    ("words", "topic"), [(["lst"], ""), (["container", "lst"], "container"), (["list", "containers"], "list")]
+)
+def test_help_about_what_is_no_command_says_so(words: list[str], topic: str) -> None:
+    with pytest.raises(Usage) as caught:
+        manual.select(words)
+    assert (caught.value.message, caught.value.topic) == (f"there is no command '{' '.join(words)}'", topic)
 
 
 def test_help_needs_no_root(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

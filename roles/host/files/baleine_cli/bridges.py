@@ -23,7 +23,7 @@ def create(options: Options) -> int:
     flags = {"mtu": options.number("mtu"), "stp": options.on("stp"), "mac": options.text("mac")}
     addresses = [text for text in options.elements("address") if text]
     wanted = bridge.request({"name": name, "addresses": addresses, **flags})
-    show.check_new("bridge", name, f"Remove it first: baleine bridge remove -b {name}")
+    show.check_new("bridge", name, f"Take another name, or remove it first: baleine bridge remove -b {name}")
     show.made(bridge.ensure(run, [wanted]))
     return 0
 

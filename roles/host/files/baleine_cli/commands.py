@@ -15,38 +15,38 @@ WORKDIR = Flag(
 )
 LIMITS = (
     Flag("", "--memory", "SIZE", "the most memory it gets, swap included: 512M",
-         "le plus de mémoire qu'il reçoit, échange compris : 512M"),
+         "la mémoire maximale, espace d'échange compris : 512M"),
     Flag("", "--cpus", "NUMBER", "the most CPU time it gets, in CPUs: 0.5",
-         "le plus de temps processeur qu'il reçoit, en processeurs : 0.5"),
+         "le temps processeur maximal, en nombre de processeurs : 0.5"),
     Flag("", "--cpu-weight", "NUMBER", "its share where CPU time is short, 1 to 10000 (default 100)",
          "sa part quand le temps processeur manque, de 1 à 10000 (100 par défaut)"),
     Flag("", "--cpuset", "CPUS", "the CPUs it may run on: 0-2,7", "les processeurs où il peut tourner : 0-2,7"),
     Flag("", "--cpuset-mems", "NODES", "the memory nodes it may use: 0",
          "les nœuds de mémoire qu'il peut utiliser : 0"),
     Flag("", "--pids", "NUMBER", "the most processes it may have (default 2048)",
-         "le plus de processus qu'il peut avoir (2048 par défaut)"),
+         "le nombre maximal de processus (2048 par défaut)"),
     Flag("", "--io-read-rate", "SIZE", "the most bytes a second read from its disk: 10M",
-         "le plus d'octets par seconde lus sur son disque : 10M"),
+         "le nombre maximal d'octets lus par seconde sur son disque : 10M"),
     Flag("", "--io-write-rate", "SIZE", "the most bytes a second written to its disk: 10M",
-         "le plus d'octets par seconde écrits sur son disque : 10M"),
-    Flag("", "--io-read-ops", "NUMBER", "the most reads a second", "le plus de lectures par seconde"),
-    Flag("", "--io-write-ops", "NUMBER", "the most writes a second", "le plus d'écritures par seconde"),
+         "le nombre maximal d'octets écrits par seconde sur son disque : 10M"),
+    Flag("", "--io-read-ops", "NUMBER", "the most reads a second", "le nombre maximal de lectures par seconde"),
+    Flag("", "--io-write-ops", "NUMBER", "the most writes a second", "le nombre maximal d'écritures par seconde"),
     Flag("", "--device", "PATH[:ACCESS]", "a device of the host that it may use, access r, w, m (default rw); may be "
          "repeated", "un périphérique de l'hôte qu'il peut utiliser, accès r, w, m (rw par défaut) ; peut être répété",
          True),
 )  # fmt: skip
 RATE = Flag("", "--rate", "IN[/OUT][,…]", "the most bits a second that reach and leave it on the n-th bridge: "
             "20mbit/5mbit",
-            "le plus de bits par seconde qui lui parviennent et qui en partent sur le n-ième pont : 20mbit/5mbit",
+            "les débits maximaux en entrée et en sortie sur le n-ième pont, en bits par seconde : 20mbit/5mbit",
             )  # fmt: skip
 TIME = Flag("-t", "--time", "SECONDS", "how long its program gets to end after SIGTERM (default 10)",
             "le temps laissé au programme pour finir après SIGTERM (10 par défaut)")  # fmt: skip
-WAIT = Flag("", "--wait", "", "until its health check passes, at most 30 s", "jusqu'à ce qu'il soit sain, au plus 30 s")
+WAIT = Flag("", "--wait", "", "until its health check passes, at most 30 s", "attendre qu'il soit sain, au plus 30 s")
 FILTER = Flag("", "--filter", "KEY=VALUE", "only those of this label (label=KEY or label=KEY=VALUE), state or image; "
               "may be repeated", "seulement ceux de cette étiquette (label=CLÉ ou label=CLÉ=VALEUR), de cet état ou de "
               "cette image (state, image) ; peut être répété", True)  # fmt: skip
 INTERACTIVE = Flag("", "--interactive", "", "pass standard input on (also -i, where no NAME follows it)",
-                   "transmettre l'entrée standard (aussi -i, sans NOM derrière)")  # fmt: skip
+                   "transmettre l'entrée standard (aussi -i, sans NOM à la suite)")  # fmt: skip
 TTY = Flag("-t", "--tty", "", "give it a terminal", "lui donner un terminal")
 #: What a container is, but for its image, name and program.
 DESCRIBED = (
@@ -68,7 +68,7 @@ DESCRIBED = (
          "un volume nommé, ou un chemin de l'hôte, vu à l'intérieur ; avec idmap ses propriétaires sont ceux de "
          "l'intérieur ; peut être répété", True),
     Flag("", "--label", "KEY=VALUE", "a word of your own about it; may be repeated",
-         "un mot à vous à son sujet ; peut être répété", True),
+         "une étiquette de votre choix ; peut être répété", True),
     Flag("", "--restart", "POLICY[:RETRIES]", "whether cron starts it again: no, on-failure, unless-stopped (the "
          "default) or always",
          "si cron le redémarre : no, on-failure, unless-stopped (par défaut) ou always"),
@@ -78,7 +78,7 @@ DESCRIBED = (
          "quand cron le démarre : '0 8 * * 1-5'"),
     Flag("", "--stop-at", "CRONTAB", "when cron stops it", "quand cron l'arrête"),
     Flag("", "--health-command", "PROGRAM", "a command that ends with 0 inside while it is well",
-         "une commande qui finit par 0 à l'intérieur quand il va bien"),
+         "une commande qui, lancée à l'intérieur, finit par 0 quand il va bien"),
     Flag("", "--health-http", "PATH", "a path that answers while it is well",
          "un chemin qui répond quand il va bien"),
     Flag("", "--stop-signal", "SIGNAL", "what asks its program to end (default TERM)",
@@ -110,7 +110,7 @@ DESCRIBED = (
     Flag("", "--userns", "auto|host", "whose ids its users have: 65,536 of its own (the default) or the host's",
          "les identifiants de ses utilisateurs : 65 536 à lui (par défaut) ou ceux de l'hôte"),
     Flag("", "--read-only", "", "its disk cannot be written to while it runs",
-         "son disque ne peut être écrit pendant qu'il tourne"),
+         "rien ne peut être écrit sur son disque pendant qu'il tourne"),
     Flag("", "--tmpfs", "TARGET[:size=SIZE,mode=MODE]", "a directory in memory (default size=64M,mode=1777); may "
          "be repeated", "un répertoire en mémoire (size=64M,mode=1777 par défaut) ; peut être répété", True),
     Flag("", "--log-size", "SIZE", "how large its log may be (default 16M)",
@@ -118,9 +118,9 @@ DESCRIBED = (
     Flag("", "--no-init", "", "the program itself is PID 1: no signals passed on, no exit code kept",
          "le programme est lui-même le PID 1 : ni signaux transmis, ni code de sortie gardé"),
     Flag("", "--create-image", "", "make the image first where there is none; the next flags are for that",
-         "faire d'abord l'image si elle n'existe pas ; les options suivantes sont pour elle"),
+         "créer d'abord l'image si elle n'existe pas ; les options suivantes sont pour elle"),
     Flag("-s", "--size", "SIZE", "the size of its disk, and of the image if that is made; a bare number is MiB",
-         "la taille de son disque, et de l'image si elle est faite ; un nombre seul est en Mio"),
+         "la taille de son disque, et de l'image si elle est créée ; un nombre seul est en Mio"),
     Flag("", "--proxy", PROXY.value, PROXY.en, PROXY.fr), *MADE,
 )  # fmt: skip
 CONTAINERS = (
@@ -136,7 +136,7 @@ CONTAINERS = (
             WAIT, RESULT,
             *DESCRIBED,
         ), "one", "Make a container, a copy of an image, and start it. One that exists already is an error.",
-        "Faire un conteneur, copie d'une image, et le démarrer. Celui qui existe déjà est une erreur.",
+        "Créer un conteneur, copie d'une image, et le démarrer. S'il existe déjà, c'est une erreur.",
         required=("image",),
         examples=("baleine container create -i apache2 -c web1 -b private -a 192.168.42.2/24 "
                   '-p "/usr/sbin/apache2ctl start"',
@@ -154,7 +154,7 @@ CONTAINERS = (
         "executed, 127: there is no such program. A name is made up where none is given, and cron does not restart it "
         "unless --restart says so. It ends with the last of its processes. If baleine itself is killed with -9, it runs "
         "on; what it writes next then meets a closed pipe (SIGPIPE).",
-        "Faire un conteneur et y lancer un programme au premier plan : ce qu'il écrit va à la sortie standard et au "
+        "Créer un conteneur et y lancer un programme au premier plan : ce qu'il écrit va à la sortie standard et au "
         "journal, les signaux lui sont transmis, et le code de sortie est le sien ; 125 : échec de Baleine, 126 : il ne "
         "peut être exécuté, 127 : il n'existe pas. Un nom est inventé s'il n'est pas donné, et cron ne le redémarre que si "
         "--restart le dit. Il finit avec le dernier de ses processus. Si baleine lui-même est tué par -9, il continue ; sa "
@@ -200,10 +200,10 @@ CONTAINERS = (
     Command(
         "container", "commit", "containers:commit_", (
             CONTAINER,
-            Flag("-i", "--image", "NAME", "the image to make, NAME or NAME:TAG", "l'image à faire, NOM ou NOM:ÉTIQUETTE"),
+            Flag("-i", "--image", "NAME", "the image to make, NAME or NAME:TAG", "l'image à créer, NOM ou NOM:ÉTIQUETTE"),
             REPLACE, RESULT,
         ), "one", "Make an image of a container's disk as it is now. One that runs goes on; what it writes waits.",
-        "Faire une image du disque d'un conteneur tel qu'il est. S'il tourne, il continue ; ses écritures attendent.",
+        "Créer une image du disque d'un conteneur tel qu'il est. S'il tourne, il continue ; ses écritures attendent.",
         required=("image",), examples=("baleine container commit -c web1 -i apache2:configured",)),
     Command(
         "container", "start", "containers:change", (CONTAINER, WAIT), "many",
@@ -252,20 +252,20 @@ CONTAINERS = (
     Command(
         "container", "logs", "watch:logs", (
             CONTAINER,
-            Flag("-n", "--tail", "NUMBER", "only so many of the last lines", "seulement les dernières lignes, tant"),
+            Flag("-n", "--tail", "NUMBER", "only so many of the last lines", "seulement les NOMBRE dernières lignes"),
             Flag("-f", "--follow", "", "go on with what is written, until the container has ended",
                  "continuer avec ce qui s'écrit, jusqu'à la fin du conteneur"),
             Flag("", "--since", "TIME", "only what was written since then, to the minute: 10m, 2h, 1d, or ISO 8601",
                  "seulement ce qui est écrit depuis, à la minute près : 10m, 2h, 1d, ou ISO 8601"),
         ), "one", "Print what a container's program wrote to its standard output and error output.",
-        "Afficher ce que le programme d'un conteneur a écrit sur ses sorties.",
+        "Afficher ce que le programme d'un conteneur a écrit sur sa sortie standard et sa sortie d'erreur.",
         examples=("baleine container logs -c web1 -n 20 -f",)),
     Command(
         "container", "stats", "watch:stats", (CONTAINER, FORMAT), "any",
         "Show what containers use, all that run where none is named: CPU now and in all, memory and its limit, processes, "
         "bytes read and written, bytes received and sent by each interface.",
         "Montrer ce que des conteneurs utilisent, tous ceux qui tournent si aucun n'est nommé : processeur (maintenant et "
-        "en tout), mémoire et limite, processus, octets lus et écrits, reçus et envoyés par interface."),
+        "en tout), mémoire et limite, processus, octets lus et écrits, octets reçus et envoyés par chaque interface."),
     Command(
         "container", "prune", "containers:prune", (
             FILTER, Flag("-n", "--dry-run", "", "only print the names", "seulement afficher les noms"),

@@ -67,7 +67,7 @@ class Command(NamedTuple):
 FORMAT = Flag("", "--format", "FORMAT", "table (the default) or json", "table (par défaut) ou json")
 QUIET = Flag("-q", "--quiet", "", "print the names only", "n'afficher que les noms")
 RESULT = Flag("", "--format", "FORMAT", "json: print all that is known of what was made; table (the default): nothing",
-              "json : afficher tout ce que l'on sait de ce qui est fait ; table (par défaut) : rien")  # fmt: skip
+              "json : afficher tout ce que l'on sait de ce qui est créé ; table (par défaut) : rien")  # fmt: skip
 REPLACE = Flag("-f", "--force", "", "replace an image of that name", "remplacer une image de ce nom")
 FORCE = Flag("-f", "--force", "", "one that does not exist is no error", "l'absence n'est pas une erreur")
 IMAGE = Flag("-i", "--name", "NAME", "the image, NAME or NAME:TAG", "l'image, NOM ou NOM:ÉTIQUETTE", True)
@@ -78,11 +78,11 @@ CONTAINER = Flag("-c", "--name", "NAME", "the container", "le conteneur", True)
 SIZE = Flag("-s", "--size", "SIZE", "its size; a bare number is MiB, otherwise 512M, 10G… (default 10G)",
             "sa taille ; un nombre seul est en Mio, sinon 512M, 10G… (10G par défaut)")  # fmt: skip
 PROXY = Flag("-p", "--proxy", "URL", "the HTTP proxy that packages are fetched through, or a registry is reached by",
-             "le mandataire HTTP par lequel les paquets sont pris, ou un registre joint")  # fmt: skip
+             "le proxy HTTP par lequel les paquets sont téléchargés, ou un registre joint")  # fmt: skip
 DIRECTORY = Flag("-r", "--directory", "DIRECTORY", "where its file is kept (default /var/lib/baleine/images)",
                  "où son fichier est gardé (/var/lib/baleine/images par défaut)")  # fmt: skip
 INSECURE = Flag("", "--insecure", "", "believe a registry without TLS, or whose certificate nobody vouches for",
-                "croire un registre sans TLS, ou dont personne ne garantit le certificat")  # fmt: skip
+                "accepter un registre sans TLS, ou dont personne ne garantit le certificat")  # fmt: skip
 #: How an image is made.
 MADE = (
     Flag("", "--packages", "PACKAGE[,…]", "what is installed (default apache2,vim,nano); none: a bare tree",
@@ -130,7 +130,7 @@ SUPERVISE = Command(
     "", "supervise", "supervise:supervise_", (), "",
     "One pass of supervision, as cron makes it every minute and at boot: what a crash left is finished or undone, what "
     "should run is started by its restart policy, checks are asked, logs are bounded. One line for each thing done.",
-    "Une passe de supervision, que cron fait chaque minute et au démarrage : finir ou défaire ce qu'un arrêt brutal a "
+    "Un passage de supervision, que cron fait chaque minute et au démarrage : finir ou défaire ce qu'un arrêt brutal a "
     "laissé, démarrer ce qui doit tourner selon sa politique, interroger les contrôles, borner les journaux. Une ligne "
     "par chose faite.",
 )  # fmt: skip
@@ -144,8 +144,8 @@ IMAGES = (
             PROXY, *MADE, RESULT,
         ), "one",
         "Make an image: one file with one ext4 filesystem that holds a system. An image that exists already is an error.",
-        "Faire une image : un fichier contenant un seul système de fichiers ext4 avec un système. Une image qui existe "
-        "déjà est une erreur.",
+        "Créer une image : un fichier dont l'unique système de fichiers ext4 contient un système. Si elle "
+        "existe déjà, c'est une erreur.",
         examples=("baleine image create -i apache2 -s 10240", "baleine image create -i bare -s 2G --packages none")),
     Command(
         "image", "list", "show:list_", (QUIET, FORMAT), "",
@@ -167,15 +167,15 @@ IMAGES = (
                  "https://HÔTE/CHEMIN/NOM.image (image publish)"),
             SIZE, DIRECTORY, PROXY, INSECURE,
             Flag("", "--unsigned", "", "take a published image without a signature",
-                 "prendre une image publiée sans signature"),
+                 "accepter une image publiée sans signature"),
             Flag("", "--ca-certificate", "FILE", "the certificates that may vouch for the web server",
                  "les certificats qui peuvent garantir le serveur web"),
             RESULT,
         ), "one",
         "Make an image of one of Docker's or of the OCI, with its configuration, or of a root filesystem in a tar archive "
         "or a directory. Digests are checked before anything is used.",
-        "Faire une image d'une image Docker ou OCI, avec sa configuration, ou d'un système de fichiers dans une archive "
-        "tar ou un répertoire. Les empreintes sont vérifiées avant tout usage.",
+        "Créer une image à partir d'une image Docker ou OCI, avec sa configuration, ou d'un système de fichiers dans une "
+        "archive tar ou un répertoire. Les empreintes sont vérifiées avant tout usage.",
         required=("source",),
         examples=("baleine image import -i web --source docker-archive:web.tar -s 2G",
                   "baleine image import -i web:2 --source docker://registry.example.org/web:2",
@@ -201,7 +201,7 @@ IMAGES = (
         "Mount a copy of an image to edit it by hand, and print where. The image changes with umount; containers are made "
         "from the old one until then.",
         "Monter une copie d'une image pour la modifier à la main, et dire où. L'image change avec umount ; jusque-là les "
-        "conteneurs sont faits de l'ancienne."),
+        "conteneurs sont créés à partir de l'ancienne."),
     Command(
         "image", "umount", "images:umount", (IMAGE,), "one",
         "End the editing: check the copy and put it in the image's place.",
@@ -213,7 +213,7 @@ IMAGES = (
         "Give an image's content another name too: a copy, which shares its blocks with it where the filesystem can. "
         "Containers of an image that is replaced stay on what they were copied from.",
         "Donner aussi un autre nom au contenu d'une image : une copie, qui partage ses blocs avec elle si le système de "
-        "fichiers le peut. Les conteneurs d'une image remplacée restent sur ce dont ils sont la copie.",
+        "fichiers le peut. Les conteneurs d'une image remplacée gardent ce dont ils sont la copie.",
         required=("target",),
         examples=("baleine image tag -i web --target web:2", "baleine image tag -i web:1 --target web --force")),
     Command(
@@ -258,8 +258,8 @@ IMAGES = (
             Flag("", "--prefix", "PREFIX", "the name of published images, or its beginning before . - or _",
                  "le nom d'images publiées, ou son début avant . - ou _"),
             Flag("", "--key", "FILE", "the public keys whose signature is believed for these names, instead of others",
-                 "les clés publiques dont la signature est crue pour ces noms, à la place d'autres"),
-            Flag("", "--remove", "", "believe none for these names", "n'en croire aucune pour ces noms"),
+                 "les clés publiques dont la signature est acceptée pour ces noms, à la place d'autres"),
+            Flag("", "--remove", "", "believe none for these names", "n'en accepter aucune pour ces noms"),
         ), "",
         "List which keys are trusted for which names of published images, or change it. The longest prefix decides alone.",
         "Lister les clés auxquelles on se fie pour chaque nom d'image publiée, ou les changer. Le préfixe le plus long "
@@ -279,7 +279,7 @@ BRIDGES = (
             Flag("", "--mac", "MAC", "its MAC address (default: made from its name and this machine)",
                  "son adresse MAC (par défaut tirée de son nom et de cette machine)"),
         ), "one", "Make a bridge and set it up. A bridge that exists already is an error.",
-        "Faire un pont et l'activer. Un pont qui existe déjà est une erreur.",
+        "Créer un pont et l'activer. S'il existe déjà, c'est une erreur.",
         examples=("baleine bridge create -b private -a 192.168.42.1/24",)),
     Command(
         "bridge", "list", "show:list_", (QUIET, FORMAT), "",
@@ -307,8 +307,8 @@ VOLUMES = (
         "volume", "create", "volumes:create", (VOLUME,), "one",
         "Make an empty volume: a directory that outlives containers, and that several can share. A container that names "
         "one makes it too.",
-        "Faire un volume vide : un répertoire qui survit aux conteneurs et que plusieurs peuvent partager. Un conteneur "
-        "qui en nomme un le fait aussi.", examples=("baleine volume create -v data",)),
+        "Créer un volume vide : un répertoire qui survit aux conteneurs et que plusieurs peuvent partager. Un conteneur "
+        "qui en nomme un le crée aussi.", examples=("baleine volume create -v data",)),
     Command(
         "volume", "list", "show:list_", (QUIET, FORMAT), "",
         "List the volumes: name, path, containers.", "Lister les volumes : nom, chemin, conteneurs."),

@@ -138,7 +138,7 @@ def request(params: Mapping[str, Any], options: Options) -> container.Wanted:
     """
     name, image = params["name"], units.check_name(str(params["image"]), "image")
     wanted = container.request(params)
-    show.check_new("container", name, f"Remove it first: baleine container remove -c {name}")
+    show.check_new("container", name, f"Take another name, or remove it first: baleine container remove -c {name}")
     made = [key for key in ("proxy", *(flag.key for flag in MADE)) if key in options.values]
     if made and not options.on("create-image"):
         raise Usage(f"--{made[0]} goes with --create-image", options.topic)

@@ -45,14 +45,14 @@ def make(options: Options, name: str, directory: Optional[str] = None) -> Sequen
 def create(options: Options) -> int:
     """Make an image."""
     name = options.names[0]
-    show.check_new("image", name, f"Remove it first: baleine image remove -i {name}")
+    show.check_new("image", name, f"Take another name, or remove it first: baleine image remove -i {name}")
     return show.result(options, make(options, name, options.text("directory")))
 
 
 def import_(options: Options) -> int:
     """Make an image of what is none of Baleine's."""
     name, source = options.names[0], options.text("source") or ""
-    show.check_new("image", name, f"Remove it first: baleine image remove -i {name}")
+    show.check_new("image", name, f"Take another name, or remove it first: baleine image remove -i {name}")
     kind, colon, place = source.partition(":")
     source = f"{kind}:{options.path(place)}" if colon and not place.startswith("/") else source
     params = {key: options.text(key) for key in ("size", "directory", "proxy")}

@@ -62,8 +62,8 @@ def select(words: Sequence[str]) -> list[Command]:
     """
     names = [word for word in words if any(word in (command.kind, command.verb) for command in COMMANDS)]
     chosen = [command for command in COMMANDS if all(name in (command.kind, command.verb) for name in names[:2])]
-    if (words and not names) or not chosen:
-        raise Usage(f"there is no command {' '.join(words)!r}")
+    if len(names) < min(len(words), 2) or not chosen:
+        raise Usage(f"there is no command {' '.join(words)!r}", " ".join(names[:1]))
     return chosen
 
 

@@ -193,10 +193,9 @@ def _check(command: Command, options: Options) -> None:
             raise Usage(f"{options.topic}: one name is taken, not also {' '.join(options.names[1:])}", options.topic)
     elif options.names:
         raise Usage(f"{options.topic}: {options.names[0]!r} is not understood", options.topic)
-    for key in command.required:
-        if options.text(key) is None:
-            short = next(flag.short for flag in command.flags if flag.key == key)
-            raise Usage(f"{options.topic}: {short}, --{key} is missing", options.topic)
+    for flag in command.flags:
+        if flag.key in command.required and options.text(flag.key) is None:
+            raise Usage(f"{options.topic}: {flag.short and flag.short + ', '}{flag.long} is missing", options.topic)
     if options.text("format") not in (None, "table", "json"):
         raise Usage(f"--format {options.text('format')!r}: there are table and json", options.topic)
     if command.program and not options.program and command.verb != "run":  # that of its image
