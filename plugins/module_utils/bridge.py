@@ -85,9 +85,18 @@ def find(run: Runner, name: str) -> Found:
                 if bridge == name and link in links:
                     members[link] = container
     others = {other: _addresses(record) for other, record in manifest.records("bridge").items() if other != name}
-    ports = tuple(sorted(link for link, entry in links.items() if entry.get("master") == name))
-    here = manifest.read("bridge", name), links.get(name), ports, members, tuple(users), links
-    return Found(*here, tuple(netlink.routes(run)), others, network.machine_id(), guard.waiting(name))
+    return Found(
+        record=manifest.read("bridge", name),
+        link=links.get(name),
+        ports=tuple(sorted(link for link, entry in links.items() if entry.get("master") == name)),
+        members=members,
+        users=tuple(users),
+        links=links,
+        routes=tuple(netlink.routes(run)),
+        others=others,
+        machine=network.machine_id(),
+        guard=guard.waiting(name),
+    )
 
 
 def _addresses(record: Mapping[str, str]) -> tuple[str, ...]:

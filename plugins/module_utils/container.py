@@ -384,7 +384,8 @@ def _check_surroundings(new: Description, found: Found, draft: Draft, check: boo
     for item in new.networks:
         if item.bridge in found.bridges:
             used = {address: who for address, who in found.used.get(item.bridge, {}).items() if who != draft.what}
-            network.check_member(draft.what, item, found.bridges[item.bridge], used)
+            network.check_member(draft.what, item, (), used)
+            missing += [(text, network.INSIDE) for text in network.outside(item, found.bridges[item.bridge])]
         else:
             hint = "Make it with baleine_bridge or 'baleine bridge create'"
             missing.append((f"there is no bridge {item.bridge}", hint))

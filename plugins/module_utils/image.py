@@ -92,10 +92,19 @@ def find(run: Runner, wanted: Wanted) -> Found:
                 source_digest = origin.identity(run, start, what)
         except download.Unasked as error:
             unasked = error
-    edited, opened = there and _is_edited(path, record or {}), os.path.exists(edit_path(wanted.name, record or {}))
-    stray = path if record is None and not begun and os.path.exists(path) else ""
-    using = users(wanted.name)
-    return Found(record, there, edited, source_digest, source_size, using, opened, begun, published, unasked, stray)
+    return Found(
+        record=record,
+        file=there,
+        edited=record is not None and there and _is_edited(path, record),
+        source_digest=source_digest,
+        source_size=source_size,
+        users=users(wanted.name),
+        open=os.path.exists(edit_path(wanted.name, record or {})),
+        begun=begun,
+        published=published,
+        unasked=unasked,
+        stray=path if record is None and not begun and os.path.exists(path) else "",
+    )
 
 
 def path_of(name: str, record: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 from . import netlink, units
@@ -14,6 +14,8 @@ from .errors import BaleineError
 from .process import Runner, read
 
 MACHINE_ID = "/etc/machine-id"
+#: What to do about an address that is outside.
+INSIDE = "Take an address inside it"
 #: How soon a container notices that a neighbour is gone: in about 4 s instead of up to 50 (milliseconds, ip-ntable(8)).
 #: Neighbours end without a word (kill -9), and who waits for one of them should get an error, not a time-out.
 NEIGHBOURS = "base_reachable 2000 delay_probe 1000 retrans 200"
@@ -134,19 +136,24 @@ def check_member(what: str, network: Network, bridge_addresses: Sequence[str], u
     :param used: who has which address on this bridge.
     :raises BaleineError: naming the address and its holder, or the networks there are.
     """
+    for text in network.addresses:
+        ip = text.partition("/")[0]
+        if ip in used:
+            met = f"is in use on the bridge {network.bridge} by {used[ip]}"
+            raise BaleineError(f"{what}: the address {ip} {met}", "Take another address")
+    for problem in outside(network, bridge_addresses):
+        raise BaleineError(f"{what}: {problem}", INSIDE)
+
+
+def outside(network: Network, bridge_addresses: Sequence[str]) -> Iterator[str]:
+    """Say of each address that is in no network of its bridge what is wrong with it; see :func:`check_member`."""
     subnets = {ipaddress.ip_interface(address).network for address in bridge_addresses}
     for text in network.addresses:
         address = ipaddress.ip_interface(text)
         same_family = [subnet for subnet in subnets if subnet.version == address.version]
         if same_family and not any(address.ip in subnet for subnet in same_family):
-            raise BaleineError(
-                f"{what}: the address {text} is outside the network of the bridge {network.bridge} "
-                f"({', '.join(sorted(str(subnet) for subnet in same_family))})",
-                "Take an address inside it",
-            )
-        if str(address.ip) in used:
-            met = f"is in use on the bridge {network.bridge} by {used[str(address.ip)]}"
-            raise BaleineError(f"{what}: the address {address.ip} {met}", "Take another address")
+            there_are = ", ".join(sorted(str(subnet) for subnet in same_family))
+            yield f"the address {text} is outside the network of the bridge {network.bridge} ({there_are})"
 
 
 def interfaces_for(

@@ -114,10 +114,15 @@ def find() -> Found:
     size = os.path.getsize(STORE) if os.path.exists(STORE) else 0
     folder = LIBRARY if os.path.isdir(LIBRARY) else os.path.dirname(LIBRARY)
     space = os.statvfs(os.path.dirname(STORE))
-    left = os.path.exists(PART) or (bool(size) and bool(_beneath(lambda: os.listdir(LIBRARY))))
-    data, room = sum(os.lstat(path).st_blocks * 512 for path in _files()), space.f_bavail * space.f_frsize
-    native, filesystem = not size and _can_share(folder), _filesystem() if size else 0
-    return Found(size, filesystem, native, left, data, room, tuple(_users()))
+    return Found(
+        size=size,
+        filesystem=_filesystem() if size else 0,
+        native=not size and _can_share(folder),
+        left=os.path.exists(PART) or (bool(size) and bool(_beneath(lambda: os.listdir(LIBRARY)))),
+        data=sum(os.lstat(path).st_blocks * 512 for path in _files()),
+        room=space.f_bavail * space.f_frsize,
+        busy=tuple(_users()),
+    )
 
 
 def _files() -> Iterator[str]:

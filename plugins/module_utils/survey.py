@@ -97,11 +97,18 @@ def find(run: Runner, wanted: Wanted, full: bool = True, seen: Optional[Seen] = 
                 alive = not wait_until(lambda: not enter.is_alive(record), SOON)
                 if alive:
                     raise
-    shown["disk_size"] = sizes[0] if sizes else None
-    frozen, there_is = alive and cgroup.frozen(wanted.name), os.path.exists(disk_of(wanted.name))
-    old = tuple(sorted(file for file in there if file.startswith(f"{wanted.name}.old-")))
-    left = () if alive else tuple(launch.leftovers(wanted.name, runtime_name))
-    return Found(record, description, interfaces, alive, frozen, there_is, old, left, **shown)
+    return Found(
+        record=record,
+        description=description,
+        interfaces=interfaces,
+        alive=alive,
+        frozen=alive and cgroup.frozen(wanted.name),
+        disk=os.path.exists(disk_of(wanted.name)),
+        disk_size=sizes[0] if sizes else None,
+        old_disks=tuple(sorted(file for file in there if file.startswith(f"{wanted.name}.old-"))),
+        leftovers=() if alive else tuple(launch.leftovers(wanted.name, runtime_name)),
+        **shown,
+    )
 
 
 def _image_digest(name: str) -> Optional[str]:

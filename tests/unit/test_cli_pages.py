@@ -12,6 +12,7 @@ import pytest
 
 from baleine_cli import completion, manual
 from baleine_cli.commands import COMMANDS
+from baleine_cli.main import main
 from baleine_cli.parse import parse
 
 FOLDER = Path(manual.__file__).parent
@@ -70,3 +71,10 @@ def test_every_flag_of_every_command_is_completed(command):
     words = [word for word in (command.kind, command.verb) if word]
     flags = {name for flag in command.flags for name in (flag.short, flag.long) if name}
     assert command.verb == "help" or set(completed("baleine", *words, "-")) == flags
+
+
+@pytest.mark.parametrize("word", ["version", "--version"])
+def test_the_version_is_the_collections(word, capsys):
+    galaxy = (Path(__file__).parents[2] / "galaxy.yml").read_text()
+    assert main([word]) == 0
+    assert f"\nversion: {capsys.readouterr().out}" in galaxy

@@ -423,7 +423,6 @@ def test_an_empty_machine_gives_warnings_in_check_mode_and_an_error_in_earnest()
 @pytest.mark.parametrize(
     ("networks", "why"),
     [
-        (net(addresses=["192.168.43.2/24"], gateway=None, routes=None), "outside the network of the bridge private"),
         (net(addresses=["192.168.42.9/24"]), "192.168.42.9 is in use on the bridge private by container web9"),
         (net(addresses=["192.168.42.1/24"], routes=None), "in use .* the bridge private itself"),
     ],
@@ -432,6 +431,16 @@ def test_an_empty_machine_gives_warnings_in_check_mode_and_an_error_in_earnest()
 def test_an_address_that_cannot_be_is_refused_before_anything(networks, why, found, check):
     with pytest.raises(BaleineError, match=why):
         container.plan(wanted(networks=networks), found, check=check)
+
+
+def test_an_address_outside_its_bridges_network_is_warned_of_in_check_mode_as_an_earlier_task_may_change_the_bridge():
+    outside = wanted(networks=net(addresses=["192.168.43.2/24"], gateway=None, routes=None))
+    text = "the address 192.168.43.2/24 is outside the network of the bridge private (192.168.42.0/24)"
+    for found in (NOTHING, RUNNING):
+        decided = container.plan(outside, found, check=True)
+        assert decided.warnings == (f"{WHAT}: {text}; taken to come from an earlier task",)
+        with pytest.raises(BaleineError, match="outside the network of the bridge private"):
+            container.plan(outside, found)
 
 
 def test_its_own_address_is_in_nobodys_way():

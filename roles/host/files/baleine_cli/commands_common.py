@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 KINDS = ("image", "bridge", "volume", "container")
 #: What changes nothing, or becomes another program.
-LOOKING = ("help", "completion", "list", "inspect", "exec", "logs", "stats")
+LOOKING = ("help", "version", "completion", "list", "inspect", "exec", "logs", "stats")
 
 
 class Flag(NamedTuple):
@@ -115,6 +115,11 @@ HELP = Command(
     "Show this manual, or the part of it that is about COMMAND. It is in French where the locale is.",
     "Afficher ce manuel, ou sa partie sur COMMANDE. Il est en français si la langue du système l'est.",
     root=False, examples=("baleine help container create",),
+)  # fmt: skip
+
+VERSION = Command(
+    "", "version", "manual:version", (), "",
+    "Print the version of Baleine (also --version).", "Afficher la version de Baleine (aussi --version).", root=False,
 )  # fmt: skip
 
 COMPLETION = Command(
@@ -342,4 +347,4 @@ VOLUMES = (
 )  # fmt: skip
 
 #: All that is not about containers.
-OTHERS = (HELP, COMPLETION, SUPERVISE, *IMAGES, *BRIDGES, *VOLUMES)
+OTHERS = (HELP, VERSION, COMPLETION, SUPERVISE, *IMAGES, *BRIDGES, *VOLUMES)

@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
+from . import VERSION
 from .commands import COMMANDS
 from .commands_common import Command, Flag, name_flag
 from .parse import Options, Usage
@@ -52,6 +53,12 @@ def show(options: Options) -> int:
     chosen = select(options.names)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     print(text(chosen, is_french(os.environ), whole=len(chosen) == len(COMMANDS)), end="")
+    return 0
+
+
+def version(_options: Options) -> int:
+    """Print the version."""
+    print(VERSION)
     return 0
 
 

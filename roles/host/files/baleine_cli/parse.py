@@ -91,6 +91,7 @@ def parse(words: Sequence[str]) -> tuple[Command, Options]:
         options = Options()
         options.names = [word for word in head if not word.startswith("-") and word != "help"]
         return HELP, options
+    words = ["version"] if head == ["--version"] else words
     single = next((command for command in COMMANDS if not command.kind and command.verb == words[0]), None)
     if single is None and words[0] not in KINDS:
         raise Usage(f"there is no command {words[0]!r}")
