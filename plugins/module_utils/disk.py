@@ -32,6 +32,8 @@ LO_FLAGS_READ_ONLY, LO_FLAGS_AUTOCLEAR = 1, 4
 LOOP_INFO = struct.Struct("5Q4I64s64s32s2Q")
 #: A filesystem that cannot clone answers FICLONE with one of these (ioctl_ficlone(2)).
 CANNOT_CLONE = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL)
+#: After so many bytes of a copy the device begins with them, while the next are read.
+PORTION = 8 * MEBIBYTE
 
 
 class Copied(NamedTuple):
@@ -115,9 +117,10 @@ def _copy_into(old: int, new: int, target: str) -> Copied:
     for start, end in extents(old, status.st_size):
         data += end - start
         while start < end:
-            done = _copy_some(old, new, start, end - start)
+            done = _copy_some(old, new, start, min(end - start, PORTION))
             if done == 0:
                 raise OSError(errno.EIO, "the disk became shorter while it was copied")
+            os.posix_fadvise(new, start, done, os.POSIX_FADV_DONTNEED)  # the kernel begins to write it (mm/fadvise.c)
             start += done
     os.fdatasync(new)
     return Copied("extents", data)

@@ -38,6 +38,7 @@ CONTENTS = {
     "scattered": (8 * MEBIBYTE, {4096: NOISE(4096), 3 * MEBIBYTE - 7: NOISE(100000), 8 * MEBIBYTE - 9000: NOISE(9000)}),
     "no whole block": (10001, {5000: NOISE(5001)}),
     "full": (2 * MEBIBYTE, {0: NOISE(2 * MEBIBYTE)}),
+    "more than a portion": (20 * MEBIBYTE, {5000: NOISE(disk.PORTION + 12345)}),
     "zeros written": (MEBIBYTE, {0: bytes(MEBIBYTE // 2), MEBIBYTE // 2: b"x"}),
 }
 
