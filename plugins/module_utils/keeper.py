@@ -55,8 +55,15 @@ class Keeper:
 
     def save(self, **changes: str) -> None:
         """Write the manifest with some keys changed."""
+        self._write(changes, lasting=True)
+
+    def note(self, **changes: str) -> None:
+        """Write the manifest with keys changed that say what a power cut ends: that it runs, and as which process."""
+        self._write(changes, lasting=False)
+
+    def _write(self, changes: dict[str, str], lasting: bool) -> None:
         self.record = policy.observed(self.record, changes)
-        manifest.write("container", self.name, self.record)
+        manifest.write("container", self.name, self.record, lasting)
         fault(f"saved {self.record.get('state')}")
 
     def claim(self, description: Description, **changes: str) -> None:
@@ -143,7 +150,7 @@ class Keeper:
         begin = {"state": "starting", "pid": "", "starting_time": "", "start_ticks": "", "exit_code": ""}
         begin["restarts"] = str(restarts + 1) if self.wanted.state == "revived" else ""
         begin["health"] = "starting" if description.settings["healthcheck"] else ""
-        self.save(**begin, runtime=runtime_name)
+        self.note(**begin, runtime=runtime_name)
         volumes = tuple(item._replace(source=volume.place(item.source)) for item in description.volumes)
         wanted = launch.Launch(
             self.name,
@@ -164,7 +171,7 @@ class Keeper:
         except BaseException:
             self.save(state="stopped", pid="", start_ticks="")
             raise
-        self.save(state="running", starting_time=time.strftime("%Y-%m-%d-%Hh-%Mm-%Ss"))
+        self.note(state="running", starting_time=time.strftime("%Y-%m-%d-%Hh-%Mm-%Ss"))
         self.tell_neighbours()
 
     def tell_neighbours(self) -> None:
@@ -174,7 +181,7 @@ class Keeper:
     def begun(self, pid: int, ticks: int) -> None:
         """Record the first process before its program runs: whoever is interrupted after that is found out."""
         fault("created")
-        self.save(pid=str(pid), start_ticks=str(ticks), boot_id=boot_id())
+        self.note(pid=str(pid), start_ticks=str(ticks), boot_id=boot_id())
         fault("begun")
         if self.wanted.stdio:
             self.wanted.stdio.begun(pid)

@@ -132,9 +132,10 @@ def need(kind: str, name: str) -> Record:
     return record
 
 
-def write(kind: str, name: str, record: Mapping[str, str]) -> None:
+def write(kind: str, name: str, record: Mapping[str, str], lasting: bool = True) -> None:
     """Replace a manifest atomically: a reader sees the old one or the new one, a crash leaves one of them.
 
+    :param lasting: see :func:`replace`.
     :raises BaleineError: when the filesystem refuses.
     """
     leading = LEADING[kind]
@@ -146,13 +147,16 @@ def write(kind: str, name: str, record: Mapping[str, str]) -> None:
     path = path_of(kind, name)
     try:
         with explained(f"manifest {path}", "Make room on, or write access to, its filesystem"):
-            replace(path, text.encode())
+            replace(path, text.encode(), lasting=lasting)
     except UnicodeEncodeError:
         raise BaleineError(f"{kind} {name}: a value is no text that UTF-8 can hold", "Give it in UTF-8") from None
 
 
-def replace(path: str, content: bytes, mode: int = 0o600) -> None:
-    """Replace a file atomically and durably (temporary file, fsync, rename, fsync of the directory)."""
+def replace(path: str, content: bytes, mode: int = 0o600, lasting: bool = True) -> None:
+    """Replace a file atomically and durably (temporary file, fsync, rename, fsync of the directory).
+
+    :param lasting: False spares the last step: a power cut may bring the old file back, whole.
+    """
     folder = os.path.dirname(path)
     os.makedirs(folder, mode=0o700, exist_ok=True)
     temporary = f"{folder}/.{os.path.basename(path)}.new"  # one writer, by its lock
@@ -167,7 +171,8 @@ def replace(path: str, content: bytes, mode: int = 0o600) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    sync_directory(folder)
+    if lasting:
+        sync_directory(folder)
 
 
 def sync_directory(folder: str) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import subprocess
 
 import pytest
@@ -413,3 +414,15 @@ def test_no_lock_has_a_name_that_leads_elsewhere(name):
     with pytest.raises(BaleineError), manifest.lock([("container", name, False)]):
         pass
     assert held() == []
+
+
+@pytest.mark.parametrize(("lasting", "flushed"), [(True, ["file", "directory"]), (False, ["file"])])
+def test_a_manifest_is_whole_after_a_power_cut_and_the_last_one_where_it_shall_last(monkeypatch, lasting, flushed):
+    seen = []
+
+    def fsync(descriptor):
+        seen.append("directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+
+    monkeypatch.setattr(manifest.os, "fsync", fsync)
+    manifest.write("container", "web1", {"nom_container": "web1"}, lasting)
+    assert seen == flushed and manifest.read("container", "web1")["nom_container"] == "web1"
