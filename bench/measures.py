@@ -102,10 +102,7 @@ class Bench:
         if case.key == WHOLE.key:
             return self.interleaved(case, lambda one: self.place.time(one.whole()), who)
         if case.key == WHOLE_DEBIAN.key:
-            given = self.place.make_debian()
-            for one in who:
-                one.take(*given)
-            return self.interleaved(case, lambda one: self.place.time(one.whole(DEBIAN)), who)
+            return self._debians(case, who)
         if case.key == ENTER.key:
             return self._while_running(who, ["c1"], lambda: self.interleaved(case, self._enter, who))
         if case.key in (POLITELY.key, DEAF.key):
@@ -122,6 +119,17 @@ class Bench:
         if case.key == IMPORT.key:
             return images.imports(self.place, max(1, round(case.rounds * self.factor)))
         return self._stores(case, who)
+
+    def _debians(self, case: Case, who: Sequence[Contender]) -> Cells:
+        """The whole command with a whole Debian; who cannot take that is out of this case, with its words."""
+        given, able, failed = self.place.make_debian(), list[Contender](), dict[str, Cell]()
+        for contender in who:
+            try:
+                contender.take(*given)
+                able.append(contender)
+            except Failed as error:
+                failed[contender.name] = Cell(reason=str(error))
+        return {**self.interleaved(case, lambda one: self.place.time(one.whole(DEBIAN)), able), **failed}
 
     def _enter(self, contender: Contender) -> float:
         return self.place.time(contender.enter("c1"))

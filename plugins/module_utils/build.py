@@ -14,16 +14,13 @@ import re
 import signal
 import stat
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from typing import Any, Callable, Optional
 
 from . import architecture, disk, families, rootfs
 from .errors import BaleineError, explained
 from .manifest import discard, drop_empty, to_json
 from .process import Runner, find_program, in_child, need_program
 from .recipe import File, Recipe
-
-if TYPE_CHECKING:
-    pass
 
 #: Where a tree is mounted while it is built; only the build's own processes see it.
 PLACE = "/mnt/baleine-images"

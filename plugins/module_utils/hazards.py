@@ -50,9 +50,8 @@ def dropping_rule(run: Runner) -> Optional[str]:
     nft = find_program("nft")
     for entry in _forward_chains(run([nft, "-j", "list", "chains"]).out) if nft else ():
         if entry.get("policy") == "drop":
-            rule = (
-                f"the policy of chain {entry.get('name')} in table {entry.get('family')} {entry.get('table')} is drop"
-            )
+            table = f"{entry.get('family')} {entry.get('table')}"
+            rule = f"the policy of chain {entry.get('name')} in table {table} is drop"
             return f"{rule} (-P FORWARD DROP)" if entry.get("name") == "FORWARD" else rule
         if nft and entry.get("table") == "firewalld":
             rules = run([nft, "list", "table", "inet", "firewalld"]).out

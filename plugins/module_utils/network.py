@@ -137,7 +137,7 @@ def check_member(what: str, network: Network, bridge_addresses: Sequence[str], u
     :raises BaleineError: naming the address and its holder, or the networks there are.
     """
     for text in network.addresses:
-        ip = text.partition("/")[0]
+        ip = str(ipaddress.ip_interface(text).ip)
         if ip in used:
             met = f"is in use on the bridge {network.bridge} by {used[ip]}"
             raise BaleineError(f"{what}: the address {ip} {met}", "Take another address")
