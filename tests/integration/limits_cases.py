@@ -76,11 +76,15 @@ class Limited:
 
     def repeat(self, program: str) -> None:
         """Run a program again and again until end()."""
-        self.begin(f"touch /go; while [ -e /go ]; do {program}; done")
+        self.begin(f"touch /go /going; while [ -e /go ]; do {program}; done; rm /going")
 
     def end(self, program: str = "dd") -> None:
-        """End what repeat() started, and wait until what it wrote is on the device."""
-        self.do(f"rm /go; killall -9 {program}; sync", check=False)
+        """End what repeat() started, and wait until what it wrote is on the device.
+
+        A round that begins while another is being killed is killed in its turn: left alone, it would write beside
+        what is measured next.
+        """
+        self.do(f"rm /go; while [ -e /going ]; do killall -9 {program}; sleep 0.1; done; sync")
 
 
 def rate(counter: Callable[[], int], seconds: float, settle: float = 1.0) -> float:
@@ -204,7 +208,7 @@ def a_plain_transfer_stays_at_the_network_rate_in_both_directions(it: Limited) -
     def transfer(to: bool, rate_now: Callable[[], None]) -> None:
         """Fill one direction alone (the answers of one would wait behind the data of the other), then measure."""
         it.begin(f"nc -l -p {5000 + to} {'>/dev/null' if to else '</dev/zero'}")
-        time.sleep(0.3)
+        it.do(f"until grep -q ':{5000 + to:04X} ' /proc/net/tcp*; do sleep 0.05; done")
         way = "cat /dev/zero >/dev/tcp/192.168.77.9/5001" if to else "cat </dev/tcp/192.168.77.9/5000 >/dev/null"
         it.machine.sh(f"timeout 60 bash -c '{way}' </dev/null >/dev/null 2>&1 &")
         rate_now()
