@@ -286,6 +286,13 @@ def registry(name: str = "registry", wait: bool = True) -> Iterator[None]:
         yield
 
 
+def alone_at(path: str) -> contextlib.AbstractContextManager[None]:
+    """Hold the one lock for writing to a place outside of Baleine's own directories."""
+    import hashlib
+
+    return registry(f"place.{hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:16]}")
+
+
 @contextlib.contextmanager
 def moving() -> Iterator[None]:
     """Keep others from every lock that they do not have yet; who does the same is waited for."""

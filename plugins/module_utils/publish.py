@@ -25,7 +25,7 @@ def publish(run: Runner, name: str, directory: str, version: str = "", key: str 
     """
     name = units.check_name(name, "image")
     what, (base, _colon, tag) = f"image {name}", name.partition(":")
-    with manifest.lock([("image", name, True)]):
+    with manifest.lock([("image", name, True)]), manifest.alone_at(directory):
         record = versions.present(name)
         created = record.get("created") or manifest.utc_now()
         version = version or tag or created.replace("-", "").replace(":", "")

@@ -126,10 +126,7 @@ def ensure(run: Runner, wanted: Wanted, check: bool = False) -> Outcome:
 
     :raises BaleineError: see :func:`plan`; or with the step that failed. Then the target is as it was.
     """
-    import hashlib
-
-    place = hashlib.sha256(os.path.realpath(wanted.target.place).encode()).hexdigest()[:16]
-    alone = contextlib.nullcontext() if check else manifest.registry(f"export.{place}")  # to one place at a time
+    alone = contextlib.nullcontext() if check else manifest.alone_at(wanted.target.place)
     with manifest.lock([("image", wanted.name, True)]), alone:
         found = find(run, wanted)
         decided = plan(wanted, found, check)

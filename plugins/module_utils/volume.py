@@ -163,12 +163,13 @@ def backup(run: Runner, name: str, target: str) -> None:
     :raises BaleineError: when there is no such volume, the file exists, or tar fails; then there is no file.
     """
     what, target = f"volume {name}: backup", os.path.abspath(target)
-    with manifest.lock([("volume", name, True)]):
+    with manifest.lock([("volume", name, True)]), manifest.alone_at(target):
         if not os.path.isdir(path_of(units.check_name(name, "volume"))):
             raise BaleineError(f"{what}: there is no such volume", "See 'baleine volume list'")
         if os.path.lexists(target):
             raise BaleineError(f"{what}: {target} exists", "Choose another name, or move it away")
         part = f"{os.path.dirname(target)}/.{os.path.basename(target)}.part"
+        manifest.discard(part)
         words = [need_program("tar", what), "--create", "--sparse", *TAR, *_packer(target)]
         try:
             os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))

@@ -109,6 +109,19 @@ def test_a_backup_restores_owners_modes_links_and_holes(lab: LabHost, baleine: A
     lab.sh("rm /srv/data.* /srv/torn.*")
 
 
+def test_of_two_backups_to_one_file_at_once_one_wins_and_is_whole(lab: LabHost, baleine: Any) -> None:
+    baleine("volume", "create", "-v", "data")
+    lab.sh(f"head -c 30000000 /dev/urandom > {VOLUMES}/data/file; echo torn > /srv/.data.tar.part")
+    baleine("volume", "backup", "-v", "data", "--target", "/srv/data.tar")  # what a killed one left is no hindrance
+    lab.sh("rm /srv/data.tar")
+    one = "/usr/local/bin/baleine volume backup -v data --target /srv/data.tar"
+    said = lab.sh(f"{one} & {one} && echo 0 || echo $?; wait $! && echo 0 || echo $?")
+    assert sorted(said.stdout.split()) == ["0", "1"] and "/srv/data.tar exists" in said.stderr
+    lab.sh(f"tar -xOf /srv/data.tar ./file | cmp - {VOLUMES}/data/file")
+    assert not lab.path("/srv/.data.tar.part").exists()
+    lab.sh("rm /srv/data.tar")
+
+
 def test_a_path_of_the_host_can_be_mapped_to_the_containers_owners(lab: LabHost, baleine: Any) -> None:
     lab.sh("mkdir -p /srv/mine; echo x > /srv/mine/f; chown 33:33 /srv/mine/f")
     baleine("container", "create", "-c", "one", "-i", "tiny", "-v", "/srv/mine:/m:idmap", "-p", "sleep 1000")
