@@ -67,6 +67,9 @@ ANSIBLE_PAGES = {
 }
 ANSIBLE_PLUGIN = re.compile(r"ansible_collections\.(ansible)\.(\w+)\.(\w+)$")
 
+#: Pages in French: screen readers and browsers go by what a page says of itself.
+FRENCH = ("README.fr", "commandes", "collection/docsite/demarrage")
+
 #: Where a page of this site lies elsewhere than its file in the checkout; changelogs is a folder, and no page.
 LINKS = (("](docs/docsite/rst/", "](collection/docsite/"), ("[changelogs](changelogs/)", "`changelogs`"))
 
@@ -87,6 +90,10 @@ def fit_in(_app: Any, page: str, source: list[str]) -> None:
         source[0] = re.sub(r"^\.\. contents::\n(   :.*\n)+", "", source[0], flags=re.MULTILINE)
     elif page.startswith("roles/"):  # READMEs link to these
         source[0] = "---\norphan: true\n---\n" + source[0]
+
+
+def name_language(_app: Any, page: str, _template: str, context: dict[str, Any], _tree: Any) -> None:
+    context["language"] = "fr" if page in FRENCH else "en"
 
 
 def reference(french: bool) -> Iterator[str]:
@@ -123,3 +130,4 @@ def setup(app: Any) -> None:
     app.connect("builder-inited", write_reference)
     app.connect("source-read", fit_in)
     app.connect("missing-reference", answer)
+    app.connect("html-page-context", name_language)
