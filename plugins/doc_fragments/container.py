@@ -279,6 +279,7 @@ OPTIONS = r"""
   stop_signal:
     description:
       - The signal that asks its program to end. The default is the image's, or V(TERM).
+      - Real-time signals are V(RTMIN+3) and so on.
     type: str
   stop_timeout:
     description:

@@ -123,10 +123,9 @@ def _as_its_image(params: Mapping[str, Any], what: str) -> dict[str, Any]:
     config: dict[str, Any] = manifest.from_json(record or {}, "config", {})
     words = [*config.get("entrypoint", ()), *config.get("cmd", ())] or (["(as its image)"] if record is None else None)
     found = {"command": words, **{key: config.get(key) for key in ("user", "workdir", "stop_signal")}}
+    asked, found["stop_signal"] = found["stop_signal"] or "TERM", "TERM"
     with contextlib.suppress(BaleineError):  # one that our PID 1 does not take is not the container's either
-        found["stop_signal"] = policy.parse_signal(
-            found["stop_signal"] or "TERM", what, params.get("init") is not False
-        )
+        found["stop_signal"] = policy.parse_signal(asked, what, params.get("init") is not False)
     given = {key: value for key, value in params.items() if value not in (None, "")}
     return {**found, **given, "env": {**config.get("env", {}), **(params.get("env") or {})}}
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import time
 from functools import partial
 from typing import Any, Callable, Optional
@@ -201,7 +200,7 @@ class Keeper:
                 int(self.record["pid"]),
                 int(self.record["start_ticks"]),
                 settings["stop_timeout"] if self.grace is None else self.grace,
-                number or signal.Signals[f"SIG{settings['stop_signal']}"],
+                number or policy.signals()[settings["stop_signal"]],
             )
         fault("ended")
         self.settle()

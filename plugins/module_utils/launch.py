@@ -133,9 +133,11 @@ def _prepare_bundle(launch: Launch) -> None:
     if launch.stdio and launch.stdio.console:
         launch.stdio.console.bind(f"{folder}/console")
         launch.stdio.console.listen(1)
-    options = f"size=16k,nr_inodes=8,mode=0700,uid={launch.first_id},gid={launch.first_id}"
+    odd = pid1.odd_variables(launch.described.env)
+    options = f"size={16 + len(odd) // 256}k,nr_inodes=8,mode=0700,uid={launch.first_id},gid={launch.first_id}"
     flags = rootfs.MS_NOSUID | rootfs.MS_NODEV | rootfs.MS_NOEXEC
     rootfs.mount("baleine", f"{folder}/state", "tmpfs", flags, options)
+    _write(f"{folder}/state/env", odd, 0o444)  # its directory lets nobody else of the host pass
     process.fault("bundle made")
 
 
@@ -147,7 +149,7 @@ def resolver(dns: Mapping[str, Sequence[str]]) -> str:
 
 
 def _write(path: str, text: str, mode: int) -> None:
-    with open(path, "x") as stream:
+    with open(path, "x", encoding="utf-8", errors="surrogatepass") as stream:
         stream.write(text)
     os.chmod(path, mode)
 

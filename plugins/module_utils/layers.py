@@ -19,7 +19,7 @@ PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ": "lzma", b"\x28\xb5\x2
 #: The same tree gives the same bytes: no times of reading, no process numbers (GNU tar's default names hold them).
 TAR = (
     "--create", "--sparse", "--sparse-version=0.0", "--format=posix", "--sort=name", "--numeric-owner", "--xattrs",
-    "--xattrs-include=*", "--one-file-system",
+    "--xattrs-include=*", "--one-file-system", "--no-unquote",
     "--pax-option=delete=atime,delete=ctime,exthdr.name=%d/PaxHeaders/%f",
 )  # fmt: skip
 

@@ -225,11 +225,8 @@ def _blob(get: Get, item: Any) -> Any:
 
 def _is_ours(item: Any) -> bool:
     platform = _field(item, "platform", dict, {})
-    machine = os.uname().machine
-    return not platform or (platform.get("os"), platform.get("architecture")) == (
-        "linux",
-        MACHINES.get(machine, machine),
-    )
+    ours = MACHINES.get(os.uname().machine, os.uname().machine)
+    return not platform or (platform.get("os"), platform.get("architecture")) == ("linux", ours)
 
 
 def _choose(found: list[tuple[list[str], Any]], reference: str, ours: Callable[[Any], bool] = lambda item: True) -> Any:

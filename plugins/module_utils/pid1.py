@@ -7,13 +7,14 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Mapping
 from typing import Optional
 
 from .manifest import opened
 
 #: Where a container sees it. /dev is a tmpfs that the runtime makes: nothing of the image is touched.
 INSIDE = "/dev/.baleine"
-#: The signals that it passes on to the program.
+#: The signals that it passes on to the program, beside the real-time ones, of which a shell knows the number alone.
 SIGNALS = ("HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "WINCH", "ALRM", "CONT")
 
 SCRIPT = """\
@@ -44,6 +45,7 @@ pass() {
 for name in @SIGNALS@; do
     trap "pass $name" "$name"
 done
+[ ! -e "$state/env" ] || . "$state/env"
 exec 3<>"$state/wake"
 if [ -t 0 ]; then
     # In the foreground, since a shell's background program ignores INT for ever, and so does all that it starts. Until
@@ -73,12 +75,20 @@ while kill -0 -1 2>/dev/null; do
     : & wait $!         # and is reaped
 done
 exit "$code"
-""".replace("@SIGNALS@", " ".join(SIGNALS))
+""".replace("@SIGNALS@", " ".join((*SIGNALS, *map(str, range(34, 65)))))
 
 
 def arguments(command: tuple[str, ...]) -> list[str]:
     """Return the words that start a program under PID 1."""
     return [f"{INSIDE}/busybox", "sh", f"{INSIDE}/init", *command]
+
+
+def odd_variables(env: Mapping[str, str]) -> str:
+    """Return the line of shell that gives a program the variables whose names (``a.b``) no shell would pass on."""
+    import shlex
+
+    odd = [shlex.quote(f"{key}={value}") for key, value in env.items() if not (key.isidentifier() and key.isascii())]
+    return f'set -- {INSIDE}/busybox env {" ".join(odd)} "$@"\n' if odd else ""
 
 
 def prepare_state(folder: str, owner: int, group: int) -> None:

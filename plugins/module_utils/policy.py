@@ -130,14 +130,21 @@ def parse_signal(text: Any, what: str, init: bool = False) -> str:
     :param init: only those that our PID 1 passes on, and KILL.
     :raises BaleineError: for a signal that there is not.
     """
+    word, found = re.sub("^SIG", "", str(text).strip().upper()), signals()
+    name = {number: name for name, number in found.items()}.get(found.get(word) or units.number(word) or 0, "")
+    if not name or (init and name not in (*pid1.SIGNALS, "KILL") and not name.startswith("RT")):
+        hint = f"There are {', '.join(pid1.SIGNALS)}, KILL, and RTMIN+0 to RTMIN+30"
+        raise BaleineError(f"{what}: {text!r} is no signal that it takes", hint)
+    return name
+
+
+def signals() -> dict[str, int]:
+    """Return the numbers of signals by their names without SIG; real-time ones are RTMIN+3 or RTMAX-2 (signal(7))."""
     import signal
 
-    name = str(text).strip().upper()
-    name = signal.Signals(int(name)).name if name.isdigit() and 0 < int(name) < 32 else name
-    name = name[3:] if name.startswith("SIG") else name
-    if f"SIG{name}" not in signal.Signals.__members__ or (init and name not in (*pid1.SIGNALS, "KILL")):
-        raise BaleineError(f"{what}: {text!r} is no signal that it takes", f"There are {', '.join(pid1.SIGNALS)}, KILL")
-    return name
+    real, end = range(signal.SIGRTMIN, signal.SIGRTMAX + 1), int(signal.SIGRTMAX)
+    found = {one.name[3:]: int(one) for one in signal.Signals}
+    return {**found, **{f"RTMAX-{end - n}": n for n in real}, **{f"RTMIN+{n - real[0]}": n for n in real}}
 
 
 def _texts(value: Any, what: str, key: str) -> dict[str, str]:
@@ -203,13 +210,11 @@ def _parse_healthcheck(value: Mapping[str, Any], what: str) -> dict[str, Any]:
     }
 
 
-def condition_of(healthcheck: Mapping[str, Any]) -> Optional[Condition]:
+def condition_of(check: Mapping[str, Any]) -> Optional[Condition]:
     """Return what a health check asks; None where there is none."""
-    if not healthcheck:
+    if not check:
         return None
-    return Condition(
-        healthcheck["http"], healthcheck["port"], tuple(healthcheck["command"]), float(healthcheck["timeout"])
-    )
+    return Condition(check["http"], check["port"], tuple(check["command"]), float(check["timeout"]))
 
 
 def observed(record: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:

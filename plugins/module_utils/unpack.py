@@ -52,6 +52,8 @@ def _unpack(stream: Stream, tree: str, what: str, layer: bool) -> str:
     os.umask(0)
     name = ""
     try:
+        if layer and not stream.more():  # no byte at all is an empty layer to those that made it
+            return f"sha256:{stream.hash.hexdigest()}"
         with tarfile.TarFile(fileobj=stream) as tar:  # type: ignore[arg-type]
             place, left = _Place(layer), 2 * os.statvfs("/").f_files
             for member in iter(tar.next, None):

@@ -16,6 +16,7 @@ import pytest
 
 from tests.integration.listing import IMAGES, listing
 from tests.lab.host import LabHost
+from tests.lab.run import wait_for
 
 WORK = "/srv/transfer"
 #: A tree with everything that an archive can lose.
@@ -28,6 +29,7 @@ printf 'root:x:0:0::/root:/bin/sh\\napp:x:1000:1000::/:/bin/sh\\n' >etc/passwd
 cp bin/busybox bin/su; chown 0:1000 bin/su; chmod 6755 bin/su
 chmod 1777 sticky; chown 1000:1000 srv; chmod 2750 srv
 echo x >'etc/deep/name with space'; echo y >"etc/deep/$(printf 'caf\\303\\251 \\377')"; echo l >etc/{long}
+printf 1 >'back\\nslash'; printf 2 >-dash; printf 3 >'*'; printf 4 >"$(printf 'two\\nlines')"; printf 5 >"$(printf '\\377')"
 ln -s ../../../../../../outside etc/out; ln -s /nowhere etc/nowhere
 mknod dev/null c 1 3; mknod dev/disk b 7 77; mkfifo -m 640 etc/pipe
 setfattr -n user.note -v hello etc/passwd; setfattr -n user.bin -v 0x00ff0a3d etc/passwd
@@ -441,3 +443,66 @@ def test_layers_over_each_other_stay_inside_the_tree_too(lab: LabHost, odd: str)
     assert inside == {"etc", "etc/stays", "full", "full/new", "full/b", "full/b/d", "same", "same/x", "link"}
     assert found["link"][3] == "10" and found["same/x"][3] == "3"
     lab.module("baleine_image", name="layers", state="absent")
+
+
+#: What an image can say of how it is run -> what its program prints. Its tree has a busybox and nothing else.
+SAID: dict[str, tuple[dict[str, Any], str]] = {
+    "variables with line ends, more than one sign, none, and no name": (
+        {"Env": ["A=1\n2", "B=x=y=", "C=", "NOTHING", "=none", "my.odd-one=1", "PATH=/bin"], "Cmd": ["/bin/env"]},
+        "PATH=/bin\nA=1\n2\nB=x=y=\nC=\nmy.odd-one=1\ncontainer=baleine\nHOME=/\n",
+    ),
+    "a working directory that is not there": (
+        {"WorkingDir": "/not/there/../yet/", "Cmd": ["/bin/sh", "-c", "pwd"]}, "/not/yet\n"
+    ),
+    "a program beside the working directory": ({"WorkingDir": "/bin", "Entrypoint": ["./echo"], "Cmd": ["a  b", "$HOME", ""]}, "a  b $HOME \n"),
+    "numbers that have no names": ({"User": "4711:4712", "Cmd": ["/bin/id"]}, "uid=4711 gid=4712\n"),
+    "a signal that has no name": ({"StopSignal": "SIGRTMIN+3", "Cmd": ["/bin/echo", "x"]}, "x\n"),
+    "a signal that there is not": ({"StopSignal": "SIGNONE", "Cmd": ["/bin/echo", "x"]}, "x\n"),
+    "a signal that PID 1 is not told": ({"StopSignal": "SIGPWR", "Cmd": ["/bin/echo", "x"]}, "x\n"),
+    "nothing but null": (
+        {**dict.fromkeys(("Entrypoint", "Env", "User", "WorkingDir", "Labels", "ExposedPorts", "StopSignal")), "Cmd": ["/bin/echo", "x"]},
+        "x\n",
+    ),
+}  # fmt: skip
+
+
+def small(lab: LabHost) -> bytes:
+    """A layer with a busybox."""
+    links = [(f"bin/{name}", {"type": tarfile.SYMTYPE, "linkname": "busybox"}) for name in ("sh", "env", "echo", "id")]
+    folders = [(name, {"type": tarfile.DIRTYPE, "mode": 0o755}) for name in ("bin", "etc", "dev", "proc", "sys", "tmp")]
+    return tar_of(*folders, ("bin/busybox", {"data": lab.path("/bin/busybox").read_bytes(), "mode": 0o755}), *links)
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_an_image_runs_as_it_says_in_however_odd_a_form(lab: LabHost, odd: str, name: str) -> None:
+    config, said = SAID[name]
+    nothing = (b"", bytes(1024))  # layers of commands that changed nothing, as engines and builders write them
+    twisted = archive(small(lab), *nothing, config=lambda found: {**found, "config": config})
+    lab.path(f"{WORK}/said.tar").write_bytes(twisted)
+    for kind in ("docker-archive", "oci-archive"):
+        lab.module("baleine_image", name="said", source=f"{kind}:{WORK}/said.tar", size="32M", state="present")
+        done = lab.run(["baleine", "container", "run", "--rm", "-i", "said"])
+        printed = [
+            line for line in done.stdout.splitlines() if not line.startswith(("PWD=", "SHLVL="))
+        ]  # of PID 1, a shell
+        assert sorted(printed) == sorted(said.splitlines()) and done.stderr == ""
+        lab.module("baleine_image", name="said", state="absent")
+
+
+def test_a_container_is_stopped_by_the_real_time_signal_that_its_image_names(lab: LabHost, odd: str) -> None:
+    script = "trap 'exit 7' 37; echo up >/tmp/up; while :; do sleep 0.1; done"
+    config = {"StopSignal": "SIGRTMIN+3", "Cmd": ["/bin/busybox", "sh", "-c", script]}
+    twisted = archive(small(lab), config=lambda found: {**found, "config": config})
+    lab.path(f"{WORK}/signal.tar").write_bytes(twisted)
+    lab.module("baleine_image", name="signal", source=f"docker-archive:{WORK}/signal.tar", size="32M")
+    for number, init in enumerate((True, False)):
+        request = {"name": f"signal{number}", "image": "signal", "init": init, "stop_timeout": 60}
+        facts = lab.module("baleine_container", **request)["container"]
+        assert facts["stop_signal"] == "RTMIN+3" and not lab.module("baleine_container", **request)["changed"]
+        up = ["baleine", "container", "exec", "-c", request["name"], "--", "/bin/busybox", "test", "-e", "/tmp/up"]
+        assert wait_for(lambda up=up: lab.run(up, check=False).returncode == 0, 20)
+        lab.run(["baleine", "container", "stop", "-c", request["name"]])
+        shown = json.loads(lab.run(["baleine", "container", "inspect", request["name"], "--format", "json"]).stdout)[0]
+        assert shown["exit_code"] == (7 if init else None), shown
+        lab.module("baleine_container", name=request["name"], state="absent")
+    lab.module("baleine_image", name="signal", state="absent")

@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,10 +76,10 @@ as_pid_1 = pytest.mark.skipif(
 class First:
     """The script as PID 1 of a PID namespace; the program is a line of shell, or a list of words."""
 
-    def __init__(self, folder: Path, program: Any, change: tuple[str, str] = ("", "")) -> None:
+    def __init__(self, folder: Path, program: Any, change: tuple[str, str] = ("", ""), env: Any = ()) -> None:
         folder.mkdir(exist_ok=True)
         self.state = folder / "state"
-        self.state.mkdir()
+        self.state.mkdir(exist_ok=True)
         pid1.prepare_state(str(self.state), 0, 0)
         script = folder / "init"
         script.write_text(pid1.SCRIPT.replace(f"{pid1.INSIDE}/state", str(self.state)).replace(*change))
@@ -85,7 +87,7 @@ class First:
         self.outer = subprocess.Popen(
             ["unshare", "-pf", "--mount-proc", "--kill-child", str(BUSYBOX), "sh", str(script), *words],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder,
-            env={"PATH": os.environ["PATH"]},
+            env={"PATH": os.environ["PATH"], **dict(env)},
         )  # fmt: skip
 
     @property
@@ -163,11 +165,33 @@ def test_the_last_descendant_ends_pid_1(first, tmp_path):
 
 
 @as_pid_1
-@pytest.mark.parametrize("name", ["HUP", "TERM", "USR1", "USR2", "WINCH", "ALRM"])
+def test_a_variable_whose_name_is_none_to_a_shell_reaches_the_program_as_it_is(first, tmp_path):
+    names = ("a.b", "x-y", "1st", "é", "plain")
+    env = {name: f"{name}: it's \n$HOME `id` \\n \"" for name in names}
+    line = pid1.odd_variables(env).replace(f"{pid1.INSIDE}/busybox", str(BUSYBOX))
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/env").write_text(line)
+    assert first([sys.executable, "-c", PRINT, "a b", ""], env={"plain": env["plain"]}).wait() == 0
+    assert json.loads((tmp_path / "got").read_text()) == [["a b", ""], env]
+
+
+PRINT = """
+import json, os, sys
+env = {key: value for key, value in os.environ.items() if ": it's" in value}
+json.dump([sys.argv[1:], env], open("got", "w"))
+"""
+
+
+def test_where_every_name_is_one_there_is_nothing_to_add():
+    assert pid1.odd_variables({"A": "1", "_b2": "x.y"}) == ""
+
+
+@as_pid_1
+@pytest.mark.parametrize("name", ["HUP", "TERM", "USR1", "USR2", "WINCH", "ALRM", "37"])
 def test_a_signal_is_passed_on(name, first, tmp_path):
     one = first(f"trap 'echo {name} > got; exit 5' {name}; echo up > up; while :; do sleep 0.02; done")
     assert wait_until((tmp_path / "up").exists, 5)
-    os.kill(one.pid, getattr(signal, f"SIG{name}"))
+    os.kill(one.pid, int(name) if name.isdigit() else getattr(signal, f"SIG{name}"))
     assert one.wait() == 5
     assert (tmp_path / "got").read_text() == f"{name}\n"
 

@@ -57,6 +57,25 @@ def test_a_manifest_gives_back_what_it_was_given(given):
     assert description.from_record("web1", record)[0] == found
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "number"),
+    [
+        ("SIGTERM", "TERM", 15), ("quit", "QUIT", 3), (2, "INT", 2), ("9", "KILL", 9), ("SIGRTMIN+3", "RTMIN+3", 37),
+        ("37", "RTMIN+3", 37), ("rtmax-27", "RTMIN+3", 37), ("RTMIN", "RTMIN+0", 34), ("SIGRTMAX", "RTMIN+30", 64),
+    ],
+)  # fmt: skip
+def test_a_signal_has_one_name_however_it_is_written(text, name, number):
+    assert policy.parse_signal(text, "c", init=True) == name and policy.signals()[name] == number
+
+
+@pytest.mark.parametrize(
+    "text", ["", "SIG", "0", "65", "-1", "RTMIN+31", "RTMIN+", "RTMIN-1", "²", "9" * 5000, "SIGSIGTERM"]
+)
+def test_what_is_no_signal_is_refused(text):
+    with pytest.raises(BaleineError, match="no signal that it takes"):
+        policy.parse_signal(text, "c")
+
+
 def test_a_manifest_leaves_out_what_is_the_default_and_forgets_what_was_taken_away():
     record = description.to_record("web1", describe(**EVERYTHING), (), {"state": "stopped", "first_id": "7"})
     assert record["restart_policy"] == "on-failure" and "labels" in record

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, Optional
@@ -291,7 +290,7 @@ def kill(options: Options) -> int:
     name = policy.parse_signal(options.text("signal") or "KILL", "--signal")
 
     def change(container_name: str) -> Sequence[Outcome]:
-        lifecycle.kill(run, container_name, signal.Signals[f"SIG{name}"])
+        lifecycle.kill(run, container_name, policy.signals()[name])
         return ()
 
     return show.each(options, "container", change)
