@@ -79,13 +79,13 @@ def make(name: str, directory: str, fill: Callable[[str], Mapping[str, str]]) ->
     if old is None and os.path.exists(target) and manifest.read("image", name) is None:
         raise BaleineError(f"image {name}: there is a file {target} that Baleine did not make", "Move it away")
     if old is None:
-        begun = {"nom_image": name, "taille": "", "chemin": directory, "state": "creating"}
-        manifest.write("image", name, begun)
+        manifest.write("image", name, {"nom_image": name, "taille": "", "chemin": directory, "state": "creating"})
     manifest.discard(part)
     try:
         put(name, old, part, target, fill(part))
     except BaseException:
-        manifest.discard(part)
+        for path in (part, target) if old is None else (part,):
+            manifest.discard(path)
         if old is None and not _come(part):
             manifest.remove("image", name)
         raise

@@ -41,8 +41,7 @@ def links(run: Runner, pid: Optional[int] = None, name: str = "") -> dict[str, d
 
 def routes(run: Runner, pid: Optional[int] = None) -> list[dict[str, Any]]:
     """Return the routes of the main table, IPv4 and IPv6."""
-    found = _ask(run, pid, ["-j", "-4", "route", "show"])
-    return found + _ask(run, pid, ["-j", "-6", "route", "show"])
+    return _ask(run, pid, ["-j", "-4", "route", "show"]) + _ask(run, pid, ["-j", "-6", "route", "show"])
 
 
 def _ask(run: Runner, pid: Optional[int], words: Sequence[str], program: str = "ip") -> list[dict[str, Any]]:

@@ -24,6 +24,8 @@ T = TypeVar("T")
 #: The most bytes of a description, and of what is kept of one in a manifest; the most entries of an archive.
 LARGEST, LARGEST_CONFIG, MOST = 4 << 20, 256 << 10, 100_000
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+#: How repr() writes what no manifest and no program can be given; a backslash of the text itself is written twice.
+NO_TEXT = re.compile(r"(?<!\\)(?:\\\\)*\\(?:x00|ud[89a-f])")
 REF_NAME = "org.opencontainers.image.ref.name"
 INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 #: As the OCI calls them, what machines are called by uname(2).
@@ -268,8 +270,8 @@ def read_config(document: Any) -> dict[str, Any]:
     found["labels"] = {key: _typed(value, str, "labels") for key, value in found["labels"].items()}
     found["exposed_ports"] = sorted(found["exposed_ports"])
     found["architecture"] = _field(document, "architecture", str, "")
-    if "\0" in repr(found) or "\\x00" in repr(found) or len(repr(found)) > LARGEST_CONFIG:
-        raise BaleineError("its configuration is too long, or holds a NUL byte")
+    if NO_TEXT.search(repr(found)) or len(repr(found)) > LARGEST_CONFIG:
+        raise BaleineError("its configuration is too long, or holds a NUL byte or half a character")
     return {key: value for key, value in found.items() if value}
 
 

@@ -214,5 +214,4 @@ def _interface(item: network.Interface) -> dict[str, Any]:
 
 def _exit_code(name: str, record: Mapping[str, str]) -> Optional[int]:
     code = launch.exit_code(name)
-    recorded = record.get("exit_code", "")
-    return units.number(recorded) if code is None else code
+    return units.number(record.get("exit_code", "")) if code is None else code

@@ -180,8 +180,7 @@ def make_mac(machine: str, name: str, index: int) -> str:
     import hashlib
 
     value = hashlib.sha256(f"{machine}/{name}/{index}".encode()).digest()
-    first = (value[0] & 0xFC) | 0x02
-    return ":".join(f"{byte:02x}" for byte in (first, *value[1:6]))
+    return ":".join(f"{byte:02x}" for byte in ((value[0] & 0xFC) | 0x02, *value[1:6]))
 
 
 def interface_prefix(name: str, digits: int = 4) -> str:

@@ -158,6 +158,14 @@ def lying(size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
     return info.tobuf(tarfile.GNU_FORMAT) + b"x" * 512 + bytes(1024)
 
 
+def everywhere(words: str) -> bytes:
+    """A header of pax for all entries that follow it."""
+    info = tarfile.TarInfo("global")
+    text = f"{len(words) + 4} {words}\n".encode()
+    info.type, info.size = tarfile.XGLTYPE, len(text)
+    return info.tobuf(tarfile.USTAR_FORMAT) + text + bytes(-len(text) % 512) + tar_of(GOOD)
+
+
 def digest(content: bytes) -> str:
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
@@ -217,6 +225,20 @@ LONG = json.dumps([["x"] * 100] * 20000)
 Case = tuple[str, Callable[[], bytes], str]
 #: Name -> the kind of source, its bytes, what the error says.
 HOSTILE: dict[str, Case] = {
+    "a link for the tree itself": (
+        "tar", lambda: tar_of(GOOD, ("./", {"type": tarfile.SYMTYPE, "linkname": "/etc"})), "resource busy"
+    ),
+    "a map of holes that lies": (
+        "tar", lambda: tar_of(("x", {"data": b"x", "pax_headers": {"GNU.sparse.map": f"{1 << 62},1", "GNU.sparse.size": "1"}})),
+        "File too large",
+    ),
+    "a header that names another file": (
+        "tar", lambda: tar_of(("x", {"pax_headers": {"GNU.sparse.name": "../../etc/climbed", "GNU.sparse.map": "0,0"}})),
+        "leads out of its directory",
+    ),
+    "capabilities that are none": ("tar", lambda: tar_of(("x", {"pax_headers": {"SCHILY.xattr.security.capability": "z"}})), "'x': "),
+    "a climb for all that follow": ("tar", lambda: everywhere("path=../../etc/climbed"), "leads out of its directory"),
+    "headers of headers": ("tar", lambda: lying(0, tarfile.XHDTYPE)[:512] * 5000 + LAYER, "no whole tar archive"),
     "climbs": ("tar", lambda: tar_of(GOOD, ("a/../../etc/climbed", {})), "leads out of its directory"),
     "hard link that climbs": (
         "tar", lambda: tar_of(("x", {"type": tarfile.LNKTYPE, "linkname": "../../etc/passwd"})),
@@ -309,6 +331,10 @@ HOSTILE: dict[str, Case] = {
     ),
     "a NUL byte": (
         "docker-archive", lambda: archive(LAYER, config=lambda found: {**found, "config": {"Env": ["A=\0"]}}), "NUL byte"
+    ),
+    "half a character": (
+        "docker-archive", lambda: archive(LAYER, config=lambda found: {**found, "config": {"Cmd": ["\ud800"]}}),
+        "half a character",
     ),
     "endless words": (
         "docker-archive", lambda: archive(LAYER, config=lambda found: {**found, "config": {"Cmd": ["x" * 300000]}}),

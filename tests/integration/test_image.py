@@ -283,3 +283,28 @@ def test_two_tasks_on_one_image_take_turns(lab: LabHost, derive: Any) -> None:
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(lambda _: derive(commands=["echo 1 > /one"]), range(2)))
     assert sorted(result["changed"] for result in done) == [False, True]
+
+
+#: What fills it says something that no manifest can hold: the file has its name by then.
+TORN = r"""
+import shutil, sys
+sys.path.insert(0, "/usr/local/lib/baleine")
+from baleine import image_store
+from baleine.errors import BaleineError
+def fill(part):
+    shutil.copyfile("/var/lib/baleine/images/tiny", part)
+    return {"config": "\ud800"}
+try:
+    image_store.make("torn", "/var/lib/baleine/images", fill)
+except BaleineError as error:
+    print(error.message)
+"""
+
+
+def test_an_image_whose_manifest_cannot_be_written_leaves_no_file_in_the_way_of_the_next(
+    lab: LabHost, baleine: Any, tiny: str
+) -> None:
+    assert "UTF-8" in lab.run(["python3", "-"], input=TORN).stdout
+    assert lab.run(["find", "/var/lib/baleine", "-name", "*torn*"]).stdout == ""
+    assert lab.module("baleine_image", name="torn", from_image="tiny")["changed"]
+    lab.module("baleine_image", name="torn", state="absent")

@@ -193,3 +193,12 @@ def test_programs_are_judged_as_shells_do(tmp_path: Path) -> None:
     }
     for program, code in table.items():
         assert enter.judge(str(tmp_path), program, {"PATH": "/sbin:/bin"}, "/bin") == code, program
+
+
+def test_an_error_says_words_of_others_so_that_no_terminal_obeys_them(capsys: pytest.CaptureFixture[str]) -> None:
+    main.complain("no layer \x1b]0;mine\x07\u009b31m\ud800 in é\nsecond line", "a hint\r")
+    assert capsys.readouterr().err == (
+        "baleine: no layer \\x1b]0;mine\\x07\\x9b31m\\ud800 in é\nsecond line\na hint\\r\n"
+    )
+    main.complain("alone")
+    assert capsys.readouterr().err == "baleine: alone\n"

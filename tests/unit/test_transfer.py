@@ -85,6 +85,7 @@ def test_a_configuration_is_read_as_it_was_written(config: dict[str, Any]) -> No
         ({"config": {"ExposedPorts": {"80/tcp": {}, "443/tcp": {}}}}, {"exposed_ports": ["443/tcp", "80/tcp"]}),
         ({"config": {"Healthcheck": {"Test": ["NONE"]}, "Volumes": {"/x": {}}}}, {}),
         ({"architecture": "s390x"}, {"architecture": "s390x"}),
+        ({"config": {"Cmd": ["printf", r"a\x00b\ud800", "\\\\"]}}, {"cmd": ["printf", r"a\x00b\ud800", "\\\\"]}),
     ],
 )
 def test_what_is_left_out_or_empty_is_not_kept(given: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -95,8 +96,9 @@ def test_what_is_left_out_or_empty_is_not_kept(given: dict[str, Any], expected: 
     "given",
     [[], "x", 1, {"config": []}, {"config": {"Cmd": "sh"}}, {"config": {"Cmd": [1]}}, {"config": {"Env": {"A": "1"}}},
      {"config": {"Labels": {"a": 1}}}, {"config": {"User": 0}}, {"architecture": ["x"]},
-     {"config": {"Cmd": ["a\0b"]}}, {"config": {"Cmd": ["x" * 300_000]}}],
-    ids=str,
+     {"config": {"Cmd": ["a\0b"]}}, {"config": {"Cmd": ["x" * 300_000]}}, {"config": {"Cmd": ["a\\\\\0b"]}},
+     {"config": {"Env": ["A=\udfff"]}}, {"config": {"Labels": {"\ud800": ""}}}, {"config": {"ExposedPorts": {"\ud800": {}}}}],
+    ids=ascii,
 )  # fmt: skip
 def test_what_is_no_configuration_is_refused(given: Any) -> None:
     with pytest.raises(BaleineError):

@@ -38,8 +38,7 @@ def make(options: Options, name: str, directory: Optional[str] = None) -> Sequen
     ]
     chosen = packages(options.text("packages"), bool(options.text("from-image") or repositories))
     asked = {"name": name, "directory": directory, "packages": chosen, "repositories": repositories, **texts}
-    wanted = image.request(asked)
-    return show.made(image_store.ensure(run, [wanted]))
+    return show.made(image_store.ensure(run, [image.request(asked)]))
 
 
 def create(options: Options) -> int:

@@ -65,7 +65,10 @@ def main(words: Optional[Sequence[str]] = None) -> int:
 
 def complain(message: str, hint: str = "") -> None:
     """Write an error or a warning, and the next step on a line of its own."""
-    print(f"baleine: {message}", *([hint] if hint else []), sep="\n", file=sys.stderr)
+    from .show import printable  # others chose some of the words
+
+    lines = f"baleine: {message}\n{hint}".rstrip("\n").split("\n")
+    print(*map(printable, lines), sep="\n", file=sys.stderr)
 
 
 def _call(handler: str, options: Options) -> int:
