@@ -43,25 +43,35 @@ def forwarding(run: Runner) -> list[dict[str, str]]:
 
 
 def dropping_rule(run: Runner) -> Optional[str]:
-    """Return the policy of a forwarding chain that drops, in its tool's words; rules are only read.
+    """Return the policy of a forwarding chain that drops what no rule lets pass, in its tool's words; all is only read.
 
     firewalld's chain accepts by its policy, and its last rule rejects what no zone has let through.
     """
-    nft = find_program("nft")
+    nft = find_program("nft") or ""
     for entry in _forward_chains(run([nft, "-j", "list", "chains"]).out) if nft else ():
         if entry.get("policy") == "drop":
             table = f"{entry.get('family')} {entry.get('table')}"
+            if _let_pass(run([nft, "list", "table", *table.split()]).out):
+                continue
             rule = f"the policy of chain {entry.get('name')} in table {table} is drop"
             return f"{rule} (-P FORWARD DROP)" if entry.get("name") == "FORWARD" else rule
-        if nft and entry.get("table") == "firewalld":
+        if entry.get("table") == "firewalld":
             rules = run([nft, "list", "table", "inet", "firewalld"]).out
             if strange := [name for name in manifest.names("bridge") if f'"{name}"' not in rules]:
                 return f"firewalld has no zone for {', '.join(strange)}"
     legacy, tables = find_program("iptables-legacy"), (read(LEGACY_TABLES) or "").split()
     # the list of tables is looked at first: asking iptables-legacy for a table that is not there would make it
-    if legacy and "filter" in tables and "-P FORWARD DROP" in run([legacy, "-S", "FORWARD"]).out:
+    rules = run([legacy, "-S"]).out if legacy and "filter" in tables else ""
+    if "-P FORWARD DROP" in rules and not _let_pass(rules):
         return "the policy of iptables' chain FORWARD is DROP (-P FORWARD DROP)"
     return None
+
+
+def _let_pass(rules: str) -> bool:
+    """Say whether some rule accepts what comes from each bridge: where Docker leaves room for such (DOCKER-USER)."""
+    accepting = [line.replace('"', " ").split() for line in rules.splitlines() if "accept" in line.lower()]
+    bridges = manifest.names("bridge")
+    return bool(bridges) and all(any(name in words for words in accepting) for name in bridges)
 
 
 def _forward_chains(text: str) -> list[dict[str, Any]]:

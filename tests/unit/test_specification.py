@@ -319,11 +319,44 @@ def chain(family: str, table: str, name: str, hook: str = "", policy: str = "") 
 )  # fmt: skip
 def test_the_rule_that_drops_forwarded_frames_is_named(chains, words, monkeypatch, tmp_path):
     monkeypatch.setattr(hazards, "LEGACY_TABLES", str(tmp_path / "none"))
-    run = Recorded((0, json.dumps({"nftables": [META, *chains]})))
+    run = Recorded((0, json.dumps({"nftables": [META, *chains]})), (0, "table inet fw {}"))
     rule = hazards.dropping_rule(run)
     assert (rule is None) is (words is None)
     assert words is None or words in str(rule)
-    assert [argv[1:] for argv, _stdin in run.asked] == [["-j", "list", "chains"]]
+    assert [argv[1:] for argv, _stdin in run.asked][:1] == [["-j", "list", "chains"]]
+
+
+DOCKERS = """table ip filter {
+	chain DOCKER-USER {
+		%s
+	}
+	chain FORWARD {
+		type filter hook forward priority filter; policy drop;
+		counter packets 8 bytes 672 jump DOCKER-USER
+		oifname "docker0" ct state related,established counter packets 0 bytes 0 accept
+	}
+}"""
+
+
+@pytest.mark.skipif(find_program("nft") is None, reason="needs nft")
+@pytest.mark.parametrize(
+    ("bridges", "rule", "drops"),
+    [
+        (["private"], 'iifname "private" oifname "private" counter packets 2 bytes 168 accept', False),
+        (["private", "public"], 'iifname "private" oifname "private" counter packets 2 bytes 168 accept', True),
+        (["private"], 'iifname "private" oifname "private" counter packets 2 bytes 168 drop', True),
+        (["priv"], 'iifname "private" oifname "private" counter packets 2 bytes 168 accept', True),
+        ([], "counter packets 0 bytes 0 return", True),
+    ],
+    ids=["accepted", "one of two", "dropped by name", "a longer name", "no bridge yet"],
+)  # fmt: skip
+def test_what_a_rule_lets_pass_for_every_bridge_is_not_said_to_be_dropped(bridges, rule, drops, monkeypatch, tmp_path):
+    monkeypatch.setattr(hazards, "LEGACY_TABLES", str(tmp_path / "none"))
+    monkeypatch.setattr(hazards.manifest, "names", lambda kind: bridges)
+    chains = json.dumps({"nftables": [META, chain("ip", "filter", "FORWARD", "forward", "drop")]})
+    run = Recorded((0, chains), (0, DOCKERS % rule))
+    assert (hazards.dropping_rule(run) is not None) is drops
+    assert [argv[1:] for argv, _stdin in run.asked] == [["-j", "list", "chains"], ["list", "table", "ip", "filter"]]
 
 
 @pytest.mark.skipif(find_program("nft") is None, reason="needs nft")

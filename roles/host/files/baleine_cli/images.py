@@ -50,27 +50,21 @@ def create(options: Options) -> int:
 
 def import_(options: Options) -> int:
     """Make an image of what is none of Baleine's."""
-    name, source = options.names[0], options.text("source") or ""
+    name = options.names[0]
     show.check_new("image", name, f"Take another name, or remove it first: baleine image remove -i {name}")
-    kind, colon, place = source.partition(":")
-    source = f"{kind}:{options.path(place)}" if colon and not place.startswith("/") else source
     params = {key: options.text(key) for key in ("size", "directory", "proxy")}
-    params["ca_certificate"] = (
-        options.path(options.text("ca-certificate") or "") if options.text("ca-certificate") else ""
-    )
+    authority = options.text("ca-certificate")
+    params.update(source=options.place("source"), ca_certificate=authority and options.path(authority))
     switches = {key: options.on(key) for key in ("insecure", "unsigned")}
-    wanted = image.request({"name": name, "source": source, **params, **switches})
+    wanted = image.request({"name": name, **params, **switches})
     publishing.watch()
     return show.result(options, show.made(image_store.ensure(run, [wanted])))
 
 
 def export(options: Options) -> int:
     """Let an archive or a registry hold an image."""
-    kind, colon, place = (options.text("target") or "").partition(":")
-    target = f"{kind}:{options.path(place) if colon and not place.startswith('/') else place}"
-    wanted = transfer.request(
-        {"name": options.names[0], "target": target, "insecure": options.on("insecure"), "proxy": options.text("proxy")}
-    )
+    params = {"target": options.place("target"), "insecure": options.on("insecure"), "proxy": options.text("proxy")}
+    wanted = transfer.request({"name": options.names[0], **params})
     return show.result(options, show.made([transfer.ensure(run, wanted)]))
 
 
@@ -122,11 +116,4 @@ def prune(options: Options) -> int:
         freed = families.forget_packages(0, only_count=options.on("dry-run"))
         print(f"{-(-freed // units.MEBIBYTE)}M")
         return 0
-    options.names = versions.unused(options.on("all"))
-
-    def change(name: str) -> Sequence[Outcome]:
-        done = [] if options.on("dry-run") else absent(name)
-        print(name, flush=True)
-        return done
-
-    return show.each(options, "image", change)
+    return show.prune(options, versions.unused(options.on("all")))

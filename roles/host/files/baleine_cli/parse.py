@@ -64,6 +64,11 @@ class Options:
         """Return a path as the caller meant it, who was in a directory of his own."""
         return os.path.join(os.environ.get("PWD", "/"), text)
 
+    def place(self, key: str) -> str:
+        """Return a flag's ``KIND:PATH``, with the path as :meth:`path` has it; what is none is judged later."""
+        kind, colon, path = (self.text(key) or "").partition(":")
+        return f"{kind}:{self.path(path)}" if colon else kind
+
     def pairs(self, key: str) -> dict[str, str]:
         """Return repeated ``KEY=VALUE`` values.
 

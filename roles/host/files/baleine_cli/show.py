@@ -179,6 +179,19 @@ def each(options: Options, kind: str, change: Callable[[str], Sequence[Outcome]]
     return every(options.names, one)
 
 
+def prune(options: Options, names: Sequence[str]) -> int:
+    """Remove resources that nothing needs, or with ``--dry-run`` nothing, and print their names."""
+    kind, module = kind_of(options)
+    options.names = list(names)
+
+    def change(name: str) -> Sequence[Outcome]:
+        done: Sequence[Outcome] = [] if options.on("dry-run") else module.absent(name)
+        print(name, flush=True)
+        return done
+
+    return each(options, kind, change)
+
+
 def warn(outcomes: Sequence[Outcome]) -> None:
     """Print the warnings of what was done."""
     for text in dict.fromkeys(text for outcome in outcomes for text in outcome.plan.warnings):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from baleine import manifest, volume
+from baleine import volume
 from baleine.plan import Outcome
 
 from . import show
@@ -49,9 +49,5 @@ def restore(options: Options) -> int:
 
 def prune(options: Options) -> int:
     """Destroy the volumes that nobody names."""
-    for name in manifest.names("volume"):
-        if not volume.find(name).users:
-            if not options.on("dry-run"):
-                absent(name)
-            print(name)
-    return 0
+    found, code = show.collect("volume", facts)
+    return show.prune(options, [shown["name"] for shown in found if not shown["containers"]]) or code
