@@ -253,7 +253,8 @@ OPTIONS = r"""
         type: int
         default: 80
       command:
-        description: A command that must end with 0 inside, a list or one string split like shell words.
+        description: A command that must end with 0 inside, a list or one string split like shell words. It gets the
+          environment, the user and the directory of the container's program.
         type: raw
       interval:
         description: How many passes of cron (minutes) lie between two checks.

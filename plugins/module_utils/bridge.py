@@ -371,8 +371,7 @@ def as_recorded(run: Runner, name: str, state: str) -> Wanted:
     """
     found = find(run, name)
     recorded = _as_recorded(found)  # a link that is down, or gone, no longer shows all that was asked for
-    moves = {"state": state, "move_addresses": "moved" in recorded}
-    return request({**facts(run, name, found), **recorded, **moves})
+    return request({**facts(run, name, found), **recorded, "state": state, "move_addresses": "moved" in recorded})
 
 
 def is_lost(record: Mapping[str, str], link: Mapping[str, Any]) -> bool:

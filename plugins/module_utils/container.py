@@ -368,8 +368,7 @@ def after_state(wanted: Wanted, found: Optional[Found] = None) -> dict[str, Any]
     networks = [network_as_dict(item) for item in description.networks]
     for item in networks:
         item["routes"].sort(key=lambda route: (route["destination"], route["gateway"]))
-    held = dict(description.limits)
-    return _shown(description, state=state, wanted_state=wish, limits=held, networks=networks)
+    return _shown(description, state=state, wanted_state=wish, limits=dict(description.limits), networks=networks)
 
 
 def _check_surroundings(new: Description, found: Found, draft: Draft, check: bool) -> None:

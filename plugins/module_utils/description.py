@@ -89,8 +89,7 @@ def describe(params: Mapping[str, Any], what: str) -> Description:
     if directory and (not directory.startswith("/") or directory.strip("/") == ""):
         raise BaleineError(f"{what}: directory {directory!r} is no absolute path below /")
     networks = tuple(network.parse_network(item, what) for item in params.get("networks") or ())
-    addresses = [ip_of(address) for item in networks for address in item.addresses]
-    _refuse_twice(what, "address", addresses)
+    _refuse_twice(what, "address", [ip_of(address) for item in networks for address in item.addresses])
     _refuse_twice(what, "default route for IPv", [6 if ":" in item.gateway else 4 for item in networks if item.gateway])
     volumes = tuple(_parse_volume(item, what) for item in params.get("volumes") or ())
     rights = privileges.parse(params, what)

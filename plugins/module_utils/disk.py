@@ -92,8 +92,7 @@ def copy(source: str, target: str) -> Copied:
         os.fchmod(new.fileno(), 0o600)
         try:
             begun = time.monotonic()
-            done = _copy_into(old.fileno(), new.fileno(), target)
-            return done._replace(seconds=time.monotonic() - begun)
+            return _copy_into(old.fileno(), new.fileno(), target)._replace(seconds=time.monotonic() - begun)
         except OSError as error:
             os.unlink(target)
             hint = f"Make room on the filesystem of {os.path.dirname(target)}" if error.errno == errno.ENOSPC else ""

@@ -60,8 +60,7 @@ def find_identity(root: str, user: str, what: str) -> oci.Identity:
             message = f"{what}: its /etc/{file} has no {word} with an id below {rootfs.IDS_PER_CONTAINER}"
             raise BaleineError(message, "Use a name it has, or a number")
     ids = tuple(number for number in extra if number is not None and number < rootfs.IDS_PER_CONTAINER)
-    home = entry[5] if entry and entry[5].startswith("/") else "/"
-    return oci.Identity(uid or 0, gid or 0, ids, home)
+    return oci.Identity(uid or 0, gid or 0, ids, entry[5] if entry and entry[5].startswith("/") else "/")
 
 
 def locate(open_path: Callable[[str], int], program: str, env: Mapping[str, str], workdir: str) -> tuple[int, str]:

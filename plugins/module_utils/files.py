@@ -147,7 +147,7 @@ def copy(run: process.Runner, source: str, target: str) -> None:
             stack.callback(_close, descriptor)
 
         def give() -> None:
-            (tree if giver else Tree()).enter()
+            (tree if giver else Tree()).enter(alone=os.path.normpath(path) == "/")  # /proc and /sys are no files of its
             folder = os.path.dirname(path.rstrip("/")) if leaf else path
             os.chdir(folder or "/")
             os.lstat(leaf or ".")

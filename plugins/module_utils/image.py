@@ -63,8 +63,7 @@ def request(params: Mapping[str, Any]) -> Wanted:
     directory = units.normal_path(params["directory"]) if params.get("directory") else ""
     if directory and not directory.startswith("/"):
         raise BaleineError(f"{what}: directory {directory!r} is no absolute path")
-    recipe = parse_recipe(params, name, what)
-    return Wanted(name, "present", recipe, directory, params.get("rebuild") or "on_change")
+    return Wanted(name, "present", parse_recipe(params, name, what), directory, params.get("rebuild") or "on_change")
 
 
 def find(run: Runner, wanted: Wanted) -> Found:

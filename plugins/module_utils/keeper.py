@@ -62,7 +62,11 @@ class Keeper:
 
     def _write(self, changes: dict[str, str], lasting: bool) -> None:
         self.record = policy.observed(self.record, changes)
-        manifest.write("container", self.name, self.record, lasting)
+        try:
+            manifest.write("container", self.name, self.record, lasting)
+        except BaleineError:  # a full disk does not keep from making room on it
+            if self.wanted.state != "absent" and changes.get("state") != "removing":
+                raise
         fault(f"saved {self.record.get('state')}")
 
     def claim(self, description: Description, **changes: str) -> None:

@@ -320,8 +320,8 @@ def clear(run: process.Runner, name: str, runtime_name: str, links: Sequence[str
 
     What never was there is no error.
     """
-    if runtime_name:
-        runtime.delete(run, runtime_name, name)
+    for one in (runtime_name,) if runtime_name else ("crun", "runc"):  # it may run while its manifest was moved away
+        runtime.delete(run, one, name)
     cgroup.remove(name)
     cgroup.unthrottle(name)
     folder = bundle_of(name)
@@ -329,7 +329,7 @@ def clear(run: process.Runner, name: str, runtime_name: str, links: Sequence[str
         rootfs.unmount(f"{folder}/state", rootfs.MNT_DETACH)
     rootfs.remove_tree(folder)
     process.fault("cleared")
-    drop_empty(BUNDLES, f"{runtime.STATE}/{runtime_name}")
+    drop_empty(BUNDLES, f"{runtime.STATE}/crun", f"{runtime.STATE}/runc")
     for link in links:  # the kernel removes them with their namespace, a moment later
         path = f"/sys/class/net/{link}"
         if not process.wait_until(lambda path=path: not os.path.exists(path), SETTLE_SECONDS):  # type: ignore[misc]

@@ -216,5 +216,4 @@ def correct(name: str) -> None:
         if container.is_over(record, alive) and not cgroup.processes(name):
             manifest.write("container", name, policy.observed(record, launch.ended(name, record)))
         elif alive and (state == "paused" or (state == "stopping" and record.get("wanted_state") != "stopped")):
-            true = "paused" if cgroup.frozen(name) else "running"
-            manifest.write("container", name, {**record, "state": true})
+            manifest.write("container", name, {**record, "state": "paused" if cgroup.frozen(name) else "running"})

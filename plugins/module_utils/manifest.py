@@ -138,12 +138,13 @@ def write(kind: str, name: str, record: Mapping[str, str], lasting: bool = True)
     :param lasting: see :func:`replace`.
     :raises BaleineError: when the filesystem refuses.
     """
-    leading = LEADING[kind]
-    content = {**dict.fromkeys(leading, ""), **({} if "format" in record else {"format": str(FORMAT)}), **record}
+    content = {**dict.fromkeys(LEADING[kind], ""), **({} if "format" in record else {"format": str(FORMAT)}), **record}
     for key, value in content.items():
         if any(character in value for character in "\n\r\0"):
             raise BaleineError(f"{kind} {name}: the value of {key} has a line end, which a manifest cannot hold")
     text = "".join(f"{key}: {value}".rstrip() + "\n" for key, value in content.items())
+    if len(text) > LARGEST:  # nobody could read it any more
+        raise BaleineError(f"{kind} {name}: a manifest holds at most {LARGEST} bytes, not {len(text)}")
     path = path_of(kind, name)
     try:
         with explained(f"manifest {path}", "Make room on, or write access to, its filesystem"):

@@ -59,8 +59,7 @@ def refresh(bridges: Optional[Iterable[str]] = None) -> None:
 
 
 def _rewrite(path: str, text: str) -> None:
-    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "r+") as stream:
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), "r+") as stream:
         if stream.read() != text:
             stream.seek(0)
             stream.truncate()

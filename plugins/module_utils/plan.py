@@ -66,8 +66,7 @@ class Draft:
         return any(action.verb in verbs for action in self.actions)
 
     def plan(self) -> Plan:
-        lists = tuple(self.drift), tuple(self.warnings)
-        return Plan(self.what, tuple(self.actions), self.before, self.after, *lists)
+        return Plan(self.what, tuple(self.actions), self.before, self.after, tuple(self.drift), tuple(self.warnings))
 
 
 class Outcome(NamedTuple):

@@ -116,8 +116,8 @@ def clone_tree(path: str) -> int:
 
 def enter_mounts(pid: int) -> None:
     """Join the mount namespace of a process (setns(2))."""
-    descriptor = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-    _checked(_libc.setns(descriptor, CLONE_NEWNS), "setns")
+    with opened(f"/proc/{pid}/ns/mnt", os.O_RDONLY) as descriptor:
+        _checked(_libc.setns(descriptor, CLONE_NEWNS), "setns")
 
 
 def become_root_of(users: int) -> None:

@@ -43,8 +43,7 @@ def bind(volume: Volume, place: str, first_id: int, what: str) -> oci.Bind:
     :raises BaleineError: naming the source.
     """
     with explained(f"{what}: volume {volume.source}", "Make the file or directory on the host first"):
-        is_directory = stat.S_ISDIR(os.stat(volume.source).st_mode)
-        if is_directory:
+        if stat.S_ISDIR(os.stat(volume.source).st_mode):
             os.mkdir(place)
         else:
             os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))

@@ -88,8 +88,7 @@ def refuse(found: dict[str, int], size: int) -> tuple[str, str]:
 
 def is_unsettled(found: dict[str, int]) -> bool:
     """Say whether there is a journal to replay, files to remove, or an error that the kernel noted."""
-    left = found["incompat"] & RECOVER or found["ro_compat"] & ORPHANS or found["orphan"]
-    return bool(left) or found["state"] != 1
+    return bool(found["incompat"] & RECOVER or found["ro_compat"] & ORPHANS or found["orphan"]) or found["state"] != 1
 
 
 def disarm(path: str, found: dict[str, int]) -> bool:

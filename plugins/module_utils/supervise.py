@@ -64,7 +64,7 @@ def decide(found: Found, boot: str, now: float, blocked: str = "") -> Decision:
         return Decision(notes={"retry_at": "", "waits": ""})
     minutes = min(LONGEST_DELAY, 1 << min(restarts - 1, 16)) if restarts else 0
     at = record.get("retry_at") or (_iso(now // 60 * 60 + 60 * minutes) if minutes else "")
-    if at > _iso(now):
+    if _iso(now) < at <= _iso(now + 60 * LONGEST_DELAY + 60):  # later than that is of a clock that was put back
         return Decision("waits", f"restart {restarts + 1} in a row, not before {at}", {"retry_at": at})
     if ill:
         return Decision("restarted", "it is unhealthy")

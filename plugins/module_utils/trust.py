@@ -96,8 +96,7 @@ def verify(run: Runner, name: str, text: bytes, signature: bytes, what: str) -> 
             memory.write(content)
             memory.flush()
             paths.append(f"/proc/{os.getpid()}/fd/{memory.fileno()}")
-        words = [program, "--weak-digest", "SHA1", "--status-fd", "1", "--keyring", *paths]
-        result = run(words)
+        result = run([program, "--weak-digest", "SHA1", "--status-fd", "1", "--keyring", *paths])
     good = re.search(r"^\[GNUPG:\] GOODSIG (?:.*\n(?!.* NEWSIG))*\[GNUPG:\] VALIDSIG ([0-9A-F]+) ", result.out, re.M)
     if result.code == 0 and good:
         return good[1]

@@ -279,7 +279,6 @@ def split_command(command: Union[str, Sequence[str]], what: str) -> tuple[str, .
 
 def show_duration(seconds: float) -> str:
     """Return a running time as ``3d 04:05:06`` or ``04:05:06``."""
-    whole = int(seconds)
-    days, rest = divmod(whole, 86400)
+    days, rest = divmod(int(seconds), 86400)
     clock = f"{rest // 3600:02d}:{rest % 3600 // 60:02d}:{rest % 60:02d}"
     return f"{days}d {clock}" if days else clock

@@ -65,7 +65,8 @@ def ask(run: Runner, name: str, record: manifest.Record, condition: Condition) -
     """Ask a container that runs once; returns what is wrong with its answer, or None."""
     if condition.path:
         return _ask_http(name, record, condition)
-    words = enter.exec_argv(name, record, condition.command, {}, "", "")
+    env, workdir, user = manifest.from_json(record, "env", {}), record.get("workdir", ""), record.get("user", "")
+    words = enter.exec_argv(name, record, condition.command, env, workdir, user)
     limit = str(max(1, math.ceil(min(condition.seconds, 3600))))
     pid_file = f"{launch.bundle_of(name)}/ask.{os.getpid()}"
     words.insert(words.index("exec") + 1, f"--pid-file={pid_file}")

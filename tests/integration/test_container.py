@@ -430,6 +430,15 @@ def test_a_disk_whose_manifest_was_moved_away_is_not_overwritten(lab: LabHost, b
     assert container(lab, name, recreate="on_change")["drift"] == [f"container {name}: its disk is gone"]
 
 
+def test_what_runs_without_its_manifest_is_ended_by_its_removal(lab: LabHost, baleine: Any, name: str) -> None:
+    pid = container(lab, name)["container"]["pid"]
+    lab.sh(f"rm /var/lib/baleine/manifeste/containers/{name}.manifest /var/lib/baleine/containers/{name}")
+    baleine("container", "remove", name)
+    assert not lab.path(f"/proc/{pid}").exists()
+    assert lab.sh(f"ls -d /run/baleine/*/{name} /sys/fs/cgroup/*/baleine/{name} 2>/dev/null", check=False).stdout == ""
+    container(lab, name)
+
+
 def test_a_start_killed_half_way_is_seen_and_made_again(lab: LabHost, baleine: Any, name: str) -> None:
     container(lab, name, state="present")
     # crun start is where it ends: the process is there, its program is not

@@ -133,6 +133,16 @@ def test_directories_go_where_cp_would_put_them(lab: LabHost, baleine: Any, name
     assert "relative" in lab.sh("ls /srv/out/y").stdout.split()
 
 
+@pytest.mark.parametrize("state", ["started", "stopped"])
+def test_the_whole_tree_comes_out_without_what_the_kernel_shows_in_it(
+    lab: LabHost, baleine: Any, name: str, state: str
+) -> None:
+    container(lab, name, state="present" if state == "stopped" else "started")
+    baleine("container", "copy", f"{name}:/", "/srv/out/tree")
+    assert lab.sh("cat /srv/out/tree/etc/hostname; ls /srv/out/tree/proc /srv/out/tree/sys").stdout.split()[0] == "tiny"
+    assert lab.sh("find /srv/out/tree/proc /srv/out/tree/sys -mindepth 1").stdout == ""
+
+
 def test_what_is_not_there_or_does_not_fit_is_refused_and_leaves_nothing(lab: LabHost, baleine: Any, name: str) -> None:
     container(lab, name)
     assert "No such file" in refused(baleine, "container", "copy", f"{name}:/nothing", "/srv/out/x")

@@ -109,6 +109,32 @@ def test_what_a_program_prints_goes_to_the_caller_and_to_the_log(lab: LabHost, b
     assert shown["restart_policy"] == "no"
 
 
+def test_a_program_gets_every_variable_whatever_its_name_and_nobody_else_sees_it(lab: LabHost, baleine: Any) -> None:
+    odd = {"discovery.type": "single-node", "x-y": 'a "b" $c', "ÉTÉ": "l1\nl2", "1A": "", "A": "1"}
+    flags = [word for key, value in odd.items() for word in ("-e", f"{key}={value}")]
+    program = ["cat", "/proc/self/environ", "/proc/1/cmdline"]
+    done = baleine("container", "run", "--rm", "-i", "tiny", *flags, "--", *program).stdout
+    shown = dict(text.split("=", 1) for text in done.split("\0") if "=" in text)
+    assert {key: shown.get(key) for key in odd} == odd and not any(key.startswith("BALEINE") for key in shown)
+    assert done.count("single-node") == 1 and "/init\0" in done
+    alone = baleine("container", "run", "--rm", "-i", "tiny", "--no-init", *flags, "--", "env").stdout
+    assert "discovery.type=single-node" in alone
+
+
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_a_stream_that_the_caller_closed_is_nobodys(lab: LabHost, baleine: Any, verb: str) -> None:
+    """Otherwise the next file that is opened would be it."""
+    baleine("container", "create", "-c", "web", "-i", "tiny", "-p", "sleep 1000")
+    words = "run --rm --interactive -i tiny" if verb == "run" else "exec -c web"
+    program = "sh -c 'read x; echo got $x; echo heard >&2; exit 4'"
+    for closed, seen in (("<&-", "gotheard"), (">&-", "heard"), ("2>&-", "got"), ("<&- >&- 2>&-", "")):
+        done = lab.sh(f"baleine container {words} -- {program} </dev/null {closed}", check=False)
+        assert (done.returncode, "".join((done.stdout + done.stderr).split())) == (4, seen), closed
+    assert lab.sh("baleine container list -q >&-").stdout == ""
+    assert lab.sh("baleine nothing 2>&-", check=False).returncode == 2
+    assert "there is no command" in lab.sh("baleine nothing >&-", check=False).stderr
+
+
 def test_input_is_piped_through_whole_however_large(baleine: Any) -> None:
     text = "".join(f"line {number}\n" for number in range(200_000))
     done = baleine("container", "run", "--rm", "-i", "-i", "tiny", "--", "cat", input=text)
@@ -260,6 +286,10 @@ def test_exec_pipes_input_and_has_a_clean_environment_and_the_same_limits(
     assert sorted(line.partition("=")[0] for line in shown.splitlines()) == ["HOME", "OWN", "PATH", "container"]
     for program, code in ((["nothing"], 127), (["/etc/passwd"], 126), (["sh", "-c", "exit 3"], 3)):
         assert baleine("container", "exec", running, "--", *program, check=False).returncode == code
+    for folder in ("/nowhere", "/etc/passwd"):
+        refused = baleine("container", "exec", running, "-w", folder, "--", "true", check=False)
+        assert refused.returncode == 125 and f"container {running}: working directory {folder}" in refused.stderr
+    assert baleine("container", "exec", running, "-w", "var/tmp", "--", "pwd").stdout == "/var/tmp\n"
 
 
 def test_runc_does_the_same_where_crun_is_not(lab: LabHost, baleine: Any) -> None:

@@ -309,7 +309,7 @@ def test_a_full_and_a_read_only_store_are_named_and_leave_what_runs_alone(lab_fa
     from tests.lab import trees
 
     trees.tiny_image(host)
-    for letter in "ab":
+    for letter in "abc":
         container(host, f"x{letter}")
     first = pid(host, "xa")
     end(host, "xb", "unknown")
@@ -317,6 +317,8 @@ def test_a_full_and_a_read_only_store_are_named_and_leave_what_runs_alone(lab_fa
     said = supervise(host, code=1)
     assert any("container xb: failed: manifest" in line and "No space left on device" in line for line in said)
     assert pid(host, "xa") == first
+    host.sh("baleine container remove xc")  # what makes room is not kept from it
+    assert not host.path("/var/lib/baleine/containers/xc").exists()
     host.sh("rm /var/lib/baleine/fill*; mount --bind $M $M; mount -o remount,ro,bind $M".replace("$M", MANIFESTS))
     assert any("Read-only file system" in line for line in supervise(host, code=1))
     assert pid(host, "xa") == first
@@ -418,6 +420,12 @@ def test_health_is_recorded_shown_waited_for_and_acted_on(lab: LabHost, baleine:
         f"container {name}: healthy: its check passed",
         f"container {follower}: started: its program ended with unknown",
     ]
+
+
+def test_a_check_runs_as_the_program_does(lab: LabHost, name: str) -> None:
+    check = {"command": ["sh", "-c", "test $WORD.$PWD.$(id -u) = well./tmp.1000"]}
+    container(lab, name, env={"WORD": "well"}, workdir="/tmp", user="1000", healthcheck=check)
+    assert supervise(lab) == [f"container {name}: healthy: its check passed"]
 
 
 def test_waiting_for_health_ends_with_the_last_error(lab: LabHost, name: str) -> None:

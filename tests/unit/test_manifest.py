@@ -139,6 +139,12 @@ def test_any_text_survives_as_json_on_one_line(value):
     assert manifest.from_json(record, "env", {}) == {"KEY": value}
 
 
+def test_what_nobody_could_read_any_more_is_not_written():
+    with pytest.raises(BaleineError, match="a manifest holds at most"):
+        manifest.write("container", "web1", {"env": "x" * manifest.LARGEST})
+    assert manifest.read("container", "web1") is None
+
+
 def test_a_value_that_is_no_text_is_refused_in_words():
     with pytest.raises(BaleineError, match="container a"):
         manifest.write("container", "a", {"nom_container": "a", "env": manifest.to_json({"KEY": "\udcff"})})

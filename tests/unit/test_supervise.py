@@ -116,6 +116,7 @@ def test_delays_grow_up_to_an_hour(restarts, at):
 def test_a_restart_comes_when_its_time_has_come():
     assert verb(**DEAD, restarts="3", retry_at="2027-01-15T08:00:31Z") == "waits"
     assert verb(**DEAD, restarts="3", retry_at="2027-01-15T08:00:30Z") == "started"
+    assert verb(**DEAD, restarts="3", retry_at="2099-01-01T00:00:00Z") == "started"  # the clock was put back
     decided = decide(found(**{**DEAD, "wanted_state": "stopped"}, retry_at="2027-01-15T08:00:30Z"), BOOT, NOW)
     assert (decided.verb, decided.notes) == ("", QUIET)
 

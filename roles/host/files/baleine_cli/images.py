@@ -113,7 +113,6 @@ def diff(options: Options) -> int:
 def prune(options: Options) -> int:
     """Remove the images that nothing needs, and print their names; or the packages kept for builds, and their size."""
     if options.on("packages"):
-        freed = families.forget_packages(0, only_count=options.on("dry-run"))
-        print(f"{-(-freed // units.MEBIBYTE)}M")
+        print(f"{-(-families.forget_packages(0, only_count=options.on('dry-run')) // units.MEBIBYTE)}M")
         return 0
     return show.prune(options, versions.unused(options.on("all")))

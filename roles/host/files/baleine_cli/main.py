@@ -20,6 +20,7 @@ FAILED, MISUSED, NOT_RUN, INTERRUPTED = 1, 2, 125, 130
 
 def run() -> NoReturn:
     """Run the command of this process, and end at once: taking the interpreter apart first costs 5 ms."""
+    _open_streams()
     code = main()
     with contextlib.suppress(OSError):  # whoever read our output has read enough
         sys.stdout.flush()
@@ -54,7 +55,6 @@ def main(words: Optional[Sequence[str]] = None) -> int:
         complain(error.message, error.hint)
         return error.code if error.code and failed == NOT_RUN else failed
     except BrokenPipeError:  # whoever read our output has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return failed
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -77,6 +77,13 @@ def _call(handler: str, options: Options) -> int:
 
     module, _colon, function = handler.partition(":")
     return int(getattr(import_module(f"{__package__}.{module}"), function)(options))
+
+
+def _open_streams() -> None:
+    """Give the streams that the caller closed to nobody: the next file that is opened would be one of them."""
+    while (number := os.open(os.devnull, os.O_RDWR)) < 3:
+        os.set_inheritable(number, True)
+    sys.stdout, sys.stderr = sys.stdout or os.fdopen(1, "w"), sys.stderr or os.fdopen(2, "w")
 
 
 def _end_cleanly() -> None:
