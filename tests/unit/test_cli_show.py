@@ -202,3 +202,11 @@ def test_an_error_says_words_of_others_so_that_no_terminal_obeys_them(capsys: py
     )
     main.complain("alone")
     assert capsys.readouterr().err == "baleine: alone\n"
+
+
+def test_what_an_image_says_of_itself_is_shown_so_that_no_terminal_obeys_it() -> None:
+    words = {"user": "\x1b[31mé", "labels": {"\u009b31m": "\x1b]0;x\x07\n"}}
+    text = show.as_json(words)
+    assert json.loads(text) == words and all(c.isprintable() or c == "\n" for c in text) and "é" in text
+    shown = [r"\x1b[31mé", r'{"\x9b31m": "\u001b]0;x\u0007\n"}']
+    assert [show._text(value) for value in words.values()] == shown

@@ -17,6 +17,8 @@ from .main import FAILED, complain
 from .parse import Options
 
 Facts = Mapping[str, Any]
+#: What JSON leaves as it is and a terminal may obey (ECMA-48, C1).
+COMMANDS_OF_TERMINALS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -34,7 +36,7 @@ def wants_json(options: Options) -> bool:
 
 def as_json(value: Any) -> str:
     """Return JSON that people can read too."""
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(value, indent=2, ensure_ascii=False).translate(COMMANDS_OF_TERMINALS) + "\n"
 
 
 def printable(text: str) -> str:
@@ -116,9 +118,8 @@ def inspect(options: Options) -> int:
 
 
 def _text(value: Any) -> str:
-    if value is None or isinstance(value, str):
-        return value or "-"
-    return json.dumps(value, ensure_ascii=False)
+    plain = value is None or isinstance(value, str)
+    return printable((value or "-") if plain else json.dumps(value, ensure_ascii=False))
 
 
 def known(kind: str, name: str, facts: Callable[[str], Facts]) -> Facts:
