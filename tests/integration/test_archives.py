@@ -133,6 +133,23 @@ def test_a_round_trip_through_each_form_changes_nothing_in_the_tree(lab: LabHost
         assert words in refused["msg"], refused["msg"]
 
 
+def test_the_command_line_exports_again_where_something_was_and_writes_nothing_that_is_there(
+    lab: LabHost, odd: str
+) -> None:
+    lab.module("baleine_image", name="odd", source=f"dir:{odd}", size="128M")
+    for kind in ("docker-archive", "oci-archive", "tar"):
+        target = lab.path(f"{WORK}/again.{kind}")
+        export = ["baleine", "image", "export", "-i", "odd", "--target", f"{kind}:{WORK}/again.{kind}"]
+        target.write_bytes(b"something else")
+        said = [lab.run(export).stderr]
+        first = target.stat()
+        assert first.st_size > 1 << 20
+        said.append(lab.run(export).stderr)
+        assert said == ["", ""] and target.stat().st_ino == first.st_ino, kind
+        target.unlink()
+    lab.module("baleine_image", name="odd", state="absent")
+
+
 # Hostile archives
 
 

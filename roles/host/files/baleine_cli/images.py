@@ -65,7 +65,7 @@ def export(options: Options) -> int:
     """Let an archive or a registry hold an image."""
     params = {"target": options.place("target"), "insecure": options.on("insecure"), "proxy": options.text("proxy")}
     wanted = transfer.request({"name": options.names[0], **params})
-    return show.result(options, show.made([transfer.ensure(run, wanted)]))
+    return show.result(options, [transfer.ensure(run, wanted)])
 
 
 def row(facts: show.Facts) -> Sequence[str]:
