@@ -92,14 +92,10 @@ def freeze(name: str, still: bool) -> None:
 
     :raises BaleineError: when the kernel refuses, or a process does not stop within 10 s.
     """
-    v1 = "FROZEN" if still else "THAWED"
-    path = _file(name, "freezer", "freezer.state", "cgroup.freeze")
-    _write(name, "pause", path, str(int(still)) if layout() == "unified" else v1)
-
-    def settled() -> bool:
-        return frozen(name) == still if layout() == "unified" else read(path) == v1
-
-    if not wait_until(settled, 10.0):
+    unified, path = layout() == "unified", _file(name, "freezer", "freezer.state", "cgroup.freeze")
+    word = str(int(still)) if unified else "FROZEN" if still else "THAWED"
+    _write(name, "pause", path, word)
+    if not wait_until(lambda: frozen(name) == still if unified else read(path) == word, 10.0):
         raise BaleineError(f"container {name}: a process does not stop", "It waits for a device: see dmesg")
 
 

@@ -97,9 +97,7 @@ def plan(name: str, target: str, found: Found, exists: bool, edited: bool) -> Pl
     if found.record is None or not found.disk:
         raise BaleineError(f"{what}: there is {'none' if found.record is None else 'no disk of it'}")
     if found.record.get("state", "stopped") not in AT_REST:
-        raise BaleineError(
-            f"{what}: it was interrupted while {found.record['state']}", "Start, stop or remove it first"
-        )
+        raise BaleineError(f"{what}: it was interrupted while {found.record['state']}", "Start, stop or remove it")
     if exists:
         raise BaleineError(f"image {target}: it exists already", "Take another name or tag, or say --force")
     if edited:

@@ -93,9 +93,7 @@ def mount(run: process.Runner, name: str) -> str:
     """
     with _held(name) as record:
         if enter.is_alive(record):
-            raise BaleineError(
-                f"container {name}: it runs", "Stop it first, or use 'container copy' or 'container exec'"
-            )
+            raise BaleineError(f"container {name}: it runs", "Stop it first, or use 'container copy' or 'exec'")
         _tree(run, name, record)
         disk.mount(disk_of(name), f"{DIRECTORY}/{name}")
     return f"{DIRECTORY}/{name}"

@@ -41,11 +41,8 @@ def check(decided: Plan, token: Optional[str]) -> None:
     :param token: None is such a caller: the command line, or cron, has no second connection.
     """
     if token is None and any(action.verb == "hand_over" for action in decided.actions):
-        raise BaleineError(
-            f"{decided.name}: addresses would move between it and its ports, "
-            "which must be confirmed over a new connection",
-            "Run a task with the module lab.baleine.baleine_bridge",
-        )
+        why = "addresses would move between it and its ports, which must be confirmed over a new connection"
+        raise BaleineError(f"{decided.name}: {why}", "Run a task with the module lab.baleine.baleine_bridge")
 
 
 def begin(run: Runner, name: str, action: Action) -> None:

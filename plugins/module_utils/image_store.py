@@ -144,7 +144,7 @@ def mount(run: Runner, name: str) -> str:
     with manifest.lock([("image", units.check_name(name, "image"), False)]):
         record = current(name)
         if record is None:
-            raise BaleineError(f"{what}: there is none", "See 'baleine image list'")
+            raise manifest.missing("image", name)
         if rootfs.is_mounted(tree):
             raise BaleineError(f"{what}: it is already mounted at {tree}", "Edit it there, then 'baleine image umount'")
         copy = edit_path(name, record)

@@ -24,14 +24,13 @@ def _ip(pid: Optional[int], program: str = "ip") -> list[str]:
     return [need_program("nsenter", "network"), f"--net=/proc/{pid}/ns/net", ip]
 
 
-def links(run: Runner, pid: Optional[int] = None, name: str = "") -> dict[str, dict[str, Any]]:
+def links(run: Runner, pid: Optional[int] = None) -> dict[str, dict[str, Any]]:
     """Return each link with its addresses and details, by name; ``rate`` is what its tbf(8) lets out, in bits a second.
 
     :param pid: a process whose network namespace is asked; None is the host's.
-    :param name: only this one.
     """
-    words = ["-j", "-d", "address", "show", *(["dev", name] if name else [])]
-    found = {entry["ifname"]: entry for entry in _ask(run, pid, words) if "ifname" in entry}
+    shown = _ask(run, pid, ["-j", "-d", "address", "show"])
+    found = {entry["ifname"]: entry for entry in shown if "ifname" in entry}
     if any(entry.get("qdisc") == "tbf" for entry in found.values()):
         for entry in _ask(run, pid, ["-j", "qdisc", "show"], "tc"):
             if entry.get("kind") == "tbf" and entry.get("dev") in found:

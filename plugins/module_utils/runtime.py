@@ -29,12 +29,10 @@ def choose() -> str:
         return "runc"
     if crun:
         left = ", ".join(cgroup.unified_controllers())
-        raise BaleineError(
-            f"runtime: crun refuses this host's hybrid cgroup layout ({left} on v2)",
-            "Install the package runc, or mount that controller on v1",
-        )
-    hint = "Install the package crun, or run the host role"
-    raise BaleineError("runtime: neither crun nor runc is on this host", hint)
+        why = f"crun refuses this host's hybrid cgroup layout ({left} on v2)"
+        raise BaleineError(f"runtime: {why}", "Install the package runc, or mount that controller on v1")
+    why, hint = "neither crun nor runc is on this host", "Install the package crun, or run the host role"
+    raise BaleineError(f"runtime: {why}", hint)
 
 
 def argv(runtime: str, *words: str) -> list[str]:

@@ -109,7 +109,7 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
     """
     what = f"image {wanted.name}"
     if found.digest is None and not check:
-        raise BaleineError(f"{what}: there is none", "See 'baleine image list'")
+        raise manifest.missing("image", wanted.name)
     after = {"target": str(wanted.target), "content": found.digest or ""}
     before = {**after, "content": found.holds} if found.holds else {}
     if found.digest is None:
