@@ -110,7 +110,7 @@ def exec_argv(
     identity = find_identity(f"/proc/{record['pid']}/root", user, what)
     settings = privileges.parse(manifest.recorded(record, privileges.DEFAULTS), what)
     rights = privileges.rights(settings, apparmor.label(int(record["pid"])))
-    process = oci.process(command, identity, env, workdir, terminal, json.loads(record.get("ulimits") or "{}"), rights)
+    process = oci.process(command, identity, env, workdir, terminal, manifest.from_json(record, "ulimits", {}), rights)
     if console:
         process["consoleSize"] = console[1]
     words = ["--console-socket", console[0]] if console else []

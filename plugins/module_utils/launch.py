@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
-from . import apparmor, cgroup, disk, enter, log, network, oci, pid1, process, rootfs, runtime, seccomp, stage
+from . import apparmor, cgroup, disk, enter, log, network, oci, pid1, process, rootfs, runtime, seccomp, stage, units
 from .architecture import need_runnable, of_path
 from .description import Description
 from .devices import stage as stage_devices
@@ -296,14 +296,14 @@ def ended(name: str, record: Mapping[str, str]) -> dict[str, str]:
 
     A run that was long, or that a reboot of the host ended, makes its restarts count from the first again.
     """
-    code, ticks = exit_code(name), record.get("start_ticks")
+    code, ticks = exit_code(name), units.number(record.get("start_ticks", ""))
     found = {"state": "stopped", "pid": "", "start_ticks": "", "exit_code": str(code)}
     kills = cgroup.oom_kills(name)
     if kills:
         found["oom_kills"] = str(kills)
     if code is None:
         found["exit_code"] = "unknown" if record.get("pid") else record.get("exit_code") or "unknown"
-    if ticks and (record.get("boot_id") != process.boot_id() or process.running_seconds(int(ticks)) >= LONG_RUN):
+    if ticks and (record.get("boot_id") != process.boot_id() or process.running_seconds(ticks) >= LONG_RUN):
         found.update(restarts="", retry_at="")
     return found
 

@@ -102,12 +102,12 @@ class _Pass:
 
     @contextlib.contextmanager
     def of(self, what: str) -> Iterator[None]:
-        """Name what fails, and go on; what another command is at work on is left to it."""
+        """Name what fails, and go on: an edited record holds anything. Leave what another command is at work on."""
         try:
             yield
         except Busy:
             pass
-        except (BaleineError, OSError) as error:
+        except (BaleineError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             self.good = False
             self.tell(what, "failed", str(error))
 

@@ -302,6 +302,21 @@ def test_a_broken_one_is_named_and_the_others_go_on(lab: LabHost, name: str) -> 
     assert pid(lab, f"{name}a") and pid(lab, f"{name}b")
 
 
+def test_what_somebody_wrote_into_a_manifest_stops_no_list_no_pass_and_no_exec(
+    lab: LabHost, baleine: Any, name: str
+) -> None:
+    container(lab, name)
+    container(lab, f"{name}2")
+    end(lab, f"{name}2", "unknown")
+    edit(lab, name, ulimits="[1]")
+    assert "ulimits is of the wrong kind" in baleine("container", "exec", name, "--", "true", check=False).stderr
+    edit(lab, name, ulimits=None, start_ticks="x")
+    assert f"{name} " not in baleine("container", "list").stdout
+    said = supervise(lab)
+    assert f"container {name}: settled: its first process is gone" in said and pid(lab, name) is not None
+    assert f"container {name}2: started: its program ended with unknown" in said
+
+
 def test_a_full_and_a_read_only_store_are_named_and_leave_what_runs_alone(lab_factory: Any) -> None:
     host = lab_factory("full", leak_check=False)
     host.install_baleine()
