@@ -287,7 +287,7 @@ def holders(path: str) -> list[str]:
     return sorted(found)
 
 
-def need_free(path: str, what: str, hint: str = "", seconds: float = 10.0) -> None:
+def need_free(path: str, what: str, hint: str = "", seconds: float = 20.0) -> None:
     """Wait until the kernel has let go of a file that was mounted, which it does a moment after its last user.
 
     :raises BaleineError: naming what still holds it after ``seconds``.

@@ -111,7 +111,7 @@ def need_free(path: str, what: str) -> None:
     :raises BaleineError: naming what still holds it.
     """
     hint = "Something still uses the disk (a mount, a shell in /proc/PID/root): end it, then try again"
-    disk.need_free(path, f"{what}: its disk {path}", hint, SETTLE_SECONDS)
+    disk.need_free(path, f"{what}: its disk {path}", hint)
 
 
 def _prepare_bundle(launch: Launch) -> None:
