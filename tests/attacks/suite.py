@@ -54,7 +54,7 @@ def prepare(host: Target) -> dict[str, str]:
     host.sh(f"""
         cd {TREE}
         ATTACK_VICTIM=1 setsid -f ./attacks victim /run/attack.pid </dev/null >/dev/null 2>&1
-        for turn in 1 2 3 4 5 6 7 8 9; do [ -s /run/attack.pid ] || sleep 1; done
+        for turn in $(seq 100); do [ -s /run/attack.pid ] || sleep 1; done
         [ -s /run/attack.pid ]
         mkdir /sys/fs/cgroup/attack-victims
         setsid -f sh -c 'echo 0 >/sys/fs/cgroup/attack-victims/cgroup.procs; exec sleep 100000' </dev/null >/dev/null 2>&1
@@ -115,6 +115,6 @@ def engine(name: str, facts: Mapping[str, str], words: str = "run") -> str:
 
 def results(host: Target, script: str) -> dict[str, Result]:
     """Run a script and read what its attacks tell."""
-    shown = host.sh(script, timeout=600).stdout
+    shown = host.sh(script, timeout=1800).stdout
     lines = [line.split("\t") for line in shown.splitlines() if line.count("\t") == 2]
     return {name: Result(word == "done", why) for name, word, why in lines}

@@ -44,12 +44,15 @@ class Laboratory:
         self.wires.append(wire)
         return wire
 
-    def close(self) -> list[str]:
-        """Check and stop everything; returns what was left behind."""
+    def close(self, patience: float = run.PATIENCE) -> list[str]:
+        """Check and stop everything; returns what was left behind.
+
+        patience: seconds for what the kernel clears up by itself.
+        """
         found = []
         for host, leak_check in self.hosts:
             if leak_check and not host.stopped:
-                found += [f"{host.name}: {text}" for text in host.leaks()]
+                found += [f"{host.name}: {text}" for text in host.leaks(patience)]
         for host, leak_check in reversed(self.hosts):
             problems = host.stop()
             found += [f"{host.name}: {text}" for text in problems if leak_check]

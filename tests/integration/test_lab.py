@@ -48,7 +48,7 @@ def test_a_lab_host_has_no_route_and_reaches_nothing(lab: LabHost) -> None:
     assert lab.sh("ip -4 route; ip -6 route").stdout == ""
     assert [link["ifname"] for link in json.loads(lab.sh("ip -j link show up").stdout)] == ["lo"]
     # An address that is nobody's (RFC 5737); the attempt ends inside for want of a route.
-    refused = lab.run(["bash", "-c", "echo >/dev/tcp/192.0.2.1/80"], check=False, timeout=5)
+    refused = lab.run(["bash", "-c", "echo >/dev/tcp/192.0.2.1/80"], check=False, timeout=120)
     assert "unreachable" in refused.stderr
     assert lab.read("/proc/sys/net/ipv4/ip_forward").strip() == "0"
 
@@ -61,7 +61,8 @@ def test_a_lab_host_has_its_own_names_processes_and_root(lab: LabHost, lab_facto
     assert lab.path("/usr/local/share/mark").exists()
     assert not other.path("/usr/local/share/mark").exists()
     assert not Path("/usr/local/share/mark").exists()
-    assert len([name for name in lab.run(["ls", "/proc"]).stdout.split() if name.isdigit()]) == 2  # PID 1 and ls
+    listing = ["ls", "/proc"]  # PID 1 and ls
+    assert run.wait_for(lambda: len([name for name in lab.run(listing).stdout.split() if name.isdigit()]) == 2)
     namespaces = ("mnt", "net", "pid", "uts", "ipc")
     assert all(os.readlink(f"/proc/{lab.pid}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}") for name in namespaces)
     assert other.stop() == []
@@ -127,7 +128,7 @@ def test_a_command_gets_a_clean_environment_and_its_input_and_a_bounded_time(lab
     with pytest.raises(run.CommandFailed, match="no such luck"):
         lab.sh("echo no such luck >&2; exit 3")
     with pytest.raises(subprocess.TimeoutExpired):
-        lab.run(["sleep", "60"], timeout=0.2)
+        lab.run(["sleep", "600"], timeout=0.2)
     assert run.wait_for(lambda: "sleep" not in lab.sh("ps -e").stdout)
 
 
@@ -177,11 +178,11 @@ def test_the_leak_check_is_silent_when_nothing_is_left(lab: LabHost) -> None:
         ("ip link add vif1234_0 type bridge", "link vif1234_0 was left behind (bridge)", "ip link del vif1234_0"),
         ("ip netns add lost", "mount /run/netns/lost was left", "ip netns del lost; umount /run/netns"),
         (
-            "unshare -n sleep 60 >/dev/null 2>&1 &",
+            "unshare -n sleep 6000 >/dev/null 2>&1 &",
             "network namespace net:* was left behind (of process *sleep)",
             "kill $(pidof sleep)",
         ),
-        ("setsid sleep 60 >/dev/null 2>&1 &", "process * sleep 60 was left", "kill $(pidof sleep)"),
+        ("setsid sleep 6000 >/dev/null 2>&1 &", "process * sleep 6000 was left", "kill $(pidof sleep)"),
         ("mkdir /sys/fs/cgroup/*/lost", "cgroup *:/lost was left", "rmdir /sys/fs/cgroup/*/lost"),
         ("mkdir -p /run/crun/web1", "state /run/crun/web1 was left", "rm -r /run/crun"),
         (
@@ -232,7 +233,7 @@ def test_a_file_that_leaves_something_behind_fails(laboratory: Laboratory) -> No
     other = type(laboratory)()
     host = other.host("untidy")
     host.sh("ip link add vif1 type bridge; mkdir -p /run/crun/web1")
-    assert other.close() == [
+    assert other.close(patience=10) == [
         "untidy: link vif1 was left behind (bridge)",
         "untidy: state /run/crun/web1 was left behind (a directory)",
     ]
@@ -356,7 +357,7 @@ def test_the_package_proxy_serves_apt_in_a_pristine_debian(pair: tuple[LabHost, 
     host.use_package_proxy()
     host.sh(
         "apt-get -q update && apt-get -qy install --no-install-recommends hello",
-        timeout=300,
+        timeout=900,
         env={"DEBIAN_FRONTEND": "noninteractive"},
     )
     assert "Hello" in host.run(["hello"]).stdout
@@ -367,7 +368,7 @@ def test_the_package_proxy_serves_mmdebstrap_in_a_copy_of_the_machine(wire: Wire
     options = [f"--aptopt={option}" for option in (f'Acquire::http::Proxy "{wire.proxy_url}"', *wire.apt_options())]
     host.run(
         ["mmdebstrap", "--variant=extract", "--include=hello", *options, trees.SUITE, "/var/lib/baleine/tree"],
-        timeout=300,
+        timeout=900,
     )
     assert host.path("/var/lib/baleine/tree/usr/bin/hello").exists()
     host.sh("rm -r /var/lib/baleine/tree")

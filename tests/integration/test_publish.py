@@ -102,7 +102,7 @@ def test_what_is_published_can_be_taken_apart_with_plain_tools(lab: LabHost, sit
     )
     said = described(lab)
     assert (said["name"], said["version"], said["size"], said["file"]) == ("tiny", "1", str(64 << 20), "tiny-1.tar.zst")
-    assert lab.sh("pgrep -x gpg-agent || true").stdout == ""
+    assert wait_for(lambda: not lab.sh("pgrep -x gpg-agent || true").stdout)
 
 
 def test_the_round_trip_gives_the_same_content_once(lab: LabHost, fresh: Website, baleine: Any) -> None:
@@ -263,7 +263,7 @@ def test_a_download_that_was_killed_is_no_image_and_goes_on(lab: LabHost, fresh:
     words = ["image", "import", "-i", "copy", "--source", f"{fresh.url}/tiny.image", "--ca-certificate", AUTHORITY]
     process = lab.popen(["baleine", *words])
     arrived = f"test $(cat {IMAGES}/.copy.part.* 2>/dev/null | wc -c) = {whole // 2}"
-    assert wait_for(lambda: lab.sh(f"{arrived} && echo all || true").stdout, 60, 0.1)
+    assert wait_for(lambda: lab.sh(f"{arrived} && echo all || true").stdout, interval=0.1)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert baleine("image", "list", "-q").stdout.split() == ["tiny"]

@@ -117,9 +117,11 @@ def throttles() -> dict[str, str]:
 
 def subtrees() -> list[str]:
     """The lab hosts that have a subtree in any hierarchy."""
-    return sorted(
-        {entry.name for tree in hierarchies() if tree.lab.is_dir() for entry in os.scandir(tree.lab) if entry.is_dir()}
-    )
+    found = set()
+    for tree in hierarchies():
+        with contextlib.suppress(FileNotFoundError):  # another run's last lab host takes it along at any moment
+            found |= {entry.name for entry in os.scandir(tree.lab) if entry.is_dir()}
+    return sorted(found)
 
 
 def thaw(name: str) -> None:
@@ -136,7 +138,7 @@ def thaw_folder(folder: Path) -> None:
                 (folder / key).write_text(value)
 
 
-def remove(name: str, timeout: float = 5) -> list[str]:
+def remove(name: str, timeout: float = 60) -> list[str]:
     """Remove a lab host's subtree everywhere; returns what could not be removed in time (dying processes)."""
     end = time.monotonic() + timeout
     while True:

@@ -116,13 +116,11 @@ def packages(*more: str) -> Path:
     with run.locked(run.CACHE / "debs.lock"):
         if not folder.is_dir():
             new = run.CACHE / "debs.new"
-            shutil.rmtree(new, ignore_errors=True)
-            new.mkdir(parents=True)
             options = [f"--aptopt={option}" for option in proxy.apt_options()]
             hook = f"--customize-hook=copy-out /var/cache/apt/archives {new}"
             words = ["mmdebstrap", "--variant=minbase", "--skip=essential/unlink", *options, hook]
             words += [f"--include={','.join(more)}"] if more else []
-            run.machine([*words, trees.SUITE, "/dev/null"], timeout=1200)
+            run.fetch([*words, trees.SUITE, "/dev/null"], new)
             (new / "archives").rename(folder)
             shutil.rmtree(new)
     return folder
@@ -134,10 +132,9 @@ def arm_busybox() -> Path:
     with run.locked(run.CACHE / "busybox-arm64.lock"):
         if not file.exists():
             new = run.CACHE / "busybox-arm64.new"
-            shutil.rmtree(new, ignore_errors=True)
             options = [f"--aptopt={option}" for option in proxy.apt_options()]
             words = ["mmdebstrap", "--variant=extract", "--architectures=arm64", "--include=busybox-static", *options]
-            run.machine([*words, trees.SUITE, str(new)], timeout=1200)
+            run.fetch([*words, trees.SUITE, str(new)], new)
             (new / "bin/busybox").rename(file)
             shutil.rmtree(new)
     return file
@@ -156,7 +153,7 @@ def make_mirror(host: LabHost, *more: str) -> int:
     host.run(["/bin/bash", "/srv/mirror/make"], timeout=300)
     host.sh(f"cd /srv/mirror; python3 -u -m http.server --bind 127.0.0.1 {PORT} >{LOG} 2>&1 & ")
     reached = f"python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", {PORT}))'"
-    run.wait_for(lambda: host.run(["/bin/sh", "-c", reached], check=False).returncode == 0, 60, 0.2)
+    run.wait_for(lambda: host.run(["/bin/sh", "-c", reached], check=False).returncode == 0, run.LONGEST, 0.2)
     return len(list(folder.glob("*.deb")))
 
 

@@ -48,7 +48,7 @@ class Engines:
         """Start a daemon, and wait until a command succeeds."""
         daemon = self.host.popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.daemons.append(daemon)
-        run.wait_for(lambda: self.host.run(ready, check=False).returncode == 0, 60)
+        run.wait_for(lambda: self.host.run(ready, check=False).returncode == 0, run.LONGEST)
 
     def docker(self, *words: str, **options: bool) -> str:
         """Run docker; its daemon is started by the first command."""
@@ -90,4 +90,4 @@ class Engines:
             daemon.terminate()
         self.host.sh("kill $(cat /run/docker.pid) 2>/dev/null || true")
         for daemon in self.daemons:
-            daemon.wait(60)
+            daemon.wait(run.LONGEST)

@@ -20,7 +20,7 @@ from .run import LabError
 from .target import Target
 
 MEMORY = 2048
-BOOT_SECONDS = 300.0  # for a machine whose cores others use too; 11 s on an idle one
+BOOT_SECONDS = 600.0  # for a machine whose cores others use too; 11 s on an idle one
 CONSOLE = (
     "root=/dev/vda rw console=ttyS0 net.ifnames=0 edd=off module_blacklist=kvm_amd,powernow_k8,ata_piix,ata_generic"
 )
@@ -89,6 +89,14 @@ class Guest(Target):
     def boot(self) -> None:
         """Switch it on, on the disk as it is; returns when it has booted and answers."""
         self.console.write_text("")
+        for _attempt in range(5):  # another program of the machine may take the port before qemu does
+            qemu = self._start_qemu()
+            run.wait_for(lambda qemu=qemu: qemu.poll() is not None or self.console.stat().st_size, BOOT_SECONDS, 0.05)
+            if qemu.poll() is None:
+                break
+        self._until_ready()
+
+    def _start_qemu(self) -> subprocess.Popen[str]:
         self.port = proxy.free_port()
         drive = f"if=none,id=disk,format=qcow2,file={self.disk}"
         network = f"user,id=net,restrict=on,hostfwd=tcp:{proxy.LOCAL}:{self.port}-:22"
@@ -101,7 +109,7 @@ class Guest(Target):
         argv = shlex.split(" ".join(words))
         with (self.folder / "qemu.log").open("a") as log:
             self._qemu = run.start(run.dying([run.tool(argv[0]), *argv[1:]]), stdout=log, stderr=log)
-        self._until_ready()
+        return self._qemu
 
     def reboot(self) -> None:
         """Let its systemd shut it down in order, and switch it on again; returns when it answers."""
@@ -117,11 +125,11 @@ class Guest(Target):
         self._hang_up()
         if self._way is not None:
             self._way.kill()
-            self._way.wait(30)
+            self._way.wait(run.LONGEST)
             self._way = None
         if self._qemu is not None:
             self._qemu.kill()
-            self._qemu.wait(30)
+            self._qemu.wait(run.LONGEST)
             self._qemu = None
 
     def stop(self) -> None:
@@ -171,7 +179,7 @@ class Guest(Target):
     def _hang_up(self) -> None:
         if self._ssh is not None:
             self._ssh.kill()
-            self._ssh.wait(30)
+            self._ssh.wait(run.LONGEST)
             self._ssh = None
         (self.folder / "ssh").unlink(missing_ok=True)
 
@@ -227,7 +235,7 @@ class Guest(Target):
 
     # Commands and files
 
-    def session(self, script: str, *, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def session(self, script: str, *, timeout: float = run.LONGEST) -> subprocess.CompletedProcess[str]:
         """Run a shell script in a login of its own, as a person's ssh does, and end it."""
         words = self._words("-S", "none")
         process = run.start([*words, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -249,7 +257,7 @@ class Guest(Target):
         check: bool = True,
         input: str | None = None,
         env: Mapping[str, str] | None = None,
-        timeout: float = 120,
+        timeout: float = run.LONGEST,
         user: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """See Target.run; after a timeout the program may live on in the guest.
@@ -282,7 +290,7 @@ class Guest(Target):
             unpack = f"mkdir -p $(dirname {target}); cd $(dirname {target}); tar -xzf -; [ {local.name} = {target} ] || mv {local.name} {target}"
         archive = self.folder / f"push-{time.monotonic_ns()}"
         with archive.open("wb") as file:
-            subprocess.run(pack, stdout=file, check=True, timeout=120)
+            subprocess.run(pack, stdout=file, check=True, timeout=run.LONGEST)
         try:
             with archive.open("rb") as file:
                 process = run.start(

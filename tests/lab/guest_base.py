@@ -122,7 +122,7 @@ def _build(folder: Path, more: tuple[str, ...]) -> None:
     settings = (
         'mkdir -p "$1/etc/initramfs-tools"; echo update_initramfs=no >"$1/etc/initramfs-tools/update-initramfs.conf"'
     )
-    run.machine(
+    run.fetch(
         [
             "mmdebstrap",
             "--variant=minbase",
@@ -135,7 +135,7 @@ def _build(folder: Path, more: tuple[str, ...]) -> None:
             trees.SUITE,
             str(tree),
         ],
-        timeout=1200,
+        tree,
     )
     run.machine(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", str(folder / "key")])
     _initrd(tree, folder / "initrd")

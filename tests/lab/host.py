@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import cgroups, loops, run, trees
-from .run import LabError
+from .run import PATIENCE, LabError
 from .target import Target
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ class LabHost(Target):
         check: bool = True,
         input: str | None = None,
         env: Mapping[str, str] | None = None,
-        timeout: float = 120,
+        timeout: float = run.LONGEST,
         user: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """See Target.run; on a timeout the program's session is killed."""
@@ -235,6 +235,15 @@ class LabHost(Target):
         return run.machine(
             ["nsenter", f"--target={self.pid}", "--net", run.tool(argv[0]), *argv[1:]], check=check, input=input
         )
+
+    def serve(self, port: int, argv: Sequence[str]) -> subprocess.Popen[str]:
+        """Start a server, and return it once something listens on the TCP port. It ends with the host at the latest."""
+        server = self.popen(argv)
+        state = re.compile(rf":{port:04X} [0-9A-F]+:0000 0A ")
+        tables = [Path(f"/proc/{self.pid}/net/{name}") for name in ("tcp", "tcp6")]
+        if not run.wait_for(lambda: any(state.search(table.read_text()) for table in tables if table.exists())):
+            raise LabError(f"nothing listens on port {port}: {argv}")
+        return server
 
     # Files
 
@@ -313,7 +322,7 @@ class LabHost(Target):
 
         self.baseline = leaks.snapshot(self)
 
-    def leaks(self, timeout: float = 5) -> list[str]:
+    def leaks(self, timeout: float = PATIENCE) -> list[str]:
         """What is there now and was not at the start (or at rebase()), after a bounded wait for the kernel."""
         from . import leaks
 
@@ -340,10 +349,11 @@ class LabHost(Target):
         self.stopped = True
         problems = []
         self.kill()
-        if not run.wait_for(lambda: not loops.below(self.folder), timeout=2):
-            for loop in loops.below(self.folder):
-                loops.detach(loop)
-                problems.append(f"loop device {loop.name} on {loop.path} had to be detached")
+        # What clears itself does so a moment after its last user; the others never do.
+        run.wait_for(lambda: not any(loop.autoclear for loop in loops.below(self.folder)))
+        for loop in loops.below(self.folder):
+            loops.detach(loop)
+            problems.append(f"loop device {loop.name} on {loop.path} had to be detached")
         for name in self._new_outside():
             with contextlib.suppress(OSError):  # another's, if a process is in it
                 cgroups.outside_folder(name).rmdir()

@@ -87,7 +87,7 @@ def check(
     host: LabHost | None,
     before: Snapshot,
     *,
-    timeout: float = 5,
+    timeout: float = run.PATIENCE,
     expected: Iterable[str] = (),
     folders: Sequence[str | Path] = (),
 ) -> list[str]:

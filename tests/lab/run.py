@@ -23,6 +23,10 @@ from . import cgroups
 REPOSITORY = Path(__file__).resolve().parents[2]
 BASE = Path(os.environ.get("BALEINE_TEST_WORK", "/var/tmp/baleine-lab"))
 CACHE = Path(os.environ.get("BALEINE_TEST_CACHE", "~/.cache/baleine-tests")).expanduser()
+#: Seconds for what takes a moment: a machine whose cores and disk others use too may be away for as long.
+PATIENCE = 60.0
+#: Seconds that a command may take, for the same reason.
+LONGEST = 300.0
 CLEAN_ENV = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",
@@ -122,7 +126,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
         yield True
 
 
-def wait_for(condition: Callable[[], Any], timeout: float = 5, interval: float = 0.01) -> Any:
+def wait_for(condition: Callable[[], Any], timeout: float = PATIENCE, interval: float = 0.01) -> Any:
     """Call condition until it is true; returns its last value, true or not."""
     end = time.monotonic() + timeout
     while not (value := condition()) and time.monotonic() < end:
@@ -167,7 +171,7 @@ def finish(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         try:
-            stdout, stderr = process.communicate(timeout=1)
+            stdout, stderr = process.communicate(timeout=5)
         except subprocess.TimeoutExpired:  # a daemon of the command holds the pipes
             stdout, stderr = (
                 text.decode(errors="replace") if isinstance(text, bytes) else text
@@ -185,7 +189,7 @@ def machine(
     *,
     check: bool = True,
     input: str | None = None,
-    timeout: float = 60,
+    timeout: float = LONGEST,
     env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program of the machine in the machine's own world."""
@@ -197,6 +201,15 @@ def machine(
         stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
     )
     return finish(process, timeout=timeout, check=check, input=input)
+
+
+def fetch(argv: Sequence[str], folder: Path) -> None:
+    """Run a command that fills a folder with what it fetches, anew where a mirror failed it."""
+    for attempt in range(3):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        if machine(argv, check=attempt == 2, timeout=1200).returncode == 0:
+            return
 
 
 class Boot:
@@ -224,6 +237,6 @@ class Boot:
         if self.guard.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
-        self.guard.wait(timeout=30)
+        self.guard.wait(timeout=LONGEST)
         if self.guard.stdout is not None:
             self.guard.stdout.close()

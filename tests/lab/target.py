@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .run import LONGEST
+
 
 class Target(abc.ABC):
     """A machine that runs commands and holds files; the product and its modules on top of that."""
@@ -26,7 +28,7 @@ class Target(abc.ABC):
         check: bool = True,
         input: str | None = None,
         env: Mapping[str, str] | None = None,
-        timeout: float = 120,
+        timeout: float = LONGEST,
         user: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a program inside to its end; its output is captured.
@@ -74,7 +76,7 @@ class Target(abc.ABC):
         check: bool = False,
         diff: bool = True,
         expect_failure: bool = False,
-        timeout: float = 120,
+        timeout: float = LONGEST,
         **params: Any,
     ) -> dict[str, Any]:
         """Run one of the collection's modules inside with /usr/bin/python3; returns its result.

@@ -58,10 +58,8 @@ def debian_tree() -> Path:
             shutil.rmtree(old)
         new = run.CACHE / f"debian-{key}.new"
         options = [f"--aptopt={option}" for option in proxy.apt_options()]
-        run.machine(
-            ["mmdebstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", *options, SUITE, str(new)],
-            timeout=1200,
-        )
+        words = ["mmdebstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", *options, SUITE, str(new)]
+        run.fetch(words, new)
         for key_file in (new / "etc/ssh").glob("ssh_host_*"):
             key_file.unlink()
         new.rename(tree)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A web server over HTTPS in a lab host: plain files, ranges, and whatever can go wrong on the way.
 
-Run by itself inside: website.py FOLDER CERTIFICATE KEY PORT. FOLDER/.control (JSON) says how it misbehaves, FOLDER/.log
-holds a line for each answer: path, status, first byte asked for, bytes given.
+Run by itself inside: website.py FOLDER CERTIFICATE KEY PORT. FOLDER/.control (JSON) says how it misbehaves, and into which
+file a line goes for each answer: path, status, first byte asked for, bytes given; beside it, in .begun, one when it begins.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import subprocess
-
     from .host import LabHost
 
 PORT = 8443
@@ -47,19 +45,31 @@ class Website:
         host.sh(f"mkdir -p {folder}; {CERTIFICATES}")
         host.push(Path(__file__), "/srv/website.py")
         words = ["/usr/bin/python3", "/srv/website.py", folder, "/srv/site.pem", "/srv/site.key", str(PORT)]
-        self._process: subprocess.Popen[str] = host.popen(words)
-        host.sh(
-            f"for i in $(seq 600); do if [ -e {folder}/.log ]; then exit 0; fi; sleep 0.1; done; exit 1", timeout=90
-        )
+        self._turn = 0
+        self.misbehave()
+        self._process = host.serve(PORT, words)
 
     def misbehave(self, **how: Any) -> None:
         """Say what goes wrong from now on, in place of what did: see Handler; nothing said is nothing wrong."""
-        self.host.write(f"{self.folder}/.control", json.dumps(how))
-        self.host.write(f"{self.folder}/.log", "")
+        self._turn += 1  # an answer that nobody waits for any more may end much later
+        for name in (self._log, f"{self._log}.begun"):
+            self.host.write(name, "")
+        self.host.write(f"{self.folder}/.control.new", json.dumps({**how, "log": self._log}))
+        self.host.run(["mv", f"{self.folder}/.control.new", f"{self.folder}/.control"])
+
+    @property
+    def _log(self) -> str:
+        return f"{self.folder}/.log{self._turn}"
+
+    def _lines(self, path: str) -> list[list[str]]:
+        return [line.split() for line in self.host.read(path).splitlines()]
 
     def log(self) -> list[tuple[str, int, int, int]]:
-        """What was answered since: path, status, first byte, bytes given."""
-        lines = [line.split() for line in self.host.read(f"{self.folder}/.log").splitlines()]
+        """What was answered since, to its end: path, status, first byte, bytes given."""
+        from . import run  # not where this file runs by itself
+
+        run.wait_for(lambda: len(self._lines(self._log)) == len(self._lines(f"{self._log}.begun")))
+        lines = self._lines(self._log)
         return [(path, int(status), int(first), int(given)) for path, status, first, given in lines]
 
     def stop(self) -> None:
@@ -84,9 +94,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         control_file = Path(self.folder, ".control")
-        control = json.loads(control_file.read_text()) if control_file.exists() else {}
+        control = json.loads(control_file.read_text())
         path = self.path
         status, start, given = 200, 0, 0
+        with open(f"{control['log']}.begun", "a") as log:
+            log.write(f"{path}\n")
         try:
             if path in control.get("status", {}):
                 status = control["status"][path]
@@ -139,7 +151,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True
         finally:
-            with open(Path(self.folder, ".log"), "a") as log:
+            with open(control["log"], "a") as log:
                 log.write(f"{path} {status} {start} {given}\n")
 
 
@@ -150,7 +162,6 @@ def serve(folder: str, certificate: str, key: str, port: int) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    Path(folder, ".log").touch()
     server.serve_forever()
 
 

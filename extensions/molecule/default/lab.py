@@ -27,7 +27,7 @@ from tests.lab.host import LabHost
 from tests.lab.wire import Wire
 
 START_SECONDS = 900  # the pristine Debian tree may have to be built first
-STOP_SECONDS = 60
+STOP_SECONDS = 300
 
 SSH_CONFIG = """Host lab
     HostName {address}
