@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,8 @@ from tests.lab.target import Target
 
 SLEEP = ["sleep", "100000"]
 MIB = 1 << 20
+#: How often something is measured at most until it is as it shall be.
+ATTEMPTS = 8
 
 
 class Limited:
@@ -58,11 +61,27 @@ class Limited:
         text = self.machine.read(f"/var/lib/baleine/manifeste/containers/{self.name}.manifest")
         return {key: value.strip() for key, _colon, value in (line.partition(":") for line in text.splitlines())}
 
+    def file(self, path: str) -> str:
+        """A control file of its group: ``CONTROLLER/FILE`` on v1, ``FILE`` on v2."""
+        controller, _slash, file = path.rpartition("/")
+        return f"/sys/fs/cgroup/{controller}/baleine/{self.name}/{file}"
+
     def group(self, v1: str, v2: str) -> str:
-        """The text of a control file of its group: ``CONTROLLER/FILE`` on v1, ``FILE`` on v2."""
-        controller, _slash, file = v1.partition("/")
-        one, two = f"/sys/fs/cgroup/{controller}/baleine/{self.name}/{file}", f"/sys/fs/cgroup/baleine/{self.name}/{v2}"
-        return self.machine.sh(f"cat {one} 2>/dev/null || cat {two}").stdout
+        """The text of a control file of its group."""
+        return self.machine.sh(f"cat {self.file(v1)} 2>/dev/null || cat {self.file(v2)}").stdout
+
+    def clocked(self, *paths: str) -> tuple[float, str]:
+        """The time, in seconds after boot, and what is in files then.
+
+        One program reads all of it: between two of them others may have the processor for long.
+        """
+        clock, _newline, text = self.machine.run(["cat", "/proc/uptime", *paths]).stdout.partition("\n")
+        return float(clock.split()[0]), text
+
+    def cpu_files(self) -> list[str]:
+        """Where its group counts the time that it has had, and the periods in which it had no more of it."""
+        one = [self.file("cpuacct/cpuacct.usage"), self.file("cpu/cpu.stat")]
+        return one if self.machine.run(["test", "-e", one[0]], check=False).returncode == 0 else [self.file("cpu.stat")]
 
     def loop(self) -> str:
         """The name of the loop device that its disk is on."""
@@ -70,9 +89,9 @@ class Limited:
         device = self.machine.sh(f"stat -L -c %d /proc/{pid}/root").stdout.strip()
         return f"loop{int(device) & 0xFF}"
 
-    def written(self) -> int:
-        """Bytes that its loop device has been given to write (Documentation/block/stat.rst, 512-byte sectors)."""
-        return int(self.machine.read(f"/sys/block/{self.loop()}/stat").split()[6]) * 512
+    def counts(self) -> str:
+        """The file of what its loop device has done (Documentation/block/stat.rst)."""
+        return f"/sys/block/{self.loop()}/stat"
 
     def repeat(self, program: str) -> None:
         """Run a program again and again until end()."""
@@ -84,15 +103,55 @@ class Limited:
         A round that begins while another is being killed is killed in its turn: left alone, it would write beside
         what is measured next.
         """
-        self.do(f"rm /go; while [ -e /going ]; do killall -9 {program}; sleep 0.1; done; sync")
+        self.do(f"rm /go; while [ -e /going ]; do killall -9 {program}; sleep 0.1; done; sync -f /root")
 
 
-def rate(counter: Callable[[], int], seconds: float, settle: float = 1.0) -> float:
-    """How much a counter grows a second, over a window that begins after ``settle`` seconds."""
+def rate(it: Limited, path: str, field: int, seconds: float, settle: float = 1.0) -> float:
+    """How much a counter, a word of a file, grows a second, over a window that begins after ``settle`` seconds."""
     time.sleep(settle)
-    before, start = counter(), time.monotonic()
+    start, before = it.clocked(path)
     time.sleep(seconds)
-    return (counter() - before) / (time.monotonic() - start)
+    end, after = it.clocked(path)
+    return (int(after.split()[field]) - int(before.split()[field])) / (end - start)
+
+
+def holds(measure: Callable[[], float], wanted: float, tolerance: float = 0.15) -> None:
+    """What is measured is what is wanted, if not the first time.
+
+    What else the machine does can keep a program from its share for a while. One that nothing holds back has too much
+    every time.
+    """
+    seen = list[float]()
+    while not seen or (abs(seen[-1] / wanted - 1) > tolerance and len(seen) < ATTEMPTS):
+        seen.append(measure())
+    assert abs(seen[-1] / wanted - 1) <= tolerance, (wanted, seen)
+
+
+def nanoseconds(text: str) -> list[int]:
+    """The times that the files of one or more groups tell."""
+    scale = 1000 if "usage_usec" in text else 1
+    return [int(number) * scale for number in re.findall(r"^(?:usage_usec )?(\d+)$", text, re.MULTILINE)]
+
+
+def gets(it: Limited, cpus: float) -> None:
+    """It has no more than so much of a CPU, and no less in the periods of a tenth of a second in which it wanted more.
+
+    In the others what else the machine does may have kept it from its share.
+    """
+
+    def held_back(text: str) -> int:
+        return int(text.split()[text.split().index("nr_throttled") + 1])
+
+    files, seen = it.cpu_files(), list[tuple[float, float]]()
+    while not seen or ((seen[-1][0] > cpus * 1.1 or seen[-1][1] < cpus * 0.9) and len(seen) < ATTEMPTS):
+        time.sleep(1)
+        start, before = it.clocked(*files)
+        time.sleep(4)
+        assert wait_for(lambda before=before: held_back(it.clocked(*files)[1]) >= held_back(before) + 20, 120, 1)
+        end, after = it.clocked(*files)
+        used = (nanoseconds(after)[0] - nanoseconds(before)[0]) / 1e9
+        seen.append((used / (end - start), used / ((held_back(after) - held_back(before)) * 0.1)))
+    assert seen[-1][0] <= cpus * 1.1 and seen[-1][1] >= cpus * 0.9, seen
 
 
 def a_memory_hog_is_killed_inside_its_limit_and_the_host_lives(it: Limited) -> None:
@@ -108,14 +167,9 @@ def a_memory_hog_is_killed_inside_its_limit_and_the_host_lives(it: Limited) -> N
 def two_busy_processes_at_half_a_cpu_get_half_a_cpu_and_a_change_bites_at_once(it: Limited) -> None:
     pid = it.set(limits={"cpus": 0.5})["pid"]
     it.begin("while :; do :; done & while :; do :; done")
-
-    def used() -> int:  # nanoseconds
-        text = it.group("cpuacct/cpuacct.usage", "cpu.stat").split()
-        return int(text[0]) if len(text) == 1 else int(text[text.index("usage_usec") + 1]) * 1000
-
-    assert 0.45 <= rate(used, 4) / 1e9 <= 0.55
+    gets(it, 0.5)
     assert it.set(limits={"cpus": 0.25})["pid"] == pid
-    assert 0.225 <= rate(used, 4) / 1e9 <= 0.275
+    gets(it, 0.25)
 
 
 def a_lighter_container_gets_less_of_a_cpu_that_both_want(it: Limited, other: Limited) -> None:
@@ -124,28 +178,35 @@ def a_lighter_container_gets_less_of_a_cpu_that_both_want(it: Limited, other: Li
     for one in (it, other):
         one.begin("while :; do :; done")
 
-    def used(one: Limited) -> int:
-        text = one.group("cpuacct/cpuacct.usage", "cpu.stat").split()
-        return int(text[0]) if len(text) == 1 else int(text[text.index("usage_usec") + 1]) * 1000
+    files = [it.cpu_files()[0], other.cpu_files()[0]]
 
-    time.sleep(1)
-    before = used(it), used(other)
-    time.sleep(4)
-    heavy, light = used(it) - before[0], used(other) - before[1]
+    def ratio() -> float:
+        time.sleep(1)
+        before = nanoseconds(it.clocked(*files)[1])
+        time.sleep(4)
+        heavy, light = (now - was for now, was in zip(nanoseconds(it.clocked(*files)[1]), before))
+        return heavy / light
+
+    holds(ratio, 4, 0.2)
     other.machine.module("baleine_container", name=other.name, state="absent")
-    assert 3.2 <= heavy / light <= 4.8
     assert it.do("grep Cpus_allowed_list /proc/self/status").split()[1] == "0"
 
 
 def direct_and_buffered_writes_reach_the_device_at_the_rate_asked(it: Limited) -> None:
     pid = it.set(limits={"io_write_rate": "4M"})["pid"]
     it.repeat("dd if=/dev/zero of=/root/direct bs=64k count=256 oflag=direct conv=notrunc")
-    assert 0.85 <= rate(it.written, 5, 2) / (4 * MIB) <= 1.15
+    written = it.counts()
+
+    def mebibytes() -> float:
+        return rate(it, written, 6, 10, 2) * 512 / MIB
+
+    holds(mebibytes, 4)
     it.end()
-    it.repeat("dd if=/dev/zero of=/root/buffered bs=64k count=16 conv=notrunc; sync")  # the kernel's flusher writes
-    assert 0.85 <= rate(it.written, 5, 2) / (4 * MIB) <= 1.15
+    # the kernel's flusher writes, in rounds that are long beside what is between two of them, and counted as a whole
+    it.repeat("dd if=/dev/zero of=/root/buffered bs=64k count=32 conv=notrunc; sync -f /root")
+    holds(mebibytes, 4)
     assert it.set(limits={"io_write_rate": "8M"})["pid"] == pid
-    assert 0.85 <= rate(it.written, 5, 2) / (8 * MIB) <= 1.15
+    holds(mebibytes, 8)
 
 
 def reads_and_operations_are_limited_too(it: Limited) -> None:
@@ -153,20 +214,17 @@ def reads_and_operations_are_limited_too(it: Limited) -> None:
     it.do("dd if=/dev/zero of=/root/data bs=1M count=24 conv=fsync")
     it.repeat("dd if=/root/data of=/dev/null bs=64k iflag=direct")
 
-    def counted(field: int) -> int:
-        return int(it.machine.read(f"/sys/block/{it.loop()}/stat").split()[field])
-
-    assert 0.85 <= rate(lambda: counted(2), 4) * 512 / (4 * MIB) <= 1.15
+    holds(lambda: rate(it, it.counts(), 2, 4) * 512 / MIB, 4)
     it.end()
     it.repeat("dd if=/dev/zero of=/root/data bs=4k count=2000 oflag=direct conv=notrunc")
-    assert 0.85 <= rate(lambda: counted(4), 4) / 50 <= 1.15
+    holds(lambda: rate(it, it.counts(), 4, 4), 50)
 
 
 def a_fork_bomb_stops_at_the_limit(it: Limited) -> None:
     it.set(limits={"pids": 40})
     before = it.group("pids/pids.events", "pids.events").split()
-    it.begin("i=0; while [ $i -lt 400 ]; do sleep 60 & i=$((i + 1)); done")
-    assert wait_for(lambda: it.group("pids/pids.events", "pids.events").split() != before, 10)
+    it.begin("i=0; while [ $i -lt 400 ]; do sleep 100000 & i=$((i + 1)); done")
+    assert wait_for(lambda: it.group("pids/pids.events", "pids.events").split() != before)
     assert 30 <= int(it.group("pids/pids.current", "pids.current")) <= 40
     pid = it.record()["pid"]
     assert it.set(limits={"pids": 60})["pid"] == int(pid)
@@ -210,20 +268,20 @@ def a_plain_transfer_stays_at_the_network_rate_in_both_directions(it: Limited) -
         it.begin(f"nc -l -p {5000 + to} {'>/dev/null' if to else '</dev/zero'}")
         it.do(f"until grep -q ':{5000 + to:04X} ' /proc/net/tcp*; do sleep 0.05; done")
         way = "cat /dev/zero >/dev/tcp/192.168.77.9/5001" if to else "cat </dev/tcp/192.168.77.9/5000 >/dev/null"
-        it.machine.sh(f"timeout 60 bash -c '{way}' </dev/null >/dev/null 2>&1 &")
+        it.machine.sh(f"timeout 300 bash -c '{way}' </dev/null >/dev/null 2>&1 &")
         rate_now()
         it.do("killall nc", check=False)
 
     def passed(counter: str) -> float:
-        return rate(lambda: int(it.machine.read(f"{where}/{counter}")), 4) * 8 / 1e6
+        return rate(it, f"{where}/{counter}", 0, 4) * 8 / 1e6
 
     def inward() -> None:
-        assert 0.85 <= passed("tx_bytes") / 16 <= 1.15
+        holds(lambda: passed("tx_bytes"), 16)
 
     def outward() -> None:
-        assert 0.85 <= passed("rx_bytes") / 8 <= 1.15
+        holds(lambda: passed("rx_bytes"), 8)
         assert it.set(networks=rates(rate_in="4mbit", rate_out="24mbit"))["pid"] == facts["pid"]
-        assert 0.85 <= passed("rx_bytes") / 24 <= 1.15
+        holds(lambda: passed("rx_bytes"), 24)
 
     transfer(True, inward)
     transfer(False, outward)
@@ -280,10 +338,13 @@ def an_exec_is_inside_the_same_limits_namespaces_and_privileges_as_the_program(i
         " /proc/self/status | sed 's/^NSpid.*/NSpid/'; cat /proc/self/limits /proc/self/uid_map /proc/self/gid_map"
         " /proc/self/oom_score_adj /proc/self/attr/current; pwd; umask; env | grep -v '^SHLVL=' | sort"
     )
-    it.set(command=["sh", "-c", f"({shown}) 2>&1; sleep 100000"], limits={"memory": "64M", "cpus": 0.5, "pids": 30})
+    it.set(
+        command=["sh", "-c", f"({shown}) 2>&1; echo whole; sleep 100000"],
+        limits={"memory": "64M", "cpus": 0.5, "pids": 30},
+    )
     log = it.machine.module("baleine_container", name=it.name)["container"]["log"]
-    assert wait_for(lambda: "PATH=" in it.machine.read(log), 5)
-    first = it.machine.read(log).splitlines()
+    assert wait_for(lambda: it.machine.read(log).endswith("whole\n"))
+    first = it.machine.read(log).splitlines()[:-1]
     words = ["/usr/local/bin/baleine", "container", "exec", "-c", it.name, "--", "sh", "-c", f"({shown}) 2>&1"]
     assert it.machine.run(words, env={"LEAKED": "yes"}).stdout.splitlines() == first
 
@@ -306,7 +367,11 @@ def a_container_shares_the_network_of_another_and_follows_it(it: Limited, other:
         spaces(first["pid"], "pid", "mnt", "ipc", "uts", "cgroup"),
     )
     assert not set(apart[0]) & set(apart[1])
-    assert it.do("wget -q -O - http://127.0.0.1/").strip() == "tiny"  # the other's own loopback
+
+    def answered() -> bool:
+        return it.do("wget -q -O - http://127.0.0.1/", check=False).strip() == "tiny"
+
+    assert wait_for(answered)  # by the other's own loopback
     assert "192.168.77.9" in it.do("ip -4 address show dev eth0")
     assert it.do("touch /mine; stat -c %u /mine").strip() == "0"
     arguments = {"name": it.name, "image": it.image, "command": SLEEP, "stop_timeout": 0, "share_network": other.name}
@@ -314,7 +379,7 @@ def a_container_shares_the_network_of_another_and_follows_it(it: Limited, other:
     other.machine.module("baleine_container", name=other.name, restart=True)
     followed = it.machine.module("baleine_container", **arguments)
     assert followed["drift"] == [f"container {it.name}: the network of {other.name} is a new one"]
-    assert it.do("wget -q -O - http://127.0.0.1/").strip() == "tiny"
+    assert wait_for(answered)
     alone = it.set(recreate="on_change")  # with a network and ids of its own again
     assert alone["first_id"] != first["first_id"]
     assert it.do("stat -c %u /mine; ip -4 address show dev eth0", check=False).split()[0] == "0"
