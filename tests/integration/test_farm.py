@@ -23,6 +23,8 @@ RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+f
 RULES = "iptables-save; nft list ruleset; cat /proc/net/ip_tables_names /proc/net/ip6_tables_names 2>/dev/null; true"
 # What belongs to an interface comes and goes with it; counters and caches are no settings.
 SYSCTLS = r"sysctl -a 2>/dev/null | grep -E '^net\.' | grep -vE '\.(conf|neigh)\.[^.]+\.|nf_conntrack_count|_gc_|stable_secret'"
+#: The modules that run on a host, but not the shell that asks for them.
+WORKERS = "pgrep -f '[A]nsiballZ|[a]nsible_collections|/usr/bin/[p]ython3 -c|python3$'"
 
 
 class Farm:
@@ -40,7 +42,7 @@ class Farm:
         """Run a playbook; returns its words and the recap by host: ok, changed, unreachable, failed."""
         environment = {**os.environ, **self.wire.environment, "ANSIBLE_CONFIG": str(Path("ansible.cfg").resolve())}
         argv = [str(PLAYBOOK), "-i", str(self.inventory), "--limit", limit, *words, playbook]
-        done = self.wire.run(argv, check=False, env=environment, cwd=str(Path.cwd()), timeout=900)
+        done = self.wire.run(argv, check=False, env=environment, cwd=str(Path.cwd()), timeout=1800)
         recap = {match[1]: tuple(int(number) for number in match.groups()[1:]) for match in RECAP.finditer(done.stdout)}
         assert recap, done.stdout + done.stderr
         return done.stdout + " ".join(done.stderr.split()), recap  # warnings are wrapped
@@ -81,9 +83,14 @@ def farm(wire: Wire, lab_factory: Any, tmp_path_factory: pytest.TempPathFactory)
         host.expect("file /usr/local/*", "file /var/lib/baleine/*", "state */lock")
 
 
+def fair(host: LabHost, servers: int = 3) -> bool:
+    """Whether the proxy gives each server its turn: one that lets it wait for a second is left aside for five."""
+    return bool(wait_for(lambda: count(host) == {f"web{one + 1}": 12 // servers for one in range(servers)}, 120))
+
+
 def count(host: LabHost, requests: int = 12) -> dict[str, int]:
     """Ask the proxy; returns how often each server named itself in its page."""
-    script = f"for i in $(seq {requests}); do python3 -c \"import urllib.request as u; print(u.urlopen('http://10.0.0.2/',timeout=5).read().decode())\"; done"
+    script = f"for i in $(seq {requests}); do python3 -c \"import urllib.request as u; print(u.urlopen('http://10.0.0.2/',timeout=60).read().decode())\"; done"
     names = re.findall(r"<h1>(web\d+)</h1>", host.sh(script).stdout)
     return {name: names.count(name) for name in sorted(set(names))}
 
@@ -104,9 +111,10 @@ def test_two_hosts_get_their_farm_and_the_broken_one_fails_alone_with_its_cause(
     assert [recap[name][3] for name in ("one", "two", "broken")] == [0, 0, 1], words
     assert "Read-only file system" in words and "broken" in words
     for name in ("one", "two"):
-        assert re.search(rf"{name}: farm answers at http://10.0.0.2/: web1 4, web2 4, web3 4", words), words
+        told = rf"{name}: farm answers at http://10.0.0.2/: web1 (\d+), web2 (\d+), web3 (\d+)"
+        assert sum(map(int, re.search(told, words).groups())) == 12, words
     for host in farm.hosts[:2]:
-        assert count(host) == {"web1": 4, "web2": 4, "web3": 4}
+        assert fair(host)
         assert host.path("/usr/sbin/cron").exists() and "@reboot root" in host.read("/etc/cron.d/baleine")
     assert [settings(host) for host in farm.hosts[:2]] == farm.settings
 
@@ -134,12 +142,16 @@ def test_web_servers_cannot_be_reached_from_public_even_if_the_host_routes(farm:
             f"nsenter -n -t {pid} ip route add 192.168.42.0/24 via 10.0.0.1; "
             f"nsenter -n -t {pid} ip route add 192.168.42.11/32 via 10.0.0.2"
         )
-        probe = "timeout 3 bash -c 'exec 3<>/dev/tcp/{}/80' 2>&1 && echo reached"
+        probe = "timeout {} bash -c 'exec 3<>/dev/tcp/{}/80' 2>&1 && echo reached"
         enter = 'baleine container exec -c {} -- bash -c "{}"'
         for server in ("192.168.42.11", "192.168.42.12", "192.168.42.13"):
-            assert "reached" not in host.sh(enter.format("attacker", probe.format(server)), check=False).stdout, server
-            assert "reached" in host.sh(enter.format("proxy", probe.format(server))).stdout
-        assert "reached" in host.sh(enter.format("attacker", probe.format("10.0.0.2"))).stdout  # the probe can succeed
+            assert "reached" not in host.sh(enter.format("attacker", probe.format(3, server)), check=False).stdout, (
+                server
+            )
+            assert "reached" in host.sh(enter.format("proxy", probe.format(60, server))).stdout
+        assert (
+            "reached" in host.sh(enter.format("attacker", probe.format(60, "10.0.0.2"))).stdout
+        )  # the probe can succeed
     finally:
         host.sh("echo 0 > /proc/sys/net/ipv4/ip_forward")
         host.module("baleine_container", name="attacker", state="absent")
@@ -155,11 +167,11 @@ def test_a_killed_web_server_costs_no_answer_and_the_next_run_changes_exactly_it
     host.run(["kill", "-9", str(listed["web2"]["pid"])])
     assert set(count(host)) == {"web1", "web3"}
     link = next(item["link"] for item in listed["web2"]["interfaces"])
-    wait_for(lambda: link not in host.sh("ls /sys/class/net").stdout.split(), 5)
+    assert wait_for(lambda: link not in host.sh("ls /sys/class/net").stdout.split())
     assert "/mnt/baleine/web2" not in host.read("/proc/self/mountinfo")
     words, recap = farm.play("--diff")
     assert recap["one"][1] == 1 and "+++ after: container web2" in words and "container web1" not in words, words
-    assert count(host) == {"web1": 4, "web2": 4, "web3": 4}
+    assert fair(host)
 
 
 def test_a_deleted_bridge_and_a_lost_address_are_healed_exactly_and_called_drift(farm: Farm) -> None:
@@ -168,7 +180,7 @@ def test_a_deleted_bridge_and_a_lost_address_are_healed_exactly_and_called_drift
     words, recap = farm.play("--diff", "-v")
     assert recap["one"][1] == 1, words
     assert "bridge private: the link is gone" in words and "drift" in words
-    assert count(host) == {"web1": 4, "web2": 4, "web3": 4}
+    assert fair(host)
     host.sh("ip address del 10.0.0.1/24 dev public")
     words, recap = farm.play("-v")
     assert recap["one"][1] == 1 and "the address 10.0.0.1/24 is gone" in words, words
@@ -185,7 +197,7 @@ def test_a_changed_proxy_configuration_is_loaded_without_dropping_a_request(farm
             "while not select.select([sys.stdin], [], [], 0)[0]:\n"
             "    total += 1\n"
             "    try:\n"
-            "        bad += u.urlopen('http://10.0.0.2/', timeout=5).status != 200\n"
+            "        bad += u.urlopen('http://10.0.0.2/', timeout=60).status != 200\n"
             "    except OSError:\n"
             "        bad += 1\n"
             "print(total, bad)\n",
@@ -195,12 +207,12 @@ def test_a_changed_proxy_configuration_is_loaded_without_dropping_a_request(farm
         text=True,
     )
     words, recap = farm.play("-e", "farm_web_count=4")
-    output = client.communicate("stop\n", timeout=30)[0].split()
+    output = client.communicate("stop\n", timeout=300)[0].split()
     assert recap["one"][3] == 0, words
     assert int(output[0]) > 20 and int(output[1]) == 0, output
-    assert count(host) == {"web1": 3, "web2": 3, "web3": 3, "web4": 3}
+    assert fair(host, 4)
     words, recap = farm.play()
-    assert recap["one"][3] == 0 and count(host) == {"web1": 4, "web2": 4, "web3": 4}, words
+    assert recap["one"][3] == 0 and fair(host), words
 
 
 def test_a_playbook_killed_at_any_moment_is_finished_by_the_next_run(farm: Farm) -> None:
@@ -215,23 +227,21 @@ def test_a_playbook_killed_at_any_moment_is_finished_by_the_next_run(farm: Farm)
     )
     for mark in marks:
         play = farm.wire.popen(argv, env=environment, cwd=str(Path.cwd()))
-        wait_for(lambda mark=mark: host.path(mark).exists(), 120)
-        for worker in host.sh(
-            "pgrep -f 'AnsiballZ|ansible_collections|/usr/bin/python3 -c|python3$' || true"
-        ).stdout.split():
-            host.run(["kill", "-9", worker], check=False)
-        play.kill()
+        assert wait_for(lambda mark=mark: host.path(mark).exists(), 600)
+        # first the controller, whose workers are in sessions of their own: nothing new is begun there
+        farm.wire.run(["pkill", "-9", "-f", "bin/ansible-playbook"])
         play.wait()
+        assert wait_for(lambda: not host.sh(f"kill -9 $({WORKERS}) 2>/dev/null || true; {WORKERS} || true").stdout)
         listed = json.loads(host.run(["baleine", "image", "list", "--format", "json"]).stdout)
         assert all(entry["state"] == "present" and entry["digest"] for entry in listed), listed
     words, recap = farm.play(limit="two")
     assert recap["two"][3] == 0, words
-    assert count(host) == {"web1": 4, "web2": 4, "web3": 4}
+    assert fair(host)
 
 
 def test_a_rule_that_drops_what_bridges_carry_is_named_by_the_role_and_by_the_wait_that_fails(farm: Farm) -> None:
     host = farm.hosts[0]
-    host.sh("apt-get install -qqy --no-install-recommends nftables iptables >/dev/null 2>&1", timeout=300)
+    host.sh("apt-get install -qqy --no-install-recommends nftables iptables >/dev/null 2>&1", timeout=900)
     host.sh("echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables; iptables -P FORWARD DROP")
     try:
         # the proxy itself answers only when it has tried each member for a second: one attempt must outlast that
@@ -257,7 +267,7 @@ def test_the_data_of_running_containers_is_not_removed_even_without_the_command_
     assert recap["one"][3] == 0 and not farm.hosts[0].path("/usr/local/bin/baleine").exists(), words
     words, recap = farm.play(*uninstall, "-e", "host_remove_data=true", playbook=str(playbook))
     assert recap["one"][3] == 1 and "proxy, web1, web2, web3" in words, words
-    assert count(farm.hosts[0]) == {"web1": 4, "web2": 4, "web3": 4}
+    assert fair(farm.hosts[0])
     words, recap = farm.play("-e", "farm_state=absent")
     assert recap["one"][3] == 0, words
     words, recap = farm.play(*uninstall, "-e", "host_remove_data=true", playbook=str(playbook))
@@ -280,7 +290,7 @@ def test_absent_leaves_nothing_of_the_farm(farm: Farm) -> None:
         assert recap[name][3] == 0, words
         state = host.sh("find /var/lib/baleine /run/baleine /srv /etc/webfarm-proxy -type f", check=False).stdout
         assert state == "", state
-        assert set(host.sh("ls /sys/class/net").stdout.split()) == {"lo", "eth0"}
+        assert wait_for(lambda host=host: set(host.sh("ls /sys/class/net").stdout.split()) == {"lo", "eth0"})
         assert host.sh("find /sys/fs/cgroup -path '*baleine/*' -type d").stdout == ""
         words, recap = farm.play("-e", "farm_state=absent", limit=name)
         assert recap[name][1] == 0, words
