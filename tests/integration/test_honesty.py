@@ -47,11 +47,13 @@ FACTS = ("container", "bridge", "volume", "image", "command", "store")
 PASSING = ("running_seconds", "free")
 #: What files hold that nobody may tell: secrets of containers, and files of images.
 SECRET = "thunder"
-#: Everything that check mode must leave as it is, and that a task may change.
+#: Everything that check mode must leave as it is, and that a task may change. The kernel notes a moment later that a link
+#: has a carrier, or an address of its own.
 STATE = """
 find /var/lib/baleine /run/baleine /etc/cron.d /usr/local /var/cache/baleine \\( -type f -printf '%p %m %s\\n' -o -print \\)
 find /var/lib/baleine/manifeste /etc/cron.d -type f -exec sha256sum {} +
-ip -br link; ip -br address; ip route; cat /proc/self/mounts
+ip -br link | sed -E 's/ +[A-Z]+ +/ /; s/NO-CARRIER,|,LOWER_UP//g'
+ip -br address | sed -E 's/ +[A-Z]+ +/ /; s/ fe80:[^ ]*//g'; ip route | sed 's/ linkdown//'; cat /proc/self/mounts
 """
 
 
@@ -377,11 +379,12 @@ class Disturbance(NamedTuple):
 
 MANIFESTS = "/var/lib/baleine/manifeste"
 PID, LINK = "$(sed -n 's/^pid: //p' {manifest})", "$(sed -n 's/^interface: //p' {manifest})"
+KILL = f"pid={PID}; kill -9 $pid; while [ -e /proc/$pid ]; do sleep 0.02; done"
 INSIDE = f"nsenter -n -t {PID} ip"
 FREEZER = "$(find /sys/fs/cgroup -path '*baleine/{name}/freezer.state')"
 MEMORY = "$(find /sys/fs/cgroup -path '*baleine/{name}/memory.limit_in_bytes')"
 CONTAINER_DRIFT = (
-    Disturbance(f"kill -9 {PID}", "its first process is gone"),
+    Disturbance(KILL, "its first process is gone"),
     Disturbance(f"ip link del {LINK}", "eth0: its link is gone"),
     Disturbance(f"ip link set {LINK} nomaster", "eth0: not on hone"),
     Disturbance(f"ip link set {LINK} down", "eth0: not on hone"),
@@ -390,7 +393,7 @@ CONTAINER_DRIFT = (
     Disturbance(f"{INSIDE} link set eth0 down", "eth0: down"),
     Disturbance(f"{INSIDE} link set eth0 address 02:00:00:00:00:09", "eth0: mac 02:00:00:00:00:09"),
     Disturbance(f"echo FROZEN >{FREEZER}", "it is paused"),
-    Disturbance(f"kill -9 {PID}; rm /var/lib/baleine/containers/{{name}}", "its disk is gone"),
+    Disturbance(f"{KILL}; rm /var/lib/baleine/containers/{{name}}", "its disk is gone"),
     Disturbance(f"echo THAWED >{FREEZER}", "it is running", of="state#paused"),
     Disturbance(f"echo 32M >{MEMORY}", "memory was 32M", of="limits"),
     Disturbance(f"{INSIDE} link set eth0 mtu 1234", "eth0: mtu 1234", of="networks.mtu"),
