@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Optional
 
 from . import apparmor, cgroup, manifest, oci, privileges, rootfs, runtime, units
-from .errors import BaleineError
+from .errors import BaleineError, explained
 from .process import boot_id, start_ticks
 
 #: As shells have it.
@@ -90,7 +90,24 @@ def judge(root: str, program: str, env: Mapping[str, str], workdir: str) -> int:
 
     :param root: of a container that runs.
     """
-    return locate(lambda path: rootfs.open_inside(root, path, os.O_PATH), program, env, workdir)[0]
+
+    def open_path(path: str) -> int:
+        return rootfs.open_inside(root, path, os.O_PATH)
+
+    code, path = locate(open_path, program, env, workdir)
+    head = "" if code else rootfs.read_inside(root, path, 256) or ""
+    words = head.split("\n")[0][2:].split() if head.startswith("#!") else []
+    return locate(open_path, words[0], env, workdir)[0] if words else code  # a script is not there without that
+
+
+def need_directory(name: str, root: str, workdir: str) -> None:
+    """Refuse a working directory that is none: of that, too, the runtime's code cannot be told from the program's.
+
+    :param root: of a container that runs.
+    :raises BaleineError: naming it.
+    """
+    with explained(f"container {name}: working directory {workdir}"):
+        os.close(rootfs.open_inside(root, f"./{workdir}", os.O_PATH | os.O_DIRECTORY))
 
 
 def exec_argv(

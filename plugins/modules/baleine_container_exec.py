@@ -146,6 +146,7 @@ def main() -> None:
         env = {**manifest.from_json(record, "env", {}), **{key: str(value) for key, value in params["env"].items()}}
         workdir = params["workdir"] or record.get("workdir", "")
         user = record.get("user", "") if params["user"] is None else params["user"]
+        enter.need_directory(name, root, workdir)
         code = enter.judge(root, params["argv"][0], {**oci.ENVIRONMENT, **env}, workdir or "/")
         out = err = ""
         if code:

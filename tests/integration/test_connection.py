@@ -185,5 +185,8 @@ def test_exec_runs_a_program_once_predicts_what_it_can_and_says_how_it_failed(bo
     assert box.module("baleine_container_exec", check=True, name="inside", argv=["true"])["skipped"]
     failed = box.module("baleine_container_exec", name="inside", argv=["sh", "-c", "exit 7"], expect_failure=True)
     assert failed["rc"] == 7
+    nowhere = {"argv": ["true"], "workdir": "/nowhere"}
+    failed = box.module("baleine_container_exec", name="inside", **nowhere, expect_failure=True)
+    assert "container inside: working directory /nowhere" in failed["msg"]
     asleep = box.module("baleine_container_exec", name="asleep", argv=["true"], expect_failure=True)
     assert "baleine container start -c asleep" in asleep["msg"]

@@ -284,7 +284,13 @@ def test_exec_pipes_input_and_has_a_clean_environment_and_the_same_limits(
     assert done.stdout == f"piped\n{first}"
     shown = lab.run([BALEINE, "container", "exec", running, "--", "env"], env={"SECRET": "1"}).stdout
     assert sorted(line.partition("=")[0] for line in shown.splitlines()) == ["HOME", "OWN", "PATH", "container"]
-    for program, code in ((["nothing"], 127), (["/etc/passwd"], 126), (["sh", "-c", "exit 3"], 3)):
+    baleine("container", "exec", running, "--", "sh", "-c", "echo '#!/bin/python9' >/tmp/lost; chmod 755 /tmp/lost")
+    for program, code in (
+        (["nothing"], 127),
+        (["/tmp/lost"], 127),
+        (["/etc/passwd"], 126),
+        (["sh", "-c", "exit 3"], 3),
+    ):
         assert baleine("container", "exec", running, "--", *program, check=False).returncode == code
     for folder in ("/nowhere", "/etc/passwd"):
         refused = baleine("container", "exec", running, "-w", folder, "--", "true", check=False)

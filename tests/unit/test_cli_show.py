@@ -180,6 +180,9 @@ def test_programs_are_judged_as_shells_do(tmp_path: Path) -> None:
     for name, mode in (("bin/yes", 0o755), ("bin/no", 0o644)):
         (tmp_path / name).write_text("")
         (tmp_path / name).chmod(mode)
+    for name, line in (("good", "#! /bin/yes -x"), ("lost", "#!/bin/python9"), ("self", "#!/bin/self"), ("none", "#!")):
+        (tmp_path / "bin" / name).write_text(f"{line}\necho\n")
+        (tmp_path / "bin" / name).chmod(0o755)
     os.symlink("/bin/yes", tmp_path / "bin/link")
     table = {
         "yes": 0,
@@ -190,6 +193,10 @@ def test_programs_are_judged_as_shells_do(tmp_path: Path) -> None:
         "/bin": 126,
         "/bin/yes/x": 127,
         "./yes": 0,
+        "good": 0,
+        "lost": 127,
+        "self": 0,
+        "none": 0,
     }
     for program, code in table.items():
         assert enter.judge(str(tmp_path), program, {"PATH": "/sbin:/bin"}, "/bin") == code, program

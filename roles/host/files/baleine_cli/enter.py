@@ -10,8 +10,8 @@ import signal
 from functools import partial
 from typing import Callable
 
-from baleine import enter, manifest, oci, rootfs, runtime, units
-from baleine.errors import BaleineError, explained
+from baleine import enter, manifest, oci, runtime, units
+from baleine.errors import BaleineError
 from baleine.process import ENVIRONMENT
 
 from .main import complain
@@ -33,9 +33,9 @@ def execute(options: Options) -> int:
         env.setdefault("TERM", os.environ["TERM"])
     workdir = options.text("workdir") or record.get("workdir", "")
     user = record.get("user", "") if options.text("user") is None else options.text("user") or ""
-    with explained(f"container {name}: working directory {workdir}"):
-        os.close(rootfs.open_inside(f"/proc/{record['pid']}/root", f"./{workdir}", os.O_PATH | os.O_DIRECTORY))
-    code = enter.judge(f"/proc/{record['pid']}/root", options.program[0], {**oci.ENVIRONMENT, **env}, workdir or "/")
+    root = f"/proc/{record['pid']}/root"
+    enter.need_directory(name, root, workdir)
+    code = enter.judge(root, options.program[0], {**oci.ENVIRONMENT, **env}, workdir or "/")
     if code:
         word = "there is no such program" if code == enter.NOT_FOUND else "it cannot be executed"
         complain(f"container {name}: {options.program[0]}: {word}")
