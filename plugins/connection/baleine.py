@@ -14,8 +14,8 @@ description:
   - Runs commands in a container that runs, and copies files in and out, with C(baleine container exec) on its host.
   - The host is the controller itself, or one that Ansible's own P(ansible.builtin.ssh#connection) plugin reaches. All
     variables of that plugin that name neither a host nor a user count here too, such as C(ansible_ssh_common_args).
-  - Where O(host) is a host of the inventory, the variables of that host count, C(ansible_become) and its password
-    included.
+  - Where O(host) is a host of the inventory, the variables of that host count, C(ansible_become) and all of its become
+    plugin included.
   - Files are copied without Python; modules need Python in the container, as on any host.
 notes:
   - C(become) of a task is about users inside the container. Becoming root on the host is O(host_become).
@@ -24,11 +24,12 @@ extends_documentation_fragment:
   - ansible.builtin.connection_pipelining
 options:
   container:
-    description: The name of the container.
+    description: The name of the container. The default is the name of the inventory, or what C(ansible_host) has there.
     type: str
     default: inventory_hostname
     vars:
       - name: inventory_hostname
+      - name: ansible_host
       - name: baleine_container
   remote_user:
     description: The user inside, by name or id. The default is the one of the container's own program.
@@ -125,7 +126,8 @@ WITHOUT_PYTHON = (
 )
 #: Of ssh's variables, those that would be about the container.
 ABOUT_CONTAINER = ("inventory_hostname", "ansible_host", "ansible_ssh_host", "ansible_user", "ansible_ssh_user")
-BECOME = ("become", "become_method", "become_user", "become_password", "become_exe")
+BECOME = ("become", "become_method", "become_user")
+LOCAL = ("local", "ansible.builtin.local")
 
 
 class Connection(ConnectionBase):
@@ -139,20 +141,21 @@ class Connection(ConnectionBase):
         super().__init__(play_context, *args, **kwargs)
         self._host = None
         self._host_vars = {}
+        self._known = {}
 
     def _resolve_option_variables(self, variables, templar):
         """Also keep what ssh would take, of the host where the inventory knows it."""
         found = super()._resolve_option_variables(variables, templar)
         name = templar.template(variables.get("baleine_host", ""))
         known = variables.get("hostvars") or {}
-        of_host = known[name] if name and name in known else None
+        self._known = of_host = known[name] if name and name in known else {}
         connection_loader.get("ssh", class_only=True)  # its options are only known once it is loaded
         wanted = set(C.config.get_plugin_vars("connection", "ssh"))
-        if of_host is None:
+        if not of_host:
             own = {key: variables[key] for key in wanted - set(ABOUT_CONTAINER) if key in variables}
             self._host_vars = {key: templar.template(value) for key, value in own.items()}
         else:
-            wanted |= {"ansible_connection", *(f"ansible_{key}" for key in BECOME), "ansible_become_pass"}
+            wanted |= {"ansible_connection", *(f"ansible_{key}" for key in BECOME)}
             self._host_vars = {key: of_host[key] for key in wanted if key in of_host}
         return found
 
@@ -160,7 +163,7 @@ class Connection(ConnectionBase):
         if self._connected:
             return self
         name = self.get_option("host")
-        local = not name or name in C.LOCALHOST or self._host_vars.get("ansible_connection") == "local"
+        local = not name or name in C.LOCALHOST or self._host_vars.get("ansible_connection") in LOCAL
         context = copy.copy(self._play_context)
         context.remote_addr, context.remote_user, context.port = name, None, None
         direct = {"pipelining": True}
@@ -177,11 +180,13 @@ class Connection(ConnectionBase):
             become = become_loader.get(method)
             if become is None:
                 raise AnsibleError(f"{self._name}: there is no become plugin {method}. See baleine_host_become_method")
-            password = self._host_option("become_password") or self._host_vars.get("ansible_become_pass")
-            options = {"become_user": self._host_option("become_user") or "root", "become_pass": password}
-            if self._host_option("become_exe"):
-                options["become_exe"] = self._host_option("become_exe")
-            become.set_options(direct=options)
+            given = {"become_user": self._host_option("become_user") or "root"}
+            for ours, theirs in (("become_password", "become_pass"), ("become_exe", "become_exe")):
+                if self.get_option(f"host_{ours}") is not None:
+                    given[theirs] = self.get_option(f"host_{ours}")
+            wanted = C.config.get_plugin_vars("become", become._load_name)
+            of_host = {key: self._known[key] for key in wanted if key in self._known}
+            become.set_options(var_options=of_host, direct=given)
             host.set_become_plugin(become)
         self._host = host
         self._connected = True
@@ -206,10 +211,10 @@ class Connection(ConnectionBase):
             if self._host.become:
                 command = self._host.become.build_become_command(command, self._host._shell)
             code, out, err = self._host.exec_command(command, in_data=in_data, sudoable=True)
-        except AnsibleConnectionFailure:
-            raise  # ssh says itself what is wrong
         except AnsibleError as error:
-            if not self._host.become or not re.search("password|become success", str(error)):
+            # Of a connection that failed ssh says itself what is wrong, but for a prompt that never came.
+            about = "privilege escalation" if isinstance(error, AnsibleConnectionFailure) else "password|become success"
+            if not self._host.become or not re.search(about, str(error)):
                 raise
             hint = "Set baleine_host_become_password, or let sudo ask for none"
             raise AnsibleAuthenticationFailure(f"{self._name}: root on its host: {error}. {hint}") from error

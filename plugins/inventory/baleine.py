@@ -30,6 +30,7 @@ options:
   hosts:
     description:
       - The hosts to ask. Each is a host or a group of an inventory that was read before this file, or else an address.
+        C(group_vars) and C(host_vars) beside the inventory count.
       - The default is the controller itself.
     type: list
     elements: str
@@ -69,15 +70,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ansible import constants as C
 from ansible.errors import AnsibleError, AnsibleParserError
+from ansible.inventory.helpers import sort_groups
 from ansible.module_utils.common.text.converters import to_text
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.playbook.play_context import PlayContext
 from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
 from ansible.plugins.loader import become_loader, connection_loader
 from ansible.utils.unsafe_proxy import wrap_var
+from ansible.utils.vars import combine_vars
+from ansible.vars.plugins import get_vars_from_inventory_sources
 
 LIST = shlex.join(["/usr/local/bin/baleine", "container", "list", "-a", "--format", "json"])
 CONNECTION = "lab.baleine.baleine"
+LOCAL = ("local", "ansible.builtin.local")
+HOW = ("ansible_connection", "ansible_become", "ansible_become_method")
 
 
 def variables_of(host, facts):
@@ -131,36 +137,54 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         return [host.name for host in group.get_hosts()] if group else [name]
 
     def _host_vars(self, host):
-        """Return how the host is reached: by the inventory, else by our own options."""
-        known = self.inventory.get_host(host) if host in self.inventory.hosts else None
-        if known:
-            found = {}
-            for group in sorted(known.get_groups(), key=lambda group: (group.depth, group.priority, group.name)):
-                found.update(group.get_vars())
-            return {key: self.templar.template(value) for key, value in {**found, **known.vars}.items()}, True
-        given = {"user": "host_user", "private_key_file": "host_private_key_file", "become": "host_become"}
-        own = {f"ansible_{key}": self.get_option(option) for key, option in given.items()}
-        return {key: value for key, value in own.items() if value is not None}, False
+        """Return how a host is reached: by the inventory and its group_vars and host_vars, else by our own options."""
+        known = self.inventory.hosts.get(host)
+        if known is None:
+            given = {"user": "host_user", "private_key_file": "host_private_key_file", "become": "host_become"}
+            own = {f"ansible_{key}": self.get_option(option) for key, option in given.items()}
+            return {key: value for key, value in own.items() if value is not None}
+        every, found = self.inventory.groups["all"], {}
+        groups = [group for group in known.get_groups() if group is not every]  # while it is read, not all are in all
+        for layer in (every, *sort_groups(groups), known):
+            beside = get_vars_from_inventory_sources(self.loader, self.inventory.processed_sources, [layer], "all")
+            found = combine_vars(combine_vars(found, layer.get_vars()), beside)
+        return combine_vars(found, self._vars)
 
     def _prepare(self, host):
-        """Return a connection to a host, and the command that lists its containers."""
-        variables, _known = self._host_vars(host) if host else ({}, False)
-        local = not host or host in C.LOCALHOST or variables.get("ansible_connection") == "local"
-        context = PlayContext()
-        context.remote_addr, context.remote_user, context.port = host, None, None
-        direct = {} if local else {"use_tty": False, "host": variables.get("ansible_host", host)}
-        connection = connection_loader.get("local" if local else "ssh", context)
-        connection.set_options(var_options=variables, direct={"pipelining": True, **direct})
-        if not boolean(variables.get("ansible_become", False)):
-            return connection, LIST
-        become = become_loader.get(variables.get("ansible_become_method", "sudo"))
-        password = variables.get("ansible_become_password", variables.get("ansible_become_pass"))
-        become.set_options(direct={"become_user": "root", "become_pass": password})
-        connection.set_become_plugin(become)
-        return connection, become.build_become_command(LIST, connection._shell)
+        """Return a connection to a host, and the command that lists its containers; or why there is none."""
+        found = self._host_vars(host) if host else {}
+        self.templar.available_variables = found
+
+        def take(*names):
+            # No other is templated: it may need what is not known yet, facts above all.
+            return {name: self.templar.template(found[name]) for name in names if name in found}
+
+        try:
+            how = take(*HOW)
+            local = not host or host in C.LOCALHOST or how.get("ansible_connection") in LOCAL
+            context = PlayContext()
+            context.remote_addr, context.remote_user, context.port = host, None, None
+            connection = connection_loader.get("local" if local else "ssh", context)
+            variables = {} if local else take(*C.config.get_plugin_vars("connection", "ssh"))
+            direct = {} if local else {"use_tty": False, "host": variables.get("ansible_host", host)}
+            connection.set_options(var_options=variables, direct={"pipelining": True, **direct})
+            if not boolean(how.get("ansible_become", False)):
+                return connection, LIST
+            method = how.get("ansible_become_method", "sudo")
+            become = become_loader.get(method)
+            if become is None:
+                raise AnsibleError(f"there is no become plugin {method}. See ansible_become_method")
+            options = take(*C.config.get_plugin_vars("become", become._load_name))
+            become.set_options(var_options=options, direct={"become_user": "root"})
+            connection.set_become_plugin(become)
+            return connection, become.build_become_command(LIST, connection._shell)
+        except AnsibleError as error:
+            return AnsibleError(f"containers of {host or 'this machine'}: {error}")
 
     def _ask(self, host, call):
         """Return what a host says of its containers, or the error."""
+        if isinstance(call, Exception):
+            return call
         connection, command = call
         what = f"containers of {host or 'this machine'}"
         try:

@@ -28,6 +28,12 @@ def box(wire: Wire, lab_factory: Any) -> Iterator[LabHost]:
     host: LabHost = lab_factory("box", wire=wire, checkout=True)
     host.start_sshd()
     host.install_baleine()
+    # One whose sudo asks for a password, and is only found by a name and a flag of this site's own.
+    host.sh("useradd --create-home asks && echo asks:secret | chpasswd")
+    host.write("/etc/sudoers.d/asks", "asks ALL=(ALL) ALL\n", mode=0o440)
+    host.write(
+        "/usr/local/bin/site-sudo", '#!/bin/sh\n[ "$1" = --site ] && shift && exec sudo -H -S "$@"\n', mode=0o755
+    )
     image = trees.debian_image(host)
     for name in ("inside", "asleep"):
         host.module("baleine_container", name=name, image=image, command=["sleep", "infinity"])
@@ -54,13 +60,14 @@ def call(wire: Wire, box: LabHost, tmp_path_factory: pytest.TempPathFactory) -> 
     }
     entries["alone"] = {**alone, "baleine_host_become": True}
     entries["rootless"] = alone
+    entries["silent"] = {**entries["alone"], "baleine_host_become_method": "su", "ansible_ssh_timeout": 2}
     entries["away"] = {**alone, "baleine_host": "172.30.0.250", "ansible_ssh_timeout": 2}
     inventory = tmp_path_factory.mktemp("connection") / "inventory.json"
     inventory.write_text(json.dumps({"containers": {"hosts": entries}, **wire.inventory(box)}))
 
-    def ansible(pattern: str, *words: str) -> subprocess.CompletedProcess[str]:
+    def ansible(pattern: str, *words: str, program: str = "ansible") -> subprocess.CompletedProcess[str]:
         settings = {**os.environ, **wire.environment, "ANSIBLE_CONFIG": str(run.REPOSITORY / "ansible.cfg")}
-        argv = [str(BIN / "ansible"), "-i", str(inventory), pattern, *words]
+        argv = [str(BIN / program), "-i", str(inventory), pattern, *words]
         return wire.run(argv, check=False, env=settings, cwd=str(run.REPOSITORY), timeout=60)
 
     return ansible
@@ -104,13 +111,26 @@ def test_fifty_megabytes_go_in_and_out_and_are_the_same(call: Call, box: LabHost
         ("asleep", "baleine container start -c asleep"),
         ("missing", "container missing on box: there is none"),
         ("rootless", "baleine_host_become: true"),
+        ("silent", "container inside on BOX: root on its host: Timeout"),
         ("away", "172.30.0.250"),
     ],
 )
-def test_what_cannot_be_reached_is_unreachable_and_says_what_to_do(call: Call, name: str, words: str) -> None:
+def test_what_cannot_be_reached_is_unreachable_and_says_what_to_do(
+    call: Call, box: LabHost, name: str, words: str
+) -> None:
     done = call(name, "-m", "ping")
     shown = " ".join((done.stdout + done.stderr).split())
-    assert "UNREACHABLE" in shown and words in shown, shown
+    assert "UNREACHABLE" in shown and words.replace("BOX", box.address) in shown, shown
+
+
+def test_a_task_that_is_delegated_to_a_container_runs_in_that_one_and_not_in_one_named_like_the_plays_host(
+    call: Call, tmp_path: Path
+) -> None:
+    play = {"hosts": "asleep,box", "gather_facts": False, "tasks": [{"command": "hostname", "delegate_to": "inside"}]}
+    book = tmp_path / "delegated.json"
+    book.write_text(json.dumps([{**play, "vars": {"ansible_become": False}}]))
+    done = call(str(book), "-v", program="ansible-playbook")
+    assert done.returncode == 0 and done.stdout.count("stdout: inside") == 2, done.stdout + done.stderr
 
 
 def test_the_containers_of_the_controller_itself_need_no_ssh(box: LabHost) -> None:
@@ -150,6 +170,36 @@ def test_the_inventory_lists_containers_of_a_group_of_hosts_and_reaches_them(
     plugin.write_text(json.dumps({**request, "hosts": ["lab", "172.30.0.250"]}))
     words = ansible("ansible-inventory", "--graph")
     assert "inside@box" in words and "containers of 172.30.0.250" in words, words
+
+
+def test_hosts_are_known_by_the_variables_in_files_beside_the_inventory_and_by_those_of_their_become_plugin(
+    wire: Wire, box: LabHost, tmp_path: Path
+) -> None:
+    reach = {**wire.inventory(box)["lab"]["hosts"]["box"], "ansible_user": "{{ site_user }}"}
+    hosts = {"box": {"site_fact": "{{ ansible_facts['unknown'] }}"}, "asks": {}, "odd": {}}
+    files: dict[str, Any] = {
+        "1-hosts.json": {"lab": {"hosts": hosts}},
+        "2-baleine.yml": {"plugin": "lab.baleine.baleine", "hosts": ["lab"]},
+        "group_vars/all.json": {"site_user": "ops"},
+        "group_vars/lab.json": reach,
+        "group_vars/baleine.json": {"ansible_user": "root", "ansible_become": False},
+        "host_vars/asks.json": {
+            "site_user": "asks",
+            "ansible_become_exe": "/usr/local/bin/site-sudo",
+            "ansible_become_flags": "--site",
+            "ansible_sudo_pass": "secret",
+        },
+        "host_vars/odd.json": {"ansible_become_method": "odd"},
+    }
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(json.dumps(content))
+    settings = {**os.environ, **wire.environment, "ANSIBLE_CONFIG": str(run.REPOSITORY / "ansible.cfg")}
+    argv = [str(BIN / "ansible"), "-i", str(tmp_path), "baleine_state_running", "-m", "ping"]
+    done = wire.run(argv, check=False, env=settings, cwd=str(run.REPOSITORY), timeout=60)
+    assert done.returncode == 0 and done.stdout.count("pong") == 2, done.stdout + done.stderr
+    assert "inside@box" in done.stdout and "inside@asks" in done.stdout, done.stdout
+    assert "containers of odd: there is no become plugin odd" in " ".join(done.stderr.split()), done.stderr
 
 
 def test_info_modules_say_what_there_is_and_what_there_is_not(box: LabHost) -> None:
