@@ -272,7 +272,8 @@ def ensure(
     :raises BaleineError: see :func:`plan`; or with the change that the kernel refused.
     """
     if check:
-        return [Outcome(decided) for decided in _plan_all(run, wanted_all)]
+        predicted = zip(wanted_all, _plan_all(run, wanted_all))
+        return [Outcome.predicted(decided, facts, run, wanted.name) for wanted, decided in predicted]
     with manifest.lock([("bridge", wanted.name, False) for wanted in wanted_all], wait):
         for wanted in wanted_all if token else ():
             guard.confirm(wanted.name, token or "")

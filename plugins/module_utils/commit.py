@@ -56,7 +56,7 @@ def ensure(run: Runner, params: Mapping[str, Any], check: bool = False) -> Outco
         found, old = find(run, Wanted(name), full=False), image.find(run, image.Wanted(target))
         decided = plan_image(name, target, found, old, params.get("rebuild") or "on_change", check)
         if check:
-            return Outcome(decided)
+            return Outcome.predicted(decided, image.facts, target)
         apply(decided, {"commit": lambda action: _commit(run, name, target, found.record or {}, old.record)})
         return Outcome(decided, image.facts(target))
 

@@ -25,7 +25,8 @@ def ensure(run: Runner, wanted_all: Sequence[Wanted], check: bool = False) -> li
     :raises BaleineError: see :func:`plan`; or with the step that failed.
     """
     if check:
-        return [Outcome(_warned(wanted, plan(wanted, find(run, wanted), check=True))) for wanted in wanted_all]
+        predicted = ((it, _warned(it, plan(it, find(run, it), check=True))) for it in wanted_all)
+        return [Outcome.predicted(decided, facts, wanted.name) for wanted, decided in predicted]
     locks = [("image", wanted.name, False) for wanted in wanted_all]
     locks += [("image", w.recipe.from_image, True) for w in wanted_all if w.recipe and w.recipe.from_image]
     with manifest.lock(locks):

@@ -39,8 +39,8 @@ def ensure(
     :raises BaleineError: see :func:`container.plan`; or with the step that failed.
     """
     if check:
-        predicted = {wanted.name: Outcome(decided) for wanted, _found, decided in plan_all(run, wanted_all, check)}
-        return [predicted[wanted.name] for wanted in wanted_all]
+        plans = {wanted.name: decided for wanted, _found, decided in plan_all(run, wanted_all, check)}
+        return [Outcome.predicted(plans[wanted.name], facts, run, wanted.name) for wanted in wanted_all]
     with manifest.lock(locks(wanted_all), wait=seen is None):
         for wanted in wanted_all:
             _need_same(wanted.name, seen)

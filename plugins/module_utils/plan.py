@@ -75,6 +75,11 @@ class Outcome(NamedTuple):
     plan: Plan
     facts: dict[str, Any] = {}
 
+    @classmethod
+    def predicted(cls, plan: Plan, facts: Callable[..., dict[str, Any]], *about: Any) -> Outcome:
+        """Return what check mode says: facts too where they stay as they are, which a changed plan does not promise."""
+        return cls(plan, {} if plan.changed else facts(*about))
+
 
 Handler = Callable[[Action], None]
 

@@ -210,7 +210,7 @@ def ensure(run: Runner, wanted: Wanted, check_only: bool = False) -> Outcome:
         if decided.changed and wanted.size and not find_program("mkfs.xfs"):
             text = f"{WHAT}: this host has no mkfs.xfs; taken to come from an earlier task"
             decided = decided._replace(warnings=(text,))
-        return Outcome(decided)
+        return Outcome.predicted(decided, facts)
     with manifest.moving():
         if not wait_until(lambda: not _held(), 60.0, 0.1):
             raise Busy(f"{WHAT}: a command is at work: {', '.join(_held())}", "Try again when it has ended")

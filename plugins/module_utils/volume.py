@@ -110,7 +110,7 @@ def ensure(wanted_all: Sequence[Wanted], check: bool = False) -> list[Outcome]:
     :raises BaleineError: see :func:`plan`.
     """
     if check:
-        return [Outcome(plan(wanted, find(wanted.name))) for wanted in wanted_all]
+        return [Outcome.predicted(plan(wanted, find(wanted.name)), facts, wanted.name) for wanted in wanted_all]
     with manifest.lock([("volume", wanted.name, False) for wanted in wanted_all]):
         plans = [(wanted.name, plan(wanted, find(wanted.name))) for wanted in wanted_all]
         outcomes = []

@@ -110,7 +110,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 bridge:
-  description: What is true of the bridge after the task. Empty where there is none.
+  description: What is true of the bridge after the task. Empty where there is none, and in check mode where something
+    would change.
   returned: success
   type: dict
   contains:

@@ -62,7 +62,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 container:
-  description: What is true of the container after the task. Empty where there is none, and in check mode.
+  description: What is true of the container after the task. Empty where there is none, and in check mode where
+    something would change.
   returned: success
   type: dict
   contains:

@@ -237,7 +237,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 image:
-  description: What is true of the image after the task. Empty where there is none, and in check mode.
+  description: What is true of the image after the task. Empty where there is none, and in check mode where
+    something would change.
   returned: success
   type: dict
   contains:

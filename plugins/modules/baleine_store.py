@@ -51,7 +51,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 store:
-  description: What is true of the store after the task. Empty in check mode.
+  description: What is true of the store after the task. Empty in check mode where something would change.
   returned: success
   type: dict
   contains:

@@ -40,7 +40,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 volume:
-  description: What is true of the volume after the task. Empty where there is none, and in check mode.
+  description: What is true of the volume after the task. Empty where there is none, and in check mode where
+    something would change.
   returned: success
   type: dict
   contains:

@@ -215,7 +215,7 @@ class Subject:
         for key, real in self.run(wanted, check).items():
             if real.failed or real.changed or real.actions or real.drift:
                 wrong.append(f"{key}: {wanted[key]}: {real.failed or real._replace(facts={})}")
-            elif not check:
+            else:
                 known = self.facts.setdefault(key, real.facts)
                 wrong += [
                     f"{key}: other facts when nothing is changed: {text}" for text in self.other(known, real.facts)
@@ -243,7 +243,7 @@ class Subject:
 
     def again(self) -> list[str]:
         self.tried = len(self.table)
-        return self.unchanged(self.base())
+        return self.unchanged(self.base(), check=True) + self.unchanged(self.base())
 
     def option(self) -> list[str]:
         wrong = self.predicted_and_done(self.all_at("change"), alone=True)
