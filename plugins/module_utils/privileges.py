@@ -83,10 +83,10 @@ def _parse_capabilities(value: Mapping[str, Any], what: str) -> dict[str, list[s
 
 def _parse_tmpfs(item: Mapping[str, Any], what: str) -> dict[str, Any]:
     mode = str(item.get("mode") or "1777")
-    if not re.fullmatch(r"[0-7]{3,4}", mode):
+    if not re.fullmatch(r"[0-7]{4}", mode):
         raise BaleineError(f"{what}: tmpfs: {mode!r} is no mode", "Write it in octal: '0755'")
     size = units.parse_size(item.get("size") or TMPFS_SIZE, what=f"{what}: tmpfs")
-    return {"target": place(str(item["target"]), f"{what}: a tmpfs"), "size": size, "mode": mode.zfill(4)}
+    return {"target": place(str(item["target"]), f"{what}: a tmpfs"), "size": size, "mode": mode}
 
 
 def place(path: str, what: str) -> str:

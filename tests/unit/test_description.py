@@ -63,7 +63,7 @@ OPTIONS: dict[str, list[Any]] = {
     "apparmor": [None, "default", "unconfined", "my (own): profile"],
     "userns": [None, "auto", "host"],
     "read_only": [None, False, True],
-    "tmpfs": [None, [], [{"target": "/run"}, {"target": "/a, b/", "size": "16M", "mode": "755"}]],
+    "tmpfs": [None, [], [{"target": "/run"}, {"target": "/a, b/", "size": "16M", "mode": "0755"}]],
 }
 
 

@@ -77,6 +77,7 @@ def test_capabilities_have_one_form(given, normal):
         ({"tmpfs": [{"target": "/"}]}, "cannot lie at /"),
         ({"tmpfs": [{"target": "/x/../dev/shm"}]}, "cannot lie at /dev/shm"),
         ({"tmpfs": [{"target": "/run", "mode": "rwx"}]}, "no mode"),
+        ({"tmpfs": [{"target": "/run", "mode": str(0o777)}]}, "no mode"),  # as YAML has 0777 without quotes
         ({"tmpfs": [{"target": "/run", "size": "much"}]}, "tmpfs"),
     ],
     ids=str,
@@ -88,7 +89,7 @@ def test_what_cannot_be_is_refused_by_name(params, said):
 
 
 def test_a_tmpfs_has_one_form_and_an_order():
-    found = parse(tmpfs=[{"target": "/run/", "size": None, "mode": "755"}, {"target": "//a", "size": "1M"}])["tmpfs"]
+    found = parse(tmpfs=[{"target": "/run/", "size": None, "mode": "0755"}, {"target": "//a", "size": "1M"}])["tmpfs"]
     assert found == [
         {"target": "/a", "size": 1 << 20, "mode": "1777"},
         {"target": "/run", "size": 64 << 20, "mode": "0755"},
