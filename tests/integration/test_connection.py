@@ -65,8 +65,8 @@ def call(wire: Wire, box: LabHost, tmp_path_factory: pytest.TempPathFactory) -> 
     inventory = tmp_path_factory.mktemp("connection") / "inventory.json"
     inventory.write_text(json.dumps({"containers": {"hosts": entries}, **wire.inventory(box)}))
 
-    def ansible(pattern: str, *words: str, program: str = "ansible") -> subprocess.CompletedProcess[str]:
-        settings = {**os.environ, **wire.environment, "ANSIBLE_CONFIG": str(run.REPOSITORY / "ansible.cfg")}
+    def ansible(pattern: str, *words: str, program: str = "ansible", **env: str) -> subprocess.CompletedProcess[str]:
+        settings = {**os.environ, **wire.environment, "ANSIBLE_CONFIG": str(run.REPOSITORY / "ansible.cfg"), **env}
         argv = [str(BIN / program), "-i", str(inventory), pattern, *words]
         return wire.run(argv, check=False, env=settings, cwd=str(run.REPOSITORY), timeout=60)
 
@@ -103,6 +103,24 @@ def test_fifty_megabytes_go_in_and_out_and_are_the_same(call: Call, box: LabHost
     done = call("inside", "-m", "fetch", "-a", json.dumps({"src": "/srv/it's big", "dest": str(back), "flat": True}))
     assert hashlib.sha256(back.read_bytes()).hexdigest() == digest, done.stdout + done.stderr
     assert "part" not in box.sh("baleine container exec -c inside -- find /srv /tmp /root -name '*.part'").stdout
+
+
+def test_one_connection_of_ssh_is_kept_for_all_steps_of_a_task_unless_ssh_is_told_otherwise(
+    call: Call, wire: Wire, box: LabHost, tmp_path: Path
+) -> None:
+    source = tmp_path / "words"
+
+    def logins(number: int, **env: str) -> int:
+        source.write_text(f"{number}\n")
+        before = box.read("/var/log/sshd.log").count("Accepted publickey")
+        task = json.dumps({"src": str(source), "dest": "/srv/words"})
+        folder = {"ANSIBLE_SSH_CONTROL_PATH_DIR": str(wire.folder / f"cp{number}")}
+        done = call("inside", "-m", "copy", "-a", task, **folder, **env)
+        assert "CHANGED" in done.stdout, done.stdout + done.stderr
+        return box.read("/var/log/sshd.log").count("Accepted publickey") - before
+
+    assert logins(1) == 1
+    assert logins(2, ANSIBLE_SSH_ARGS="-o ControlMaster=no") > 1
 
 
 @pytest.mark.parametrize(
