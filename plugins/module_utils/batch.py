@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Optional
 from . import lifecycle, manifest, policy, waiting
 from .container import Found, Wanted
 from .errors import BaleineError
-from .plan import Outcome, Plan
+from .plan import Outcome, Plan, predicted
 from .process import Runner, in_turns
 from .survey import facts
 
@@ -64,7 +64,7 @@ def ensure(
     everything = [*wanted_all, *(Wanted(name, "absent") for name in selected(prune) if name not in listed)]
     if check:
         plans = lifecycle.plan_all(run, everything, check)
-        return Done({it.name: Outcome.predicted(decided, facts, run, it.name) for it, _found, decided in plans})
+        return Done({it.name: predicted(decided, facts, run, it.name) for it, _found, decided in plans})
     with manifest.lock(lifecycle.locks(everything)):
         still = {*listed, *selected(prune)}  # somebody may have changed a label before the lock was ours
         everything = [wanted for wanted in everything if wanted.name in still]

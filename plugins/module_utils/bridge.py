@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Optional
 
 from . import guard, handover, manifest, netlink, network, units
 from .errors import BaleineError
-from .plan import Action, Draft, Outcome, Plan, apply, show
+from .plan import Action, Draft, Outcome, Plan, apply, predicted, show
 from .process import Runner
 
 DEFAULT_MTU = 1500
@@ -272,8 +272,7 @@ def ensure(
     :raises BaleineError: see :func:`plan`; or with the change that the kernel refused.
     """
     if check:
-        predicted = zip(wanted_all, _plan_all(run, wanted_all))
-        return [Outcome.predicted(decided, facts, run, wanted.name) for wanted, decided in predicted]
+        return [predicted(it, facts, run, wanted.name) for wanted, it in zip(wanted_all, _plan_all(run, wanted_all))]
     with manifest.lock([("bridge", wanted.name, False) for wanted in wanted_all], wait):
         for wanted in wanted_all if token else ():
             guard.confirm(wanted.name, token or "")

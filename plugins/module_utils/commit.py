@@ -12,7 +12,7 @@ from typing import Any, Optional
 from . import cgroup, disk, enter, image, image_store, manifest, units
 from .container import Found, Wanted
 from .errors import BaleineError, Busy
-from .plan import Action, Outcome, Plan, apply, differences
+from .plan import Action, Outcome, Plan, apply, differences, predicted
 from .process import Runner, fault
 from .survey import disk_of, find, need_closed
 
@@ -56,7 +56,7 @@ def ensure(run: Runner, params: Mapping[str, Any], check: bool = False) -> Outco
         found, old = find(run, Wanted(name), full=False), image.find(run, image.Wanted(target))
         decided = plan_image(name, target, found, old, params.get("rebuild") or "on_change", check)
         if check:
-            return Outcome.predicted(decided, image.facts, target)
+            return predicted(decided, image.facts, target)
         apply(decided, {"commit": lambda action: _commit(run, name, target, found.record or {}, old.record)})
         return Outcome(decided, image.facts(target))
 

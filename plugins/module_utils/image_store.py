@@ -13,7 +13,7 @@ from . import architecture, build, disk, manifest, rootfs, units
 from .errors import BaleineError, explained, known
 from .image import DIRECTORY, Wanted, current, edit_path, facts, find, inherited, part_path, path_of, plan
 from .image import copy as copy_image
-from .plan import Action, Outcome, Plan, apply
+from .plan import Action, Outcome, Plan, apply, predicted
 from .process import Runner, find_program
 
 EDITED = build.PLACE
@@ -25,8 +25,7 @@ def ensure(run: Runner, wanted_all: Sequence[Wanted], check: bool = False) -> li
     :raises BaleineError: see :func:`plan`; or with the step that failed.
     """
     if check:
-        predicted = ((it, _warned(it, plan(it, find(run, it), check=True))) for it in wanted_all)
-        return [Outcome.predicted(decided, facts, wanted.name) for wanted, decided in predicted]
+        return [predicted(_warned(it, plan(it, find(run, it), check=True)), facts, it.name) for it in wanted_all]
     locks = [("image", wanted.name, False) for wanted in wanted_all]
     locks += [("image", w.recipe.from_image, True) for w in wanted_all if w.recipe and w.recipe.from_image]
     with manifest.lock(locks):
@@ -53,8 +52,7 @@ def _warned(wanted: Wanted, decided: Plan) -> Plan:
         lacking.append(error.message)
     keys = (recipe.keyring, *(repository.gpgkey for repository in recipe.repositories))
     lacking += [f"{what}: there is no {key}" for key in keys if key.startswith("/") and not os.path.exists(key)]
-    warnings = (f"{text}; taken to come from an earlier task" for text in lacking)
-    return decided._replace(warnings=(*decided.warnings, *warnings))
+    return decided.lacking(*lacking)
 
 
 def _build(run: Runner, wanted: Wanted, decided: Plan, _action: Action) -> None:

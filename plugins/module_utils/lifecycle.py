@@ -15,7 +15,7 @@ from .container import Found, Wanted
 from .description import from_record, ip_of
 from .errors import BaleineError, Busy
 from .keeper import Keeper, put_back
-from .plan import Action, Outcome, Plan
+from .plan import Action, Outcome, Plan, predicted
 from .process import Runner, open_process, send_signal
 from .survey import Seen, disk_of, facts, find, mounted_at, need_closed, surroundings
 
@@ -40,7 +40,7 @@ def ensure(
     """
     if check:
         plans = {wanted.name: decided for wanted, _found, decided in plan_all(run, wanted_all, check)}
-        return [Outcome.predicted(plans[wanted.name], facts, run, wanted.name) for wanted in wanted_all]
+        return [predicted(plans[wanted.name], facts, run, wanted.name) for wanted in wanted_all]
     with manifest.lock(locks(wanted_all), wait=seen is None):
         for wanted in wanted_all:
             _need_same(wanted.name, seen)
@@ -139,14 +139,13 @@ def plan_all(run: Runner, wanted_all: Sequence[Wanted], check: bool) -> list[tup
         if mounted_at(wanted.name) and any(action.verb in NEEDS_DISK for action in decided.actions):
             need_closed(disk_of(wanted.name), wanted.name, f"container {wanted.name}")
         if check and decided.changed and wanted.state in container.RUNS and runtime.installed() is None:
-            text = f"container {wanted.name}: this host has no runtime; taken to come from an earlier task"
-            decided = decided._replace(warnings=(*decided.warnings, text))
+            decided = decided.lacking(f"container {wanted.name}: this host has no runtime")
         for other in needs(wanted, decided):
             if other in ended or (other not in started and not enter.is_alive(manifest.read("container", other) or {})):
                 text = f"container {wanted.name}: it depends on {other}, which does not run"
                 if not check:
                     raise BaleineError(text, f"Start it first: baleine container start -c {other}")
-                decided = decided._replace(warnings=(*decided.warnings, f"{text}; taken to come from an earlier task"))
+                decided = decided.lacking(text)
         started.update([wanted.name] if wanted.state in container.RUNS else [])
         plans.append((wanted, found, decided))
         for item in wanted.description.networks if wanted.description else ():

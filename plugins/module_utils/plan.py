@@ -45,6 +45,10 @@ class Plan(NamedTuple):
     def changed(self) -> bool:
         return bool(self.actions)
 
+    def lacking(self, *texts: str) -> Plan:
+        """Return a prediction that says what is not there, and why it may be made all the same."""
+        return self._replace(warnings=(*self.warnings, *(f"{it}; taken to come from an earlier task" for it in texts)))
+
 
 class Draft:
     """A plan while it is made: steps, and what was found to have drifted."""
@@ -75,10 +79,10 @@ class Outcome(NamedTuple):
     plan: Plan
     facts: dict[str, Any] = {}
 
-    @classmethod
-    def predicted(cls, plan: Plan, facts: Callable[..., dict[str, Any]], *about: Any) -> Outcome:
-        """Return what check mode says: facts too where they stay as they are, which a changed plan does not promise."""
-        return cls(plan, {} if plan.changed else facts(*about))
+
+def predicted(plan: Plan, facts: Callable[..., dict[str, Any]], *about: Any) -> Outcome:
+    """Return what check mode says: the facts too, where nothing would change them."""
+    return Outcome(plan, {} if plan.changed else facts(*about))
 
 
 Handler = Callable[[Action], None]

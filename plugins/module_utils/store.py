@@ -20,7 +20,7 @@ from typing import Any, Callable, NamedTuple
 from . import disk, enter, manifest, rootfs, units, versions
 from .errors import BaleineError, Busy, explained
 from .manifest import LIBRARY, LOCKS, STORE, opened
-from .plan import Action, Outcome, Plan, apply
+from .plan import Action, Outcome, Plan, apply, predicted
 from .process import Runner, check, fault, find_program, in_child, need_program, wait_until
 
 PART, WHAT = f"{STORE}.part", f"store {STORE}"
@@ -208,9 +208,8 @@ def ensure(run: Runner, wanted: Wanted, check_only: bool = False) -> Outcome:
     if check_only:
         decided = plan(wanted, find())
         if decided.changed and wanted.size and not find_program("mkfs.xfs"):
-            text = f"{WHAT}: this host has no mkfs.xfs; taken to come from an earlier task"
-            decided = decided._replace(warnings=(text,))
-        return Outcome.predicted(decided, facts)
+            decided = decided.lacking(f"{WHAT}: this host has no mkfs.xfs")
+        return predicted(decided, facts)
     with manifest.moving():
         if not wait_until(lambda: not _held(), 60.0, 0.1):
             raise Busy(f"{WHAT}: a command is at work: {', '.join(_held())}", "Try again when it has ended")

@@ -113,8 +113,7 @@ def plan(wanted: Wanted, found: Found, check: bool = False) -> Plan:
     after = {"target": str(wanted.target), "content": found.digest or ""}
     before = {**after, "content": found.holds} if found.holds else {}
     if found.digest is None:
-        missing = f"{what}: there is none; taken to come from an earlier task"
-        return Plan(what, (Action("export", what, "there is none"),), before, after, (), (missing,))
+        return Plan(what, (Action("export", what, "there is none"),), before, after).lacking(f"{what}: there is none")
     if found.holds == found.digest:
         return Plan(what, (), after, after)
     reason = f"{wanted.target} holds {found.holds}" if found.holds else f"there is no {wanted.target}"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Optional
 
 from . import enter, manifest, rootfs, units
 from .errors import BaleineError
-from .plan import Draft, Outcome, Plan, apply
+from .plan import Draft, Outcome, Plan, apply, predicted
 from .process import Runner, check, need_program
 
 DIRECTORY = f"{manifest.LIBRARY}/volumes"
@@ -110,7 +110,7 @@ def ensure(wanted_all: Sequence[Wanted], check: bool = False) -> list[Outcome]:
     :raises BaleineError: see :func:`plan`.
     """
     if check:
-        return [Outcome.predicted(plan(wanted, find(wanted.name)), facts, wanted.name) for wanted in wanted_all]
+        return [predicted(plan(wanted, find(wanted.name)), facts, wanted.name) for wanted in wanted_all]
     with manifest.lock([("volume", wanted.name, False) for wanted in wanted_all]):
         plans = [(wanted.name, plan(wanted, find(wanted.name))) for wanted in wanted_all]
         outcomes = []
