@@ -184,6 +184,19 @@ def test_the_page_of_a_role_has_each_of_its_variables_and_no_other(role):
     assert {variable for names, _default in rows for variable in re.findall(r"\w+", names)} == set(role_options(role))
 
 
+@pytest.mark.parametrize("role", ROLES)
+def test_the_specification_of_a_role_has_its_defaults_and_no_other(role):
+    given = yaml.safe_load((ROOT / "roles" / role / "defaults/main.yml").read_text())
+    said = {key: option["default"] for key, option in role_options(role).items() if "default" in option}
+    assert {key: value for key, value in given.items() if "{{" not in str(value)} == said  # one is made of others
+    assert set(given) <= set(role_options(role))
+
+
+def test_the_action_group_has_every_module():
+    groups = yaml.safe_load((ROOT / "meta/runtime.yml").read_text())["action_groups"]
+    assert sorted(groups["baleine"]) == sorted(MODULES)
+
+
 @pytest.mark.parametrize("path", [path for path in PAGES if path.name.startswith("README")], ids=name)
 def test_a_default_that_is_named_is_that_of_the_role(path):
     options = {key: option for role in ROLES for key, option in role_options(role).items()}
