@@ -327,14 +327,14 @@ def test_the_rule_that_drops_forwarded_frames_is_named(chains, words, monkeypatc
 
 
 DOCKERS = """table ip filter {
-	chain DOCKER-USER {
-		%s
-	}
-	chain FORWARD {
-		type filter hook forward priority filter; policy drop;
-		counter packets 8 bytes 672 jump DOCKER-USER
-		oifname "docker0" ct state related,established counter packets 0 bytes 0 accept
-	}
+    chain DOCKER-USER {
+        %s
+    }
+    chain FORWARD {
+        type filter hook forward priority filter; policy drop;
+        counter packets 8 bytes 672 jump DOCKER-USER
+        oifname "docker0" ct state related,established counter packets 0 bytes 0 accept
+    }
 }"""
 
 
