@@ -60,7 +60,7 @@ def call(wire: Wire, box: LabHost, tmp_path_factory: pytest.TempPathFactory) -> 
     }
     entries["alone"] = {**alone, "baleine_host_become": True}
     entries["rootless"] = alone
-    entries["silent"] = {**entries["alone"], "baleine_host_become_method": "su", "ansible_ssh_timeout": 2}
+    entries["silent"] = {**entries["alone"], "baleine_host_become_method": "su"}
     entries["away"] = {**alone, "baleine_host": "172.30.0.250", "ansible_ssh_timeout": 2}
     inventory = tmp_path_factory.mktemp("connection") / "inventory.json"
     inventory.write_text(json.dumps({"containers": {"hosts": entries}, **wire.inventory(box)}))
@@ -68,7 +68,7 @@ def call(wire: Wire, box: LabHost, tmp_path_factory: pytest.TempPathFactory) -> 
     def ansible(pattern: str, *words: str, program: str = "ansible", **env: str) -> subprocess.CompletedProcess[str]:
         settings = {**os.environ, **wire.environment, "ANSIBLE_CONFIG": str(run.REPOSITORY / "ansible.cfg"), **env}
         argv = [str(BIN / program), "-i", str(inventory), pattern, *words]
-        return wire.run(argv, check=False, env=settings, cwd=str(run.REPOSITORY), timeout=60)
+        return wire.run(argv, check=False, env=settings, cwd=str(run.REPOSITORY), timeout=120)
 
     return ansible
 
@@ -214,7 +214,7 @@ def test_hosts_are_known_by_the_variables_in_files_beside_the_inventory_and_by_t
         (tmp_path / name).write_text(json.dumps(content))
     settings = {**os.environ, **wire.environment, "ANSIBLE_CONFIG": str(run.REPOSITORY / "ansible.cfg")}
     argv = [str(BIN / "ansible"), "-i", str(tmp_path), "baleine_state_running", "-m", "ping"]
-    done = wire.run(argv, check=False, env=settings, cwd=str(run.REPOSITORY), timeout=60)
+    done = wire.run(argv, check=False, env=settings, cwd=str(run.REPOSITORY), timeout=120)
     assert done.returncode == 0 and done.stdout.count("pong") == 2, done.stdout + done.stderr
     assert "inside@box" in done.stdout and "inside@asks" in done.stdout, done.stdout
     assert "containers of odd: there is no become plugin odd" in " ".join(done.stderr.split()), done.stderr
