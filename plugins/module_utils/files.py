@@ -13,7 +13,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple
 
 from . import disk, enter, image, launch, lifecycle, manifest, process, rootfs, units
 from .description import DIRECTORY
@@ -54,7 +54,7 @@ class Tree(NamedTuple):
         else:
             rootfs.unshare(rootfs.CLONE_NEWNS)
             disk.mount(self.disk, manifest.LOCKS, self.first_id, self.read_only)  # there is one while we hold a lock
-            root = os.open(manifest.LOCKS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            root = rootfs.clone_tree(manifest.LOCKS)  # nothing is above it
             users = rootfs.user_namespace(self.first_id)
         os.fchdir(root)
         os.chroot(".")
@@ -139,16 +139,19 @@ def copy(run: process.Runner, source: str, target: str) -> None:
         busybox = os.open(process.need_program("busybox", what), os.O_RDONLY | os.O_CLOEXEC)
         said = stack.enter_context(open(os.memfd_create("baleine"), "r+", errors="replace"))
         leaf = "" if path.endswith("/.") or path in ("/", "-") else os.path.basename(path.rstrip("/"))
-        stream, flow = os.pipe()
-        sure, word = os.pipe()
+        (stream, flow), (sure, word) = os.pipe(), os.pipe()
         for descriptor in (busybox, stream, flow, sure, word):
             stack.callback(_close, descriptor)
 
         def give() -> None:
+            nowhere = os.open("/proc/fs", os.O_PATH | os.O_CLOEXEC)
             (tree if giver else Tree()).enter(alone=os.path.normpath(path) == "/")  # /proc and /sys are no files of its
-            folder = os.path.dirname(path.rstrip("/")) if leaf else path
-            os.chdir(folder or "/")
+            os.chdir((os.path.dirname(path.rstrip("/")) if leaf else path) or "/")
             os.lstat(leaf or ".")
+            here = os.open(".", os.O_PATH | os.O_CLOEXEC)
+            os.fchdir(nowhere)
+            os.chroot(".")  # where tar looks for users and groups: those of the tree may be pipes, and never answer
+            os.fchdir(here)
             _become_tar(busybox, ["c", *TAR, "--", leaf or "."], 0, 1 if target == "-" else flow, said.fileno())
 
         def take() -> None:
@@ -197,9 +200,8 @@ def _close(descriptor: int) -> None:
 
 def _become_tar(busybox: int, words: list[str], read: int, write: int, said: int) -> None:
     os.umask(0)
-    os.dup2(said, 2)
-    os.dup2(read, 0)
-    os.dup2(write, 1)
+    for descriptor, number in ((said, 2), (read, 0), (write, 1)):
+        os.dup2(descriptor, number)
     os.execve(busybox, ["tar", *words], process.ENVIRONMENT)
 
 
@@ -290,6 +292,6 @@ def _listing(tree: Tree) -> dict[str, list[Any]]:
             if stat.S_ISDIR(is_now.st_mode):
                 folders.append(entry.path)
             else:
-                link: Optional[str] = os.readlink(entry.path) if stat.S_ISLNK(is_now.st_mode) else None
+                link = os.readlink(entry.path) if stat.S_ISLNK(is_now.st_mode) else None
                 found[entry.path] += [is_now.st_size, is_now.st_mtime_ns, is_now.st_ctime_ns, link]
     return found

@@ -183,6 +183,26 @@ def test_a_hostile_link_leads_nowhere(lab: LabHost, baleine: Any, name: str, sta
     assert "node" not in lab.sh("ls -A /srv/out").stdout
 
 
+@pytest.mark.parametrize("state", ["started", "stopped"])
+def test_users_and_groups_that_never_answer_hold_up_no_copy(lab: LabHost, baleine: Any, name: str, state: str) -> None:
+    """Who reads a pipe that nobody writes waits for ever, and with him whoever wants to stop or remove the container."""
+    container(lab, name)
+    inside(
+        lab,
+        name,
+        "echo x > /root/x; chown 1000:1000 /root/x; for n in passwd group; do rm -f /etc/$n; mkfifo /etc/$n; done",
+    )
+    lab.module("baleine_container", name=name, state=state)
+    baleine("container", "copy", f"{name}:/root", "/srv/out/root", timeout=30)
+    assert lab.sh("cat /srv/out/root/x; stat -c %u:%g /srv/out/root/x").stdout == "x\n1000:1000\n"
+    baleine("container", "copy", f"{name}:/etc/passwd", "/srv/out/pipe", timeout=30)
+    assert lab.sh("stat -c %F /srv/out/pipe").stdout == "fifo\n"
+    baleine("container", "copy", f"{name}:/", "/srv/out/all", timeout=60)
+    baleine("container", "copy", "/srv/out/root", f"{name}:/again", timeout=30)
+    assert "A /again" in baleine("container", "diff", name, timeout=30).stdout
+    baleine("container", "remove", "--force", name, timeout=30)
+
+
 def test_a_link_that_is_swapped_while_files_are_copied_leads_nowhere(lab: LabHost, baleine: Any, name: str) -> None:
     swap = "mkdir -p /d /e; while :; do mv /d /f; ln -s /srv /d; rm /d; mv /f /d; done 2>/dev/null"
     container(lab, name, command=["sh", "-c", swap])
