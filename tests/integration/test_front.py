@@ -23,8 +23,9 @@ from tests.lab.run import wait_for
 
 BALEINE = "/usr/local/bin/baleine"
 RUN = ("container", "run", "--rm", "-i", "tiny")
-#: An exec by crun 1.8.1 gives the terminal its size a moment after the program began.
-SIZE = "until stty size 2>/dev/null; do sleep 0.1; done"
+#: An exec by crun 1.8.1 gives the terminal its size a moment after the program began. Until then busybox' stty says
+#: nothing, and ends with 0.
+SIZE = "until stty size 2>/dev/null | grep .; do sleep 0.1; done"
 LATER = "until stty size | grep '40 120'; do sleep 0.1; done"
 pytestmark = pytest.mark.usefixtures("tiny", "baleine")
 
@@ -44,7 +45,7 @@ class Typist:
     def resize(self, rows: int, columns: int) -> None:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
-    def sees(self, text: str, seconds: float = 10) -> None:
+    def sees(self, text: str, seconds: float = 60) -> None:
         """Wait for text that was not seen by an earlier call."""
         end = time.monotonic() + seconds
         while text not in self.seen:
@@ -58,7 +59,7 @@ class Typist:
 
     def ends(self) -> int:
         """Wait for the end; the terminal must be as it was before."""
-        code = self.process.wait(timeout=15)
+        code = self.process.wait(timeout=60)
         assert termios.tcgetattr(self.slave) == self.before
         os.close(self.slave)
         os.close(self.master)
