@@ -375,19 +375,23 @@ HOSTILE: dict[str, Case] = {
 }  # fmt: skip
 #: All of them in one process; what each was told, and what it left.
 REFUSED = r"""
-import glob, json, os, sys
+import glob, json, os, sys, time
 sys.path.insert(0, "/usr/local/lib/baleine")
 from baleine import image, image_store
 from baleine_cli.runner import run
 def seen():
     found = {path for top in ("/var/lib/baleine", "/etc", "/mnt") for folder, folders, files in os.walk(top)
              for path in [os.path.join(folder, name) for name in folders + files]}
+    end = time.monotonic() + 60  # the kernel lets go of a file a moment after its last user
+    while (held := set(loops())) and time.monotonic() < end:
+        time.sleep(0.05)
+    return found | held
+def loops():
     for path in glob.glob("/sys/block/loop*/loop/backing_file"):
         try:
-            found |= {line for line in open(path) if "hostile" in line}
+            yield from (line for line in open(path) if "hostile" in line)
         except OSError:
             pass
-    return found
 before, answers = seen(), {}
 for path in sorted(glob.glob(sys.argv[1] + "/*")):
     number, kind = os.path.basename(path).split(".")
@@ -410,7 +414,7 @@ def refused(lab: LabHost, odd: str) -> dict[str, Any]:
     for number, (kind, make, _words) in enumerate(HOSTILE.values()):
         (folder / f"{number:03}.{kind}").write_bytes(make())
     answers: dict[str, Any] = json.loads(
-        lab.run(["python3", "-", f"{WORK}/hostile"], input=REFUSED, timeout=600).stdout
+        lab.run(["python3", "-", f"{WORK}/hostile"], input=REFUSED, timeout=1800).stdout
     )
     return answers
 

@@ -122,14 +122,14 @@ def test_the_programs_that_enter_a_container_cannot_be_overwritten(guest: Guest,
         touch {suite.SHARED}/stop
         wait
         cat {suite.SHARED}/result
-    """, timeout=400).stdout  # fmt: skip
+    """, timeout=900).stdout  # fmt: skip
     assert naive == "runtime-binary\tdone\t\n"
     guest.sh(
         f"{clean}; baleine container create -c watching -i attack -v {suite.SHARED}:/shared -p {shlex.quote(watch)}"
     )
     for _turn in range(8):
         guest.baleine("container", "exec", "-c", "watching", "--", "true")
-    guest.sh(f"touch {suite.SHARED}/stop; until [ -s {suite.SHARED}/result ]; do sleep 0.1; done", timeout=400)
+    guest.sh(f"touch {suite.SHARED}/stop; until [ -s {suite.SHARED}/result ]; do sleep 0.1; done", timeout=900)
     assert guest.read(f"{suite.SHARED}/result").startswith("runtime-binary\trefused\t")
     guest.baleine("container", "remove", "watching")
 
@@ -168,7 +168,7 @@ def test_a_volume_that_another_container_turns_into_a_link_meanwhile_stays_insid
         done
         baleine container remove swapping
         if {HARMED}; then echo harmed; fi
-    """, timeout=400).stdout  # fmt: skip
+    """, timeout=900).stdout  # fmt: skip
     print(ends)
     assert suite.SECRET not in ends and "kept" not in ends and "harmed" not in ends
 
@@ -207,10 +207,10 @@ def test_a_container_cannot_hold_up_the_manager_by_a_lease_on_its_log(
     """The log is a file that the container owns. The kernel lets an open(2) of a leased file wait for 45 s."""
     baleine("container", "create", "-c", "holding", "-i", suite.IMAGE, "--no-init", "-p", "/attacks lease")
     number = str(lab.path("/var/log/baleine/holding.log").stat().st_ino)
-    assert wait_for(lambda: any("LEASE" in line and f":{number} " in line for line in locks()), 60)
-    said = baleine("supervise", check=False, timeout=30)
-    baleine("container", "logs", "holding", check=False, timeout=30)
-    baleine("container", "remove", "holding", timeout=30)
+    assert wait_for(lambda: any("LEASE" in line and f":{number} " in line for line in locks()))
+    said = baleine("supervise", check=False, timeout=40)
+    baleine("container", "logs", "holding", check=False, timeout=40)
+    baleine("container", "remove", "holding", timeout=40)
     assert "holding.log" in said.stdout + said.stderr
 
 

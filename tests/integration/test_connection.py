@@ -68,7 +68,7 @@ def call(wire: Wire, box: LabHost, tmp_path_factory: pytest.TempPathFactory) -> 
     def ansible(pattern: str, *words: str, program: str = "ansible", **env: str) -> subprocess.CompletedProcess[str]:
         settings = {**os.environ, **wire.environment, "ANSIBLE_CONFIG": str(run.REPOSITORY / "ansible.cfg"), **env}
         argv = [str(BIN / program), "-i", str(inventory), pattern, *words]
-        return wire.run(argv, check=False, env=settings, cwd=str(run.REPOSITORY), timeout=120)
+        return wire.run(argv, check=False, env=settings, cwd=str(run.REPOSITORY), timeout=300)
 
     return ansible
 
@@ -169,7 +169,7 @@ def test_the_inventory_lists_containers_of_a_group_of_hosts_and_reaches_them(
 
     def ansible(program: str, *words: str) -> str:
         argv = [str(BIN / program), "-i", str(tmp_path), *words]
-        done = wire.run(argv, check=False, env=settings, cwd=str(run.REPOSITORY), timeout=60)
+        done = wire.run(argv, check=False, env=settings, cwd=str(run.REPOSITORY), timeout=300)
         return str(done.stdout + done.stderr)
 
     request = {"plugin": "lab.baleine.baleine", "hosts": ["lab"], "compose": {"mine": "baleine_image ~ '!'"}}
@@ -214,7 +214,7 @@ def test_hosts_are_known_by_the_variables_in_files_beside_the_inventory_and_by_t
         (tmp_path / name).write_text(json.dumps(content))
     settings = {**os.environ, **wire.environment, "ANSIBLE_CONFIG": str(run.REPOSITORY / "ansible.cfg")}
     argv = [str(BIN / "ansible"), "-i", str(tmp_path), "baleine_state_running", "-m", "ping"]
-    done = wire.run(argv, check=False, env=settings, cwd=str(run.REPOSITORY), timeout=120)
+    done = wire.run(argv, check=False, env=settings, cwd=str(run.REPOSITORY), timeout=300)
     assert done.returncode == 0 and done.stdout.count("pong") == 2, done.stdout + done.stderr
     assert "inside@box" in done.stdout and "inside@asks" in done.stdout, done.stdout
     assert "containers of odd: there is no become plugin odd" in " ".join(done.stderr.split()), done.stderr

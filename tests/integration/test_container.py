@@ -100,7 +100,7 @@ def test_it_answers_on_ipv4_and_ipv6_at_once_and_eth0_and_eth1_follow_the_order(
         {"bridge": "private", "addresses": ["192.168.42.9/24", "FD42:0::9/64"], "gateway": "192.168.42.1"},
     ]
     command = ["httpd", "-f", "-p", "[::]:80", "-h", "/www"]
-    container(lab, name, networks=networks, command=command, wait={"http": "/", "timeout": 10})
+    container(lab, name, networks=networks, command=command, wait={"http": "/", "timeout": 60})
     shown = json.loads(lab.sh(f"nsenter -n -t {record(lab, name)['pid']} ip -j address").stdout)
     addresses = {link["ifname"]: [a["local"] for a in link["addr_info"] if a["scope"] == "global"] for link in shown}
     assert addresses["eth0"] == ["10.0.0.2"]
@@ -116,7 +116,7 @@ def test_killing_the_first_process_leaves_no_mount_loop_link_and_the_next_run_st
 ) -> None:
     pid = container(lab, name)["container"]["pid"]
     lab.run(["kill", "-9", str(pid)])
-    wait_for(lambda: not kernel_traces(lab, name, pid), 5)
+    wait_for(lambda: not kernel_traces(lab, name, pid))
     assert kernel_traces(lab, name, pid) == []
     check = container(lab, name, check=True)
     healed = container(lab, name)
@@ -140,7 +140,7 @@ def test_an_address_taken_away_inside_and_a_bridge_deleted_are_healed_and_called
         f"bridge private: container {name} was cut off",
     ]
     assert container(lab, name)["changed"] is False
-    lab.run(["ping", "-c", "1", "-W", "2", "192.168.42.9"])
+    lab.run(["ping", "-c", "1", "-w", "60", "192.168.42.9"])
     lab.sh("ip address del 192.168.42.1/24 dev private")
     bridge = lab.module("baleine_bridge", name="private", addresses=["192.168.42.1/24", "fd42::1/64"])
     assert [action["action"] for action in bridge["actions"]] == ["add_address"]
@@ -169,8 +169,8 @@ def test_networks_change_in_place_and_an_interface_can_come_and_go(lab: LabHost,
     changed = container(lab, name, networks=two)
     assert changed["container"]["pid"] == pid
     assert not container(lab, name, networks=two)["changed"]
-    lab.run(["ping", "-c", "1", "-W", "2", "10.1.0.2"])
-    lab.run(["ping", "-c", "1", "-W", "2", "192.168.42.10"])
+    lab.run(["ping", "-c", "1", "-w", "60", "10.1.0.2"])
+    lab.run(["ping", "-c", "1", "-w", "60", "192.168.42.10"])
     changed = container(lab, name, networks=two[:1])
     assert [action["action"] for action in changed["actions"]] == ["cut", "record_networks"]
     assert not container(lab, name, networks=two[:1])["changed"]
@@ -241,13 +241,17 @@ def test_a_task_without_image_only_touches_the_state(lab: LabHost, name: str) ->
 )
 def test_the_exit_code_of_a_program_is_known(lab: LabHost, name: str, program: list[str], code: int) -> None:
     container(lab, name, command=program, networks=[])
-    wait_for(lambda: lab.module("baleine_container", name=name, state="stopped")["container"]["state"] == "stopped", 5)
+    info = {"names": [name]}
+    assert wait_for(
+        lambda: lab.module("baleine_container_info", **info)["containers"][0]["container"]["state"] == "stopped"
+    )
     assert lab.module("baleine_container", name=name, state="stopped")["container"]["exit_code"] == code
 
 
 def test_a_program_that_daemonises_lives_on_and_stops_at_once(lab: LabHost, name: str) -> None:
-    facts = container(lab, name, command="sh -c 'httpd -p 80 -h /www'", wait={"http": "/", "timeout": 5})["container"]
+    facts = container(lab, name, command="sh -c 'httpd -p 80 -h /www'", wait={"http": "/", "timeout": 60})["container"]
     assert facts["state"] == "running"
+    assert wait_for(lambda: lab.path(f"/run/baleine/containers/{name}/state/exit").exists())
     stopped = lab.module("baleine_container", name=name, state="stopped")["container"]
     assert (stopped["state"], stopped["exit_code"]) == ("stopped", 0)
 
@@ -265,7 +269,7 @@ def test_two_names_that_meet_in_their_first_digits_both_work(lab: LabHost) -> No
     assert links[0] != links[1] and all(len(link) <= 15 for link in links)
     assert links[0][:7] == links[1][:7]
     for index, one in enumerate(pair):
-        lab.run(["ping", "-c", "1", "-W", "2", f"192.168.42.{100 + index}"])
+        lab.run(["ping", "-c", "1", "-w", "60", f"192.168.42.{100 + index}"])
         assert not container(lab, one, networks=[{"bridge": "private", "addresses": [f"192.168.42.{100 + index}/24"]}])[
             "changed"
         ]
@@ -344,7 +348,7 @@ def test_a_full_filesystem_in_the_middle_of_a_copy_leaves_nothing(lab_factory: A
 
 
 def test_a_failing_wait_gives_the_last_error_and_names_the_dropping_rule(lab: LabHost, name: str) -> None:
-    failed = container(lab, name, wait={"http": "/", "timeout": 0.5}, expect_failure=True)
+    failed = container(lab, name, wait={"http": "/", "timeout": 5}, expect_failure=True)
     assert "last error: 192.168.42.9" in failed["msg"] and "refused" in failed["msg"]
     lab.sh("sysctl -qw net.bridge.bridge-nf-call-iptables=1; iptables -P FORWARD DROP")  # 1 is the kernel's default
     try:
@@ -375,6 +379,7 @@ def test_volumes_show_the_hosts_files_and_a_read_only_one_cannot_be_written(
 
 def test_the_program_runs_as_the_user_asked_for_in_its_directory(lab: LabHost, name: str) -> None:
     facts = container(lab, name, user="www-data", workdir="/www", networks=[])["container"]
+    assert wait_for(lambda: lab.read(f"/proc/{facts['pid']}/task/{facts['pid']}/children").split())  # PID 1 is at work
     status = lab.sh(f"cat /proc/{facts['pid']}/status").stdout
     assert f"Uid:\t{facts['first_id'] + 33}\t" in status
     assert "CapEff:\t0000000000000000" in status
@@ -403,14 +408,12 @@ def test_the_images_own_program_runs_and_not_what_the_shell_of_pid_1_has_built_i
     files = [{"path": "/usr/local/bin/sleep", "content": script, "mode": "0755"}]
     lab.module("baleine_image", name="own", from_image="tiny", files=files)
     container(lab, name, image="own")
-    wait_for(lambda: lab.read(f"/var/log/baleine/{name}.log") == "IMAGE_OWN\n", 5)
-    assert lab.read(f"/var/log/baleine/{name}.log") == "IMAGE_OWN\n"
+    assert wait_for(lambda: lab.read(f"/var/log/baleine/{name}.log") == "IMAGE_OWN\n")
     lab.sh("mkdir -p /srv/tools; printf '#!/bin/sh\necho FROM_VOLUME\n' > /srv/tools/tool; chmod 755 /srv/tools/tool")
     volumes = [{"source": "/srv/tools", "target": "/opt/tools", "read_only": True}]
     changes = {"command": ["tool"], "env": {"PATH": "/bin:/opt/tools"}, "volumes": volumes}
     container(lab, name, image="own", recreate="on_change", **changes)
-    wait_for(lambda: "FROM_VOLUME" in lab.read(f"/var/log/baleine/{name}.log"), 5)
-    assert "FROM_VOLUME" in lab.read(f"/var/log/baleine/{name}.log")
+    assert wait_for(lambda: "FROM_VOLUME" in lab.read(f"/var/log/baleine/{name}.log"))
     lab.module("baleine_container", name=name, state="absent")
     lab.module("baleine_image", name="own", state="absent")
     lab.sh("rm -r /srv/tools")
@@ -463,11 +466,11 @@ def test_a_start_killed_half_way_is_seen_and_made_again(lab: LabHost, baleine: A
 def test_a_recreate_whose_disk_is_held_leaves_nothing_and_goes_back(lab: LabHost, name: str) -> None:
     lab.module("baleine_image", name="other", from_image="tiny", files=[{"path": "/other", "content": "x"}])
     pid = container(lab, name)["container"]["pid"]
-    shell = lab.popen(["sh", "-c", f"cd /proc/{pid}/root && exec sleep 100"])
-    wait_for(lambda: lab.run(["pgrep", "-x", "-f", "sleep 100"], check=False).returncode == 0, 5)
+    shell = lab.popen(["sh", "-c", f"cd /proc/{pid}/root && exec sleep 100000"])
+    assert wait_for(lambda: lab.run(["pgrep", "-x", "-f", "sleep 100000"], check=False).returncode == 0)
     refused = container(lab, name, image="other", recreate="on_change", expect_failure=True)
     assert "still held by" in refused["msg"]
-    lab.run(["pkill", "-9", "-x", "-f", "sleep 100"])
+    lab.run(["pkill", "-9", "-x", "-f", "sleep 100000"])
     shell.wait()
     assert lab.sh("ls -A /var/lib/baleine/containers").stdout.split() == [name]
     assert container(lab, name)["container"]["state"] == "running"
@@ -492,7 +495,7 @@ def test_the_hosts_file_follows_the_addresses_and_a_foreign_directory_stays(
 
 
 def test_a_wait_for_a_command_keeps_its_time(lab: LabHost, name: str) -> None:
-    failed = container(lab, name, wait={"command": ["sleep", "60"], "timeout": 1}, expect_failure=True, timeout=20)
+    failed = container(lab, name, wait={"command": ["sleep", "1000"], "timeout": 1}, expect_failure=True)
     assert "did not end in 1 s" in failed["msg"]
     container(lab, name, wait={"command": "true"})
 
@@ -525,7 +528,7 @@ def test_a_container_of_the_old_scripts_is_adopted_with_its_disk(lab: LabHost, b
     wanted = {"command": SLEEP, "networks": [{"bridge": "private", "addresses": ["192.168.42.77/24"]}]}
     facts = container(lab, "old", recreate="on_change", **wanted)["container"]
     assert facts["state"] == "running" and facts["interfaces"][0]["link"] == record(lab, "old")["interface"]
-    lab.run(["ping", "-c", "1", "-W", "2", "192.168.42.77"])
+    lab.run(["ping", "-c", "1", "-w", "60", "192.168.42.77"])
     assert not container(lab, "old", **wanted)["changed"]
     lab.module("baleine_container", name="old", state="absent")
 

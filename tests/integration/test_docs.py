@@ -143,7 +143,7 @@ def test_who_works_inside_containers_as_the_page_says_serves_what_it_shows_and_k
 ) -> None:
     far = wire.proxy_url.removeprefix("http://").rstrip("/")
     newcomer.expect("process *socat*")
-    newcomer.popen(["socat", "TCP-LISTEN:3128,fork,reuseaddr", f"TCP:{far}"])
+    newcomer.serve(3128, ["socat", "TCP-LISTEN:3128,fork,reuseaddr", f"TCP:{far}"])
 
     def let_apt_inside_believe_the_mirror_of_the_laboratory(line: str) -> None:
         if line == "# ansible-playbook containers.yml":
@@ -288,7 +288,7 @@ def test_each_way_past_dockers_packet_filter_that_the_page_gives_helps(lab_facto
     for way, back in zip(ways, undo):
         assert not pair.answers() and pair.dropping("-P FORWARD DROP")
         host.sh(way)
-        assert pair.answers() and not pair.dropping("-P FORWARD DROP"), way
+        assert run.wait_for(pair.answers) and not pair.dropping("-P FORWARD DROP"), way
         host.sh(back)
     pair.end()
 
@@ -297,18 +297,19 @@ def test_beside_firewalld_it_is_as_the_page_says(wire: Wire, lab_factory: Callab
     host = lab_factory("beside-firewalld", wire=wire, leak_check=False)  # its zones are not ours
     host.use_package_proxy()
     host.sh(
-        "apt-get -qq update; apt-get install -qqy --no-install-recommends firewalld dbus >/dev/null 2>&1", timeout=300
+        "apt-get -qq update; apt-get install -qqy --no-install-recommends firewalld dbus >/dev/null 2>&1", timeout=900
     )
     host.sh("mkdir -p /run/dbus; dbus-daemon --system --fork; sysctl -qw net.bridge.bridge-nf-call-iptables=0")
     pair, here = Beside(host), "192.168.42.1 8080"
-    host.popen(["busybox", "httpd", "-f", "-p", "8080", "-h", "/etc"])
-    assert run.wait_for(lambda: pair.answers(here), 60)
+    host.serve(8080, ["busybox", "httpd", "-f", "-p", "8080", "-h", "/etc"])
+    assert run.wait_for(lambda: pair.answers(here))
     host.popen(["firewalld", "--nofork"])
-    assert run.wait_for(lambda: host.sh("firewall-cmd --state 2>&1", check=False).returncode == 0, 60)
-    assert pair.answers() and not pair.answers(here) and not pair.dropping("firewalld")
+    assert run.wait_for(lambda: host.sh("firewall-cmd --state 2>&1", check=False).returncode == 0, run.LONGEST)
+    assert run.wait_for(pair.answers) and not pair.answers(here) and not pair.dropping("firewalld")
     host.sh("sysctl -qw net.bridge.bridge-nf-call-iptables=1")
     assert not pair.answers() and pair.dropping("firewalld has no zone for private")
     for command in advice("Beside firewalld"):
         host.sh(command)
-    assert pair.answers() and pair.answers(here) and not pair.dropping("firewalld")
+    assert run.wait_for(pair.answers) and run.wait_for(lambda: pair.answers(here))
+    assert not pair.dropping("firewalld")
     pair.end()

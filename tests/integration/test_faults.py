@@ -122,7 +122,7 @@ def prepare(lab: LabHost, before: Any) -> None:
         made = result(ask(lab, **(before if isinstance(before, dict) else {})))
         if isinstance(before, str):
             lab.run(["kill", "-9", str(made["container"]["pid"])])
-            assert run.wait_for(lambda: not lab.path(f"/proc/{made['container']['pid']}").exists(), 10)
+            assert run.wait_for(lambda: not lab.path(f"/proc/{made['container']['pid']}").exists())
         if before == "ended":
             lab.run([BALEINE, "container", "list"])
             path = "/var/lib/baleine/manifeste/containers/victim.manifest"
@@ -144,7 +144,7 @@ def listed(lab: LabHost) -> dict[str, Any]:
 def sound(lab: LabHost) -> None:
     """Nothing is frozen, e2fsck has nothing to say about a disk, nothing of the container but its disks stays."""
     if listed(lab).get("state") == "running":
-        lab.run([BALEINE, "container", "exec", "victim", "--", "sh", "-c", "echo x > /written; sync"], timeout=20)
+        lab.run([BALEINE, "container", "exec", "victim", "--", "sh", "-c", "echo x > /written; sync"])
     result(ask(lab, state="stopped")) if listed(lab) else None
     disks = lab.sh(f"ls -A {DISKS} 2>/dev/null || true").stdout.split()
     for disk in disks:

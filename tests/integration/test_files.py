@@ -42,7 +42,7 @@ def container(lab: LabHost, name: str, **options: Any) -> dict[str, Any]:
 
 
 def inside(lab: LabHost, name: str, script: str) -> str:
-    return lab.run([BALEINE, "container", "exec", "-c", name, "--", "sh", "-c", script], timeout=30).stdout
+    return lab.run([BALEINE, "container", "exec", "-c", name, "--", "sh", "-c", script]).stdout
 
 
 def refused(baleine: Any, *words: str) -> str:
@@ -59,11 +59,11 @@ def record(lab: LabHost, kind: str, name: str) -> dict[str, str]:
 def test_an_image_of_a_running_container_holds_what_was_written_and_the_container_goes_on(
     lab: LabHost, baleine: Any, name: str
 ) -> None:
-    pid = container(lab, name, command=["sh", "-c", "while :; do echo x >> /always; done"])["pid"]
+    pid = container(lab, name, command=["sh", "-c", "while :; do echo x >> /always; usleep 2000; done"])["pid"]
     inside(lab, name, "echo mine > /mine; chown 1000 /mine")
     baleine("container", "commit", "-c", name, "-i", "kept:1")
     size = len(inside(lab, name, "cat /always"))
-    assert wait_for(lambda: len(inside(lab, name, "cat /always")) > size, 10)
+    assert wait_for(lambda: len(inside(lab, name, "cat /always")) > size)
     assert record(lab, "container", name)["pid"] == str(pid) and record(lab, "container", name)["state"] == "running"
     shown = json.loads(baleine("image", "inspect", "kept:1", "--format", "json").stdout)[0]
     assert shown["recipe"]["from_container"] == name and shown["digest"].startswith("sha256:") and not shown["edited"]

@@ -27,7 +27,7 @@ def bring_mkfs(guest: Guest) -> None:
 
 def test_the_first_pass_after_a_boot_mounts_the_store_and_starts_what_runs_from_it(guest: Guest) -> None:
     bring_mkfs(guest)
-    assert guest.module("baleine_store", size="640M", timeout=300)["store"]["state"] == "present"
+    assert guest.module("baleine_store", size="640M", timeout=900)["store"]["state"] == "present"
     running = "head -n 1 /sys/fs/cgroup/baleine/web1/cgroup.procs"
     program = "sh -c 'while :; do date >> /log; sync; sleep 1; done'"
     guest.baleine("container", "create", "-c", "web1", "-i", "tiny", "-p", program)
@@ -40,14 +40,14 @@ def test_the_first_pass_after_a_boot_mounts_the_store_and_starts_what_runs_from_
         end()
         if end == guest.power_cut:
             guest.boot()
-        back = wait_for(lambda: bool(guest.sh(running, check=False).stdout.strip()), 180, 1)  # no command of ours helps
+        back = wait_for(lambda: bool(guest.sh(running, check=False).stdout.strip()), 600, 1)  # no command of ours helps
         assert back, guest.read("/var/log/baleine/supervise.log")
         assert guest.run(["findmnt", "-rno", "FSTYPE", LIBRARY]).stdout == "xfs\n"
         assert guest.run(["losetup", "-nO", "NAME", "-j", STORE]).stdout.count("/dev/loop") == 1
     guest.sh("rm -f /etc/cron.d/baleine; while [ -e /run/baleine/lock/.supervise ]; do sleep 0.2; done")
     guest.baleine("container", "stop", "web1")
     guest.run(["e2fsck", "-fn", f"{LIBRARY}/containers/web1"])
-    assert guest.module("baleine_store", state="absent", timeout=300)["store"]["state"] == "absent"
+    assert guest.module("baleine_store", state="absent", timeout=900)["store"]["state"] == "absent"
     guest.baleine("container", "start", "web1")
     assert int(guest.baleine("container", "exec", "-c", "web1", "--", "wc", "-l", "/log").stdout.split()[0]) > 1
     guest.baleine("container", "remove", "web1")

@@ -52,7 +52,7 @@ def test_a_debian_tree_is_sparse_has_no_trace_of_the_builder_and_is_built_once(o
     request = {"name": "debian", "size": "10G", "packages": PLAIN}
     predicted = online.module("baleine_image", check=True, **request)
     assert predicted["changed"] and not online.path(f"{IMAGES}/debian").exists()
-    done = online.module("baleine_image", timeout=300, **request)
+    done = online.module("baleine_image", timeout=900, **request)
     assert done["diff"] == predicted["diff"]
     facts = done["image"]
     assert facts["size"] == 10 << 30 and facts["allocated"] < 600 << 20
@@ -74,7 +74,7 @@ def test_a_derived_image_installs_writes_and_runs_and_follows_its_source(online:
         "files": [{"path": "/etc/mine/note", "content": "é\n", "mode": "0600"}],
         "commands": ["hello > /root/said", "test -s /etc/mine/note", "id > /root/who"],
     }
-    assert online.module("baleine_image", timeout=300, **request)["changed"]
+    assert online.module("baleine_image", timeout=900, **request)["changed"]
     assert not online.module("baleine_image", **request)["changed"]
     assert "Mode:  0600" in listing(online, "derived", "/etc/mine/note")
     assert "not found" in online.run(["debugfs", "-R", "stat /usr/sbin/policy-rc.d", f"{IMAGES}/derived"]).stderr
@@ -88,17 +88,16 @@ def test_a_build_killed_at_any_moment_is_no_image_and_frees_its_loop_device(onli
     build = ["baleine", "image", "create", "-i", "killed", "-s", "2048", "--packages", "none"]
     for seconds in (0.3, 1.5, 4):
         process = online.popen(build, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for(lambda: online.path(f"{IMAGES}/.killed.part").exists(), 20)
+        wait_for(lambda: online.path(f"{IMAGES}/.killed.part").exists(), 300)
         online.sh(
             f"sleep {seconds}; pkill -9 -x -f '/usr/bin/python3 -IS /usr/local/bin/baleine image create -i killed.*'"
         )
         process.wait()
-        wait_for(lambda: ".killed.part" not in online.run(["losetup", "--list", "-O", "BACK-FILE"]).stdout, 10)
-        assert ".killed.part" not in online.run(["losetup", "--list", "-O", "BACK-FILE"]).stdout
-        assert online.sh("pgrep -x mmdebstrap || true").stdout == ""
+        assert wait_for(lambda: ".killed.part" not in online.run(["losetup", "--list", "-O", "BACK-FILE"]).stdout)
+        assert wait_for(lambda: online.sh("pgrep -x mmdebstrap || true").stdout == "")
         assert json.loads(online.run(["baleine", "image", "list", "--format", "json"]).stdout) == []
     online.module("baleine_image", name="killed", state="absent")
-    refused = online.module("baleine_image", name="killed", size="32M", packages=[], timeout=300, expect_failure=True)
+    refused = online.module("baleine_image", name="killed", size="32M", packages=[], timeout=900, expect_failure=True)
     assert "too small" in refused["msg"] and "larger size" in refused["msg"]
     refused = online.module(
         "baleine_image", name="killed", size="2G", packages=["no-such-package"], expect_failure=True
@@ -170,7 +169,8 @@ def test_an_edit_that_its_host_had_no_room_for_is_told(lab: LabHost, baleine: An
     tree = baleine("image", "mount", "cramped").stdout.strip()
     lab.sh(f"head -c 20M /dev/urandom > {tree}/much || true")
     told = baleine("image", "umount", "cramped", check=False)
-    assert told.returncode == 1 and "something of the edit is lost: Input/output error" in told.stderr, told.stderr
+    # an error of the device, or, where the kernel began to write before, of what is behind it
+    assert told.returncode == 1 and "something of the edit is lost: " in told.stderr, told.stderr
     lab.sh(f"umount {tree} /srv/cramped; rmdir /srv/cramped {tree} /mnt/baleine-images || true")
     lab.module("baleine_image", name="cramped", state="absent")
 
@@ -263,7 +263,7 @@ def test_a_build_changes_no_setting_of_the_host_and_leaves_no_process(lab: LabHo
     assert "Read-only" in refused["msg"] or "can't create" in refused["msg"]
     assert lab.read("/proc/sys/net/ipv4/ip_forward").strip() == "0"
     assert derive(commands=["sleep 300 >/dev/null 2>&1 &"])["changed"]
-    assert lab.sh("pgrep -x sleep || true").stdout == ""
+    assert wait_for(lambda: lab.sh("pgrep -fx 'sleep 300' || true").stdout == "")
 
 
 def test_an_interrupted_build_can_be_removed(lab: LabHost, tiny: str) -> None:

@@ -58,7 +58,7 @@ def rights(text: str) -> dict[str, int]:
 def program(lab: LabHost, pid: int) -> dict[str, int]:
     """What the container's own program has: the child of its PID 1, as the host sees it."""
     children = f"/proc/{pid}/task/{pid}/children"
-    assert wait_for(lambda: lab.read(children).split(), 60)
+    assert wait_for(lambda: lab.read(children).split())
     return rights(lab.read(f"/proc/{lab.read(children).split()[0]}/status"))
 
 
@@ -121,7 +121,7 @@ def test_a_profile_of_the_users_is_the_programs_and_that_of_exec(lab: LabHost, b
     lab.write("/etc/own.json", json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
     box(seccomp="/etc/own.json", command=["sh", "-c", "chmod 700 /srv || echo REFUSED; exec sleep 100000"])
     assert "not permitted" in refused(lab, "chmod 700 /srv")
-    assert wait_for(lambda: "REFUSED" in lab.read("/var/log/baleine/box.log"), 60)
+    assert wait_for(lambda: "REFUSED" in lab.read("/var/log/baleine/box.log"))
     lab.write("/etc/own.json", "{")
     failed = box(seccomp="/etc/own.json", restart=True, expect_failure=True)
     assert "seccomp profile /etc/own.json: not understood" in failed["msg"]
@@ -149,10 +149,10 @@ def test_a_disk_can_be_read_only_with_places_to_write(lab: LabHost, box: Any) ->
     assert inside(lab, "touch /data/x /run/x /srv/tmp/x; stat -c %a /run /srv/tmp").split() == ["755", "1777"]
     assert inside(lab, "df -m /run /srv/tmp | awk 'NR>1 {print $2}'").split() == ["16", "64"]
     assert "No space" in refused(lab, "dd if=/dev/zero of=/run/full bs=1M count=17")
-    assert "begun" in lab.read("/var/log/baleine/box.log")
+    assert wait_for(lambda: "begun" in lab.read("/var/log/baleine/box.log"))
     box(read_only=True, tmpfs=tmpfs, command=["sh", "-c", "exit 7"])
     wait = ["/usr/local/bin/baleine", "container", "list", "-a", "--format", "json"]
-    assert wait_for(lambda: json.loads(lab.run(wait).stdout)[0]["state"] == "stopped", 60)
+    assert wait_for(lambda: json.loads(lab.run(wait).stdout)[0]["state"] == "stopped")
     assert lab.module("baleine_container", name="box", state="stopped")["container"]["exit_code"] == 7
 
 
@@ -270,7 +270,7 @@ def test_nothing_of_the_caller_reaches_the_program_or_exec(lab: LabHost, box: An
         'baleine container create -c box -i tiny -p "$PROGRAM"',
         env={"PROGRAM": f"sh -c '({script}) 2>&1; exec sleep 100000'", "SECRET": "1"},
     )
-    assert wait_for(lambda: "done" in lab.read("/var/log/baleine/box.log"), 60)
+    assert wait_for(lambda: "done" in lab.read("/var/log/baleine/box.log"))
     expected = ["4", "HOME PATH PWD SHLVL container", "/", "0022", "not a tty", "done"]  # 0, 1, 2, and that of ls
     assert lab.read("/var/log/baleine/box.log").splitlines() == expected
     call = (
@@ -298,7 +298,7 @@ def test_a_full_host_stops_one_container_and_harms_nothing(lab: LabHost, baleine
         box()
         inside(lab, "echo kept > /root/kept; sync")
         inside(lab, "dd if=/dev/zero of=/big bs=1M count=40; sync", check=False)
-        assert wait_for(lambda: "Read-only" in inside(lab, "touch /x", check=False), 60)
+        assert wait_for(lambda: "Read-only" in inside(lab, "touch /x", check=False))
         assert inside(lab, "cat /root/kept") == "kept"
         lab.sh(f"mount -o remount,size=100m {disks}")
         done = box(restart=True)

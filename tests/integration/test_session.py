@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.lab.host import LabHost
+from tests.lab.run import wait_for
 from tests.lab.wire import Wire
 
 SITE = """<VirtualHost *:80>
@@ -75,18 +76,18 @@ def edit(host: LabHost, tree: str) -> None:
 
 def ask(host: LabHost) -> str:
     """The status and page of the proxy's public address."""
-    return host.run(["curl", "-s", "-m", "20", "-w", " %{http_code}", "http://10.0.0.2/"], check=False).stdout
+    return host.run(["curl", "-s", "-m", "200", "-w", " %{http_code}", "http://10.0.0.2/"], check=False).stdout
 
 
 def answers(host: LabHost) -> None:
     """Wait as long as a person needs to type: Apache listens a moment after its container runs."""
-    host.sh("for i in $(seq 100); do curl -sf -o /dev/null http://10.0.0.2/ && exit; sleep 0.1; done; exit 1")
+    host.sh("for i in $(seq 1000); do curl -sf -o /dev/null http://10.0.0.2/ && exit; sleep 0.1; done; exit 1")
 
 
 @pytest.mark.parametrize("session", [AS_WRITTEN, IN_ANOTHER_ORDER], ids=["as written", "flags in another order"])
 def test_the_documents_session_works_line_by_line_and_leaves_nothing(host: LabHost, session: str) -> None:
     for line in session.strip().splitlines():
-        done = host.run(shlex.split(line), timeout=300)
+        done = host.run(shlex.split(line), timeout=900)
         words = set(line.split())
         if "mount" in words:
             edit(host, done.stdout.strip())
@@ -107,4 +108,4 @@ def test_the_documents_session_works_line_by_line_and_leaves_nothing(host: LabHo
     assert (
         host.sh("find /var/lib/baleine /run/baleine /mnt/baleine* /var/log/baleine -type f", check=False).stdout == ""
     )
-    assert set(host.sh("ls /sys/class/net").stdout.split()) == {"lo", "eth0"}
+    assert wait_for(lambda: set(host.sh("ls /sys/class/net").stdout.split()) == {"lo", "eth0"})

@@ -24,7 +24,7 @@ def host(lab_factory: Any, wire: Wire) -> Iterator[LabHost]:
     made.run(["/usr/local/bin/baleine", "bridge", "create", "-b", "out", "-a", f"{BRIDGE}/24"])
     made.expect("process *socat*")
     far = wire.proxy_url.removeprefix("http://").rstrip("/")
-    made.popen(["socat", f"TCP-LISTEN:{PORT},bind={BRIDGE},fork,reuseaddr", f"TCP:{far}"])
+    made.serve(int(PORT), ["socat", f"TCP-LISTEN:{PORT},bind={BRIDGE},fork,reuseaddr", f"TCP:{far}"])
     yield made
     made.run(["/usr/local/bin/baleine", "bridge", "remove", "out"])
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.lab.host import LabHost
+from tests.lab.run import wait_for
 
 IMAGES = "/var/lib/baleine/images"
 SLEEP = ["sleep", "1000"]
@@ -177,7 +178,7 @@ def test_a_diff_of_two_versions_tells_each_kind_of_change_and_nothing_else(
     ]
     assert back["settings"] == [{"key": "size", "before": 96 << 20, "after": 64 << 20}]
     assert "image no: there is none" in refused(baleine, "image", "diff", "web", "no")
-    assert lab.run(["losetup", "--list", "-nO", "BACK-FILE"]).stdout.count("web:") == 0
+    assert wait_for(lambda: "/images/web:" not in lab.run(["losetup", "--list", "-nO", "BACK-FILE"]).stdout)
 
 
 def test_prune_takes_the_versions_that_nothing_needs_and_says_so_first(

@@ -39,7 +39,7 @@ class Controller:
     """
 
     def __init__(
-        self, folder: Path, call: Callable[..., CompletedProcess[str]], hosts: dict[str, Any], timeout: float = 300
+        self, folder: Path, call: Callable[..., CompletedProcess[str]], hosts: dict[str, Any], timeout: float = 900
     ) -> None:
         shutil.copytree(PLAYS, folder, dirs_exist_ok=True)
         self.folder, self.call, self.timeout = folder, call, timeout
