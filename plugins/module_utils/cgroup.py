@@ -133,11 +133,10 @@ def usage(name: str) -> dict[str, Any]:
 
 
 def remove(name: str) -> None:
-    """Remove the empty groups that a container left, and the common parent with the last of them."""
+    """Remove the empty groups that a container left."""
     for path in directories(name):
         for folder, _folders, _files in os.walk(path, topdown=False):
             drop_empty(folder)
-    drop_empty(*(base + PARENT for base in hierarchies()))
 
 
 def _file(name: str, controller: str, v1: str, v2: str) -> str:

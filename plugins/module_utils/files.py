@@ -110,7 +110,8 @@ def umount(name: str) -> None:
             raise BaleineError(f"container {name}: its disk is not mounted", "Begin with 'baleine container mount'")
         with explained(f"container {name}: {place}", "A program or a shell still works in it: end it"):
             rootfs.unmount(place)
-        manifest.drop_empty(place, DIRECTORY)
+        manifest.drop_empty(place)
+        launch.leave(DIRECTORY)
         launch.need_free(disk_of(name), f"container {name}")
 
 

@@ -229,7 +229,8 @@ class Keeper:
         fault("unlinked")
         if self.description is not None:
             folder = self.description.directory
-            manifest.drop_empty(*([folder, DIRECTORY] if os.path.dirname(folder) == DIRECTORY else []))
+            manifest.drop_empty(*([folder] if os.path.dirname(folder) == DIRECTORY else []))
+            launch.leave(DIRECTORY)
         manifest.remove("container", self.name)
         self.record = {}
         self.tell_neighbours()

@@ -15,8 +15,8 @@ from . import apparmor, cgroup, disk, enter, log, network, oci, pid1, process, r
 from .architecture import need_runnable, of_path
 from .description import Description
 from .devices import stage as stage_devices
-from .errors import BaleineError, explained
-from .manifest import drop_empty
+from .errors import BaleineError, Busy, explained
+from .manifest import drop_empty, registry
 from .netlink import batch
 from .privileges import place
 from .privileges import rights as rights_of
@@ -28,6 +28,8 @@ BUNDLES = "/run/baleine/containers"
 #: Directories that the runtime mounts on, or that we bind files into.
 REAL_DIRECTORIES = ("dev", "proc", "sys", "etc")
 SETTLE_SECONDS = 5.0
+#: The lock under which a container starts: the last one takes common directories away, but not from under a start.
+STARTING = "starting"
 #: Seconds after which a run was a good one.
 LONG_RUN = 600.0
 
@@ -85,13 +87,14 @@ def start(run: process.Runner, launch: Launch, begun: Callable[[int, int], None]
     clear(run, launch.name, launch.runtime, [item.link for item in launch.interfaces])
     need_free(launch.disk, what)
     try:
-        _prepare_bundle(launch)
-        confined = apparmor.profile(run, launch.described.privileges["apparmor"], what)
-        try:
-            process.in_child(lambda: _become_runtime(launch, confined), f"{what}: starting it")
-        except BaleineError as error:
-            said = runtime.last_words(bundle_of(launch.name))
-            raise BaleineError(f"{what}: {launch.runtime} says: {said}", error.hint) if said else error from None
+        with registry(STARTING, shared=True):
+            _prepare_bundle(launch)
+            confined = apparmor.profile(run, launch.described.privileges["apparmor"], what)
+            try:
+                process.in_child(lambda: _become_runtime(launch, confined), f"{what}: starting it")
+            except BaleineError as error:
+                said = runtime.last_words(bundle_of(launch.name))
+                raise BaleineError(f"{what}: {launch.runtime} says: {said}", error.hint) if said else error from None
         with open(f"{bundle_of(launch.name)}/pid") as stream:
             pid = int(stream.read())
         begun(pid, process.start_ticks(pid) or 0)
@@ -117,12 +120,10 @@ def need_free(path: str, what: str) -> None:
 def _prepare_bundle(launch: Launch) -> None:
     """Make the directory of a container on the host, with what it and its PID 1 are given."""
     folder = bundle_of(launch.name)
-    while not os.path.isdir(folder):  # the last container to end takes the common directory away
-        with contextlib.suppress(FileNotFoundError):
-            os.makedirs(BUNDLES, exist_ok=True)
-            for path in (runtime.STATE, BUNDLES):  # the container's root, which is nobody here, must be able to pass
-                os.chmod(path, 0o711)
-            os.mkdir(folder, 0o711)
+    os.makedirs(BUNDLES, exist_ok=True)
+    for path in (runtime.STATE, BUNDLES):  # the container's root, which is nobody here, must be able to pass
+        os.chmod(path, 0o711)
+    os.mkdir(folder, 0o711)
     os.mkdir(f"{folder}/volumes", 0o711)
     os.mkdir(f"{folder}/state", 0o700)
     os.makedirs(log.LOGS, mode=0o700, exist_ok=True)
@@ -329,8 +330,18 @@ def clear(run: process.Runner, name: str, runtime_name: str, links: Sequence[str
         rootfs.unmount(f"{folder}/state", rootfs.MNT_DETACH)
     rootfs.remove_tree(folder)
     process.fault("cleared")
-    drop_empty(BUNDLES, f"{runtime.STATE}/crun", f"{runtime.STATE}/runc")
+    groups = (base + cgroup.PARENT for base in cgroup.hierarchies())
+    leave(BUNDLES, f"{runtime.STATE}/crun", f"{runtime.STATE}/runc", *groups)
     for link in links:  # the kernel removes them with their namespace, a moment later
         path = f"/sys/class/net/{link}"
         if not process.wait_until(lambda path=path: not os.path.exists(path), SETTLE_SECONDS):  # type: ignore[misc]
             batch(run, [f"link del dev {link}"], f"container {name}")
+
+
+def leave(*folders: str) -> None:
+    """Remove directories that containers have in common; while one starts, or others use them, they stay.
+
+    Who does the same at this moment is waited for: one of both is the last.
+    """
+    with contextlib.suppress(Busy), registry("ending"), registry(STARTING, wait=False):
+        drop_empty(*folders)

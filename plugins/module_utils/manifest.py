@@ -276,14 +276,14 @@ def lock(wanted: Sequence[tuple[str, str, bool]], wait: bool = True) -> Iterator
 
 
 @contextlib.contextmanager
-def registry(name: str = "registry", wait: bool = True) -> Iterator[None]:
+def registry(name: str = "registry", wait: bool = True, shared: bool = False) -> Iterator[None]:
     """Hold the one lock for what is given out once: interface names and id ranges. Only to choose and record them.
 
-    :param name: another lock of which there is one.
+    :param name: another lock of which there is one; :param shared: others may hold it so at the same time.
     :raises Busy: when ``wait`` is False and somebody else holds it.
     """
     with contextlib.ExitStack() as held:
-        held.callback(_release, *_take(f"{LOCKS}/.{name}", f"the {name}", False, wait))
+        held.callback(_release, *_take(f"{LOCKS}/.{name}", f"the {name}", shared, wait))
         yield
 
 

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ from tests.lab.run import wait_for
 
 BALEINE = "/usr/local/bin/baleine"
 DISKS = "/var/lib/baleine/containers"
+STARTING = "/run/baleine/lock/.starting"
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +56,30 @@ def test_a_stop_and_a_start_at_once_leave_one_of_both_states_and_the_truth(lab: 
         (shown,) = json.loads(baleine("container", "list", "-a", "--format", "json").stdout)
         wished = {"running": "started", "stopped": "stopped"}[shown["state"]]
         assert shown["wanted_state"] == wished and shown["recorded_state"] == shown["state"]
+
+
+def test_the_last_container_takes_common_directories_away_but_not_from_under_a_start(
+    lab: LabHost, baleine: Any
+) -> None:
+    common = (
+        "ls -d /sys/fs/cgroup/*/baleine /run/baleine/containers /run/baleine/crun /run/baleine/runc 2>/dev/null || true"
+    )
+    baleine("container", "create", "-i", "tiny", "-c", "one", "-p", "sleep 1000")
+    there = lab.sh(common).stdout
+    assert "/baleine\n" in there and "/run/baleine/containers\n" in there
+    with open(lab.path(STARTING), "w") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)  # as one that starts
+        baleine("container", "remove", "one")
+        assert lab.sh(common).stdout == there
+    with open(lab.path(STARTING), "w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)  # as one that takes them away
+        starts = lab.popen([BALEINE, "container", "create", "-i", "tiny", "-c", "two", "-p", "sleep 1000"])
+        place = os.fstat(other.fileno()).st_ino
+        assert wait_for(lambda: re.search(f"->.*:{place} ", Path("/proc/locks").read_text()))
+        assert not lab.path("/run/baleine/containers/two").exists()
+    assert starts.wait(300) == 0
+    baleine("container", "remove", "two")
+    assert lab.sh(common).stdout == ""
 
 
 def stopped(session: int) -> bool:
