@@ -10,7 +10,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,22 @@ from .result import OURS, Cell, best_peer, case_table, markdown, show_size, show
 OUTPUT = run.REPOSITORY / "bench/output"
 
 
-def arguments() -> argparse.Namespace:
-    """What may be asked for."""
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """What may be asked for; ``words`` are by default those of the process."""
     parser = argparse.ArgumentParser(prog="bench/run", description=__doc__)
-    names = [case.key for case in measures.CASES]
-    parser.add_argument("--only", default="", help=f"cases, comma separated: {', '.join(names)}, idle, profile, batch")
+    cases, peers = (
+        [*(case.key for case in measures.CASES), "idle", "profile", "batch"],
+        [one.name for one in CONTENDERS],
+    )
+    parser.add_argument("--only", default="", help=f"cases, comma separated: {', '.join(cases)}")
     parser.add_argument("--peers", default="", help="contenders, comma separated; all of them by default")
     parser.add_argument("--factor", type=float, default=1.0, help="how many of the usual rounds: 0.5 is half of them")
-    return parser.parse_args()
+    given = parser.parse_args(words)
+    for text, known in ((given.only, cases), (given.peers, peers)):
+        for word in text.split(",") if text else ():
+            if word not in known:
+                parser.error(f"there is no {word!r}: there are {', '.join(known)}")
+    return given
 
 
 def say(text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench import measures, profile, result
+from bench import main, measures, profile, result
 from bench.result import OURS, Cell
 
 
@@ -78,3 +78,13 @@ def test_a_profile_sums_equal_steps_of_a_run_and_tells_what_no_step_explains() -
         (profile.REST, 0.05, 1),
         ("together, inside the process", 0.1, 1),
     ]
+
+
+@pytest.mark.parametrize("words", [["--only", "exec"], ["--only", "whole,"], ["--peers", "rkt"]])
+def test_a_case_or_a_contender_that_there_is_not_is_refused_before_anything_is_measured(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main.arguments(words)
+    assert "there are " in capsys.readouterr().err
+    assert main.arguments(["--only", "whole,idle", "--peers", "lxc"]).only == "whole,idle"
