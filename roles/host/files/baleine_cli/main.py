@@ -65,10 +65,13 @@ def main(words: Optional[Sequence[str]] = None) -> int:
 
 def complain(message: str, hint: str = "") -> None:
     """Write an error or a warning, and the next step on a line of its own."""
-    from .show import printable  # others chose some of the words
-
     lines = f"baleine: {message}\n{hint}".rstrip("\n").split("\n")
-    print(*map(printable, lines), sep="\n", file=sys.stderr)
+    print(*map(printable, lines), sep="\n", file=sys.stderr)  # others chose some of the words
+
+
+def printable(text: str) -> str:
+    """Return a name that somebody else chose, as a terminal may show it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def _call(handler: str, options: Options) -> int:

@@ -13,7 +13,7 @@ from baleine import manifest, units
 from baleine.errors import BaleineError
 from baleine.plan import Outcome
 
-from .main import FAILED, complain
+from .main import FAILED, complain, printable
 from .parse import Options
 
 Facts = Mapping[str, Any]
@@ -37,11 +37,6 @@ def wants_json(options: Options) -> bool:
 def as_json(value: Any) -> str:
     """Return JSON that people can read too."""
     return json.dumps(value, indent=2, ensure_ascii=False).translate(COMMANDS_OF_TERMINALS) + "\n"
-
-
-def printable(text: str) -> str:
-    """Return a name that somebody else chose, as a terminal may show it."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def changes(found: Iterable[tuple[str, str]]) -> str:
