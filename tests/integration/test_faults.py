@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.lab import product, run
+from tests.lab import run
+from tests.lab.agent import Call
 from tests.lab.host import LabHost
 
 CORE = Path(__file__).resolve().parents[2] / "plugins/module_utils"
@@ -89,23 +90,14 @@ def prepared(lab: LabHost, tiny: str, baleine: Any) -> None:
 
 def ask(lab: LabHost, step: str = "", **params: Any) -> subprocess.CompletedProcess[str]:
     """Ask for the container by the module (for an image of it by the command line), to be killed at a step."""
-    env = {"BALEINE_FAULT": step} if step else None
+    env = {"BALEINE_FAULT": step} if step else {}
     if params.get("commit"):
         return lab.run([BALEINE, "container", "commit", "victim", "-i", "kept:1", "--force"], check=False, env=env)
     described = {"image": "tiny", "command": ["sleep", "1000"], "networks": ONE}
     if params.get("state") in ("absent", "stopped"):
         described = {}
-    arguments = {
-        "name": "victim", **described, **params, "_ansible_check_mode": False, "_ansible_diff": True,
-        "_ansible_module_name": "baleine_container", "_ansible_remote_tmp": "/tmp", "_ansible_keep_remote_files": False,
-    }  # fmt: skip
-    fqn = f"{product.COLLECTION.replace('/', '.')}.plugins.modules.baleine_container"
-    return lab.run(
-        ["/usr/bin/python3", f"{product.MODULES}/run_module.py", fqn],
-        check=False,
-        env=env,
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
-    )
+    call = Call("baleine_container", {"name": "victim", **described, **params}, env=env)
+    return lab.together([call])[0]
 
 
 def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -170,7 +162,6 @@ def sound(lab: LabHost) -> None:
 )
 def test_killed_at(lab: LabHost, scenario: str, step: str, way: str) -> None:
     before, wanted, _steps = SCENARIOS[scenario]
-    lab.module("baleine_host_info") if not lab.modules_ready else None
     prepare(lab, before)
     killed = ask(lab, step, **wanted)
     assert killed.returncode in (-9, 137), (killed.stdout, killed.stderr)

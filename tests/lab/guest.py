@@ -177,10 +177,12 @@ class Guest(Target):
         return (self.folder / "ssh").exists() and run.machine(self._words("-O", "check"), check=False).returncode == 0
 
     def _hang_up(self) -> None:
+        """Let go of the shared connection, and of the agents at its other end."""
         if self._ssh is not None:
             self._ssh.kill()
             self._ssh.wait(run.LONGEST)
             self._ssh = None
+        self.agents.end()
         (self.folder / "ssh").unlink(missing_ok=True)
 
     def _words(self, *options: str) -> list[str]:

@@ -349,6 +349,7 @@ class LabHost(Target):
         self.stopped = True
         problems = []
         self.kill()
+        self.agents.end()
         # What clears itself does so a moment after its last user; the others never do.
         run.wait_for(lambda: not any(loop.autoclear for loop in loops.below(self.folder)))
         for loop in loops.below(self.folder):

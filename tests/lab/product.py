@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The product on a machine of the laboratory: installed as the `host` role does, and its Ansible modules without Ansible's cost."""
+"""The product on a machine of the laboratory: installed as the `host` role does, and its Ansible modules,
+run there without Ansible's cost.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import run
+from . import agent, run
+from .agent import COLLECTION, MODULES, Call
 
 if TYPE_CHECKING:
     from .target import Target
@@ -18,8 +21,6 @@ INSTALLED = "/usr/local/lib/baleine"
 LAUNCHER = """#!/usr/bin/python3 -IS
 import gc, sys; gc.set_threshold(100000); sys.path.insert(0, "/usr/local/lib/baleine"); from baleine_cli.main import run; run()
 """
-MODULES = "/opt/ansible-lib"
-COLLECTION = "ansible_collections/lab/baleine"
 # What AnsiballZ does on a target, without the archive (ansible-core 2.18: no _ansiballz package).
 RUNNER = """import json, runpy, sys
 name, arguments = sys.argv[1], sys.stdin.buffer.read()
@@ -45,7 +46,7 @@ def install(host: Target) -> None:
 
 
 def install_modules(host: Target) -> None:
-    """Copy Ansible's target side, the collection's plugins and a runner into a machine."""
+    """Copy Ansible's target side, the collection's plugins, a runner and the agent into a machine."""
     import ansible
 
     host.push(Path(ansible.__file__).parent / "module_utils", f"{MODULES}/ansible/module_utils")
@@ -53,35 +54,15 @@ def install_modules(host: Target) -> None:
     for name in ("module_utils", "modules"):
         host.push(run.REPOSITORY / "plugins" / name, f"{MODULES}/{COLLECTION}/plugins/{name}")
     host.write(f"{MODULES}/run_module.py", RUNNER)
+    host.write(agent.PLACE, agent.SCRIPT)
+    host.expect(f"process *{agent.PLACE}*")
 
 
-def module(
-    host: Target, name: str, *, check: bool, diff: bool, expect_failure: bool, timeout: float, params: dict[str, Any]
-) -> dict[str, Any]:
+def module(host: Target, call: Call, *, expect_failure: bool = False, timeout: float = run.LONGEST) -> dict[str, Any]:
     """Run a module in a host; see Target.module."""
-    if not host.modules_ready:
-        install_modules(host)
-        host.modules_ready = True
-    arguments = {
-        **params,
-        "_ansible_check_mode": check,
-        "_ansible_diff": diff,
-        "_ansible_module_name": name,
-        "_ansible_remote_tmp": "/tmp",
-        "_ansible_keep_remote_files": False,
-    }
-    fqn = f"{COLLECTION.replace('/', '.')}.plugins.modules.{name.rpartition('.')[2]}"
-    done = host.run(
-        ["/usr/bin/python3", f"{MODULES}/run_module.py", fqn],
-        check=False,
-        timeout=timeout,
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
-    )
-    try:
-        result: dict[str, Any] = json.loads(done.stdout)
-    except ValueError:
-        raise run.CommandFailed(done.returncode, [name, json.dumps(params)], done.stdout, done.stderr) from None
+    (done,) = host.together([call], timeout)
+    result = agent.result(done)
     if bool(result.get("failed")) != expect_failure:
         words = "did not fail" if expect_failure else "failed"
-        raise AssertionError(f"{name} {words}: {json.dumps(result, indent=1)}\n{done.stderr}")
+        raise AssertionError(f"{call.module} {words}: {json.dumps(result, indent=1)}\n{done.stderr}")
     return result

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .agent import Agents, Call
 from .run import LONGEST
 
 
@@ -19,6 +20,13 @@ class Target(abc.ABC):
     def __init__(self) -> None:
         self.expected: list[str] = []
         self.modules_ready = False
+        self.agents = Agents(self)
+
+    @abc.abstractmethod
+    def popen(
+        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, user: str | None = None, **options: Any
+    ) -> subprocess.Popen[str]:
+        """Start a program inside with a clean environment plus env; options are those of subprocess.Popen."""
 
     @abc.abstractmethod
     def run(
@@ -86,12 +94,18 @@ class Target(abc.ABC):
         """
         from . import product
 
-        return product.module(
-            self,
-            name,
-            check=check,
-            diff=diff,
-            expect_failure=expect_failure,
-            timeout=timeout,
-            params={**params.pop("params", {}), **params},
-        )
+        given = {**params.pop("params", {}), **params}
+        call = Call(name, given, check, diff)
+        return product.module(self, call, expect_failure=expect_failure, timeout=timeout)
+
+    def together(self, calls: Sequence[Call], timeout: float = LONGEST) -> list[subprocess.CompletedProcess[str]]:
+        """Run modules at the same time, each in a process of its own; how each of them ended, in order.
+
+        Raises TimeoutExpired when one lasts longer than timeout seconds; it has been killed then.
+        """
+        from . import product
+
+        if not self.modules_ready:
+            product.install_modules(self)
+            self.modules_ready = True
+        return self.agents.together(calls, timeout)
