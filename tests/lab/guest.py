@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The guest: a Debian of its own under qemu's emulation, with systemd, cgroup v2, AppArmor, cron, and a power switch."""
+"""The guest: a Debian under qemu's emulation, with systemd, cgroup v2, AppArmor, cron, and a power switch."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -26,13 +28,18 @@ CONSOLE = (
 )
 
 
+#: The name of the saved state, within the disk that holds it: RAM, devices and disk of a guest that has just booted.
+READY_STATE = "ready"
+
+
 class Guest(Target):
     """A running guest; also a context manager that ends it.
 
-    It starts from a fresh overlay over the cached base, and dies with the thread that made it. Its network is
-    10.0.2.15/24 with nothing beyond; ssh reaches it through one port of 127.0.0.1.
+    It starts from a state that was saved when its base had booted for the first time, so that no later one has to boot; what it
+    writes is its own. It dies with the thread that made it. Its network is 10.0.2.15/24 with nothing beyond; ssh
+    reaches it through one port of 127.0.0.1.
     packages: what it has beside the usual ones.
-    Raises LabError, with the end of its console, when it does not boot.
+    Raises LabError, with the end of its console, when it does not start.
     """
 
     def __init__(self, name: str = "guest", packages: tuple[str, ...] = ()) -> None:
@@ -46,24 +53,56 @@ class Guest(Target):
         self._ssh: subprocess.Popen[str] | None = None
         self._way: subprocess.Popen[str] | None = None
         try:
-            run.machine(
-                [
-                    "qemu-img",
-                    "create",
-                    "-q",
-                    "-f",
-                    "qcow2",
-                    "-F",
-                    "raw",
-                    "-b",
-                    str(self.base / "base.raw"),
-                    str(self.disk),
-                ]
-            )
-            self.boot()
+            self.restore()
         except BaseException:
             self.stop()
             raise
+
+    def restore(self) -> None:
+        """Go back to the state of a guest that has just booted, whatever this one did."""
+        self.power_cut()
+        saved = self.base / f"booted-{self._kind()}.qcow2"
+        with run.locked(run.CACHE / "booted.lock"):
+            if not saved.exists():
+                self._save_booted(saved)
+        run.machine(["cp", "--reflink=auto", "--sparse=always", str(saved), str(self.disk)])
+        self._switch_on("-loadvm", READY_STATE)
+        self._log_in()
+        self.run(["date", "--set", f"@{time.time():.0f}"])
+        self.modules_ready = False
+
+    def _save_booted(self, saved: Path) -> None:
+        """Boot on a fresh disk over the base, and keep it with the state of the running machine."""
+        image = ["-f", "qcow2", "-F", "raw", "-b", str(self.base / "base.raw"), str(self.disk)]
+        run.machine(["qemu-img", "create", "-q", *image])
+        self.boot()
+        # settled, and without a connection, which could not be resumed
+        self.run(["systemctl", "is-system-running", "--wait"], check=False)
+        self._hang_up()
+        answer = self._monitor(f"savevm {READY_STATE}")
+        if answer:
+            raise LabError(f"the state of the guest cannot be saved: {answer}")
+        self.power_cut()
+        part = saved.with_suffix(".part")
+        shutil.move(self.disk, part)
+        part.rename(saved)
+
+    def _monitor(self, command: str) -> str:
+        """Give a command to qemu's monitor; returns what it answers, without the echo."""
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(run.LONGEST)
+            monitor.connect(str(self.folder / "monitor"))
+            told = b""
+            for line in (b"", command.encode() + b"\n"):
+                monitor.sendall(line)
+                told = b""
+                while not told.endswith(b"(qemu) "):
+                    part = monitor.recv(65536)
+                    if not part:
+                        raise LabError(f"qemu ended during {command}\n{self.said()}")
+                    told += part
+        lines = told.decode(errors="replace").splitlines()
+        return "\n".join(lines[1:-1]).strip()
 
     def __enter__(self) -> Guest:
         return self
@@ -88,32 +127,61 @@ class Guest(Target):
 
     def boot(self) -> None:
         """Switch it on, on the disk as it is; returns when it has booted and answers."""
+        self._switch_on()
+        self._until_booted()
+        self._log_in()
+
+    def _switch_on(self, *options: str) -> None:
+        """Start qemu, which keeps its port from then on."""
         self.console.write_text("")
         for _attempt in range(5):  # another program of the machine may take the port before qemu does
-            qemu = self._start_qemu()
-            run.wait_for(lambda qemu=qemu: qemu.poll() is not None or self.console.stat().st_size, BOOT_SECONDS, 0.05)
+            qemu = self._start_qemu(*options)
+            listening = f":{self.port:04X} 00000000:0000 0A"
+            run.wait_for(
+                lambda qemu=qemu, text=listening: qemu.poll() is not None or text in Path("/proc/net/tcp").read_text(),
+                BOOT_SECONDS,
+                0.02,
+            )
             if qemu.poll() is None:
-                break
-        self._until_ready()
+                return
+        raise LabError(f"the guest does not start\n{self.said()}")
 
-    def _start_qemu(self) -> subprocess.Popen[str]:
+    def _words_of_qemu(self) -> list[str]:
+        """What makes the machine; the same for all whose state may be loaded."""
+        return shlex.split(
+            "qemu-system-x86_64 -no-user-config -nodefaults -display none -no-reboot -M pc"
+            f" -accel tcg,thread=multi -cpu max -smp 2 -m {MEMORY}"
+            f" -kernel {self.base}/vmlinuz -initrd {self.base}/initrd -append '{CONSOLE}'"
+            " -device virtio-blk-pci,drive=disk -device virtio-net-pci,netdev=net,romfile="
+            " -serial chardev:console"
+        )
+
+    def _kind(self) -> str:
+        """A short name for the machine: a state that another qemu or machine saved cannot be loaded."""
+        version = run.machine(["qemu-system-x86_64", "--version"]).stdout
+        return hashlib.sha256(repr((version, self._words_of_qemu())).encode()).hexdigest()[:12]
+
+    def _start_qemu(self, *options: str) -> subprocess.Popen[str]:
         self.port = proxy.free_port()
-        drive = f"if=none,id=disk,format=qcow2,file={self.disk}"
         network = f"user,id=net,restrict=on,hostfwd=tcp:{proxy.LOCAL}:{self.port}-:22"
-        words = [
-            "qemu-system-x86_64 -no-user-config -nodefaults -display none -no-reboot -M pc -accel tcg,thread=multi -cpu max",
-            f"-smp 2 -m {MEMORY} -kernel {self.base}/vmlinuz -initrd {self.base}/initrd -append '{CONSOLE}'",
-            f"-drive {drive} -device virtio-blk-pci,drive=disk -netdev {network} -device virtio-net-pci,netdev=net,romfile=",
-            f"-chardev file,id=console,append=on,path={self.console} -serial chardev:console",
+        argv = [
+            *self._words_of_qemu(),
+            *("-drive", f"if=none,id=disk,format=qcow2,file={self.disk}"),
+            *("-netdev", network),
+            *("-chardev", f"file,id=console,append=on,path={self.console}"),
+            *("-monitor", f"unix:{self.folder / 'monitor'},server=on,wait=off"),
+            *options,
         ]
-        argv = shlex.split(" ".join(words))
         with (self.folder / "qemu.log").open("a") as log:
-            self._qemu = run.start(run.dying([run.tool(argv[0]), *argv[1:]]), stdout=log, stderr=log)
+            words = run.dying([run.tool(argv[0]), *argv[1:]])
+            self._qemu = run.start(words, stdout=log, stderr=log)
         return self._qemu
 
     def reboot(self) -> None:
         """Let its systemd shut it down in order, and switch it on again; returns when it answers."""
-        self.run(["systemctl", "reboot"], check=False)
+        # systemd may end the connection before the command has answered
+        asked = self.popen(["systemctl", "reboot"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        asked.wait(BOOT_SECONDS)
         self._hang_up()
         qemu = self._qemu
         if qemu is None or not run.wait_for(lambda: qemu.poll() is not None, BOOT_SECONDS, 0.05):
@@ -147,17 +215,20 @@ class Guest(Target):
             if path.exists()
         )
 
-    def _until_ready(self) -> None:
-        """Wait until its console says that it has booted, then log in once: later commands share that connection."""
+    def _until_booted(self) -> None:
+        """Wait until its console says that it has booted."""
 
         def told() -> bool:
             return READY.encode() in self.console.read_bytes()
 
-        def ended() -> bool:
-            return self._qemu is None or self._qemu.poll() is not None
-
-        if not run.wait_for(lambda: told() or ended(), BOOT_SECONDS, 0.05) or ended():
+        if not run.wait_for(lambda: told() or self._ended(), BOOT_SECONDS, 0.05) or self._ended():
             raise LabError(f"the guest did not boot within {BOOT_SECONDS:.0f} s\n{self.said()}")
+
+    def _ended(self) -> bool:
+        return self._qemu is None or self._qemu.poll() is not None
+
+    def _log_in(self) -> None:
+        """Open the connection that later commands share."""
         end = time.monotonic() + BOOT_SECONDS
         while True:
             log = (self.folder / "ssh.log").open("a")
@@ -168,7 +239,7 @@ class Guest(Target):
             if self._connected():
                 return
             self._hang_up()
-            if time.monotonic() > end or ended():
+            if time.monotonic() > end or self._ended():
                 raise LabError(
                     f"the guest booted but nobody can log in\n{self.said()}\n{(self.folder / 'ssh.log').read_text()}"
                 )
@@ -213,10 +284,10 @@ class Guest(Target):
 
     def let_packages_in(self, address: str, port: int) -> None:
         """Make the package proxy listen on an address that the guest has, until its power is cut or it reboots."""
-        socket = proxy.PackageProxy.shared().socket
+        package_proxy = proxy.PackageProxy.shared().socket
         self.write("/etc/ssh/sshd_config.d/way.conf", "GatewayPorts clientspecified\n")
         self.run(["systemctl", "restart", "ssh"])
-        forward = ("-S", "none", "-N", "-o", "ExitOnForwardFailure=yes", "-R", f"{address}:{port}:{socket}")
+        forward = ("-S", "none", "-N", "-o", "ExitOnForwardFailure=yes", "-R", f"{address}:{port}:{package_proxy}")
         with (self.folder / "ssh.log").open("a") as log:
             self._way = run.start(run.dying(self._words(*forward)), stdout=log, stderr=log)
         way, listening = self._way, ["ss", "-Hltn", f"src {address} and sport = {port}"]
