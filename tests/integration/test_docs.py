@@ -18,7 +18,7 @@ import pytest
 
 from tests.integration import docker_table
 from tests.lab import run, trees
-from tests.lab.engines import Engines
+from tests.lab.engines import DOCKER, Engines
 from tests.lab.host import LabHost
 from tests.lab.wire import Wire
 
@@ -197,7 +197,7 @@ class Docker:
     """The real client, which needs no daemon to say what commands there are, and hides none where there is none."""
 
     def __init__(self) -> None:
-        found = shutil.which("docker")
+        found = shutil.which(DOCKER)
         assert found, "no docker is installed"
         self.path = found
 
@@ -280,7 +280,7 @@ def advice(section: str) -> list[str]:
 
 def test_each_way_past_dockers_packet_filter_that_the_page_gives_helps(lab_factory: Callable[..., LabHost]) -> None:
     host = lab_factory("beside-docker", leak_check=False)  # what docker leaves is not ours
-    Engines(host).begin(["dockerd"], ["docker", "info"])
+    Engines(host).begin(["dockerd"], [DOCKER, "info"])
     host.sh("sysctl -qw net.bridge.bridge-nf-call-iptables=1")  # as br_netfilter sets it when docker loads it
     pair, ways = Beside(host), advice("Beside Docker")
     assert [way.split()[0] for way in ways] == ["sysctl", "iptables"]

@@ -13,6 +13,8 @@ from .host import LabHost
 
 WORK = "/srv/engines"
 REGISTRY = "127.0.0.1:5000"
+#: The client of the package docker.io: a newer one that stands first in PATH may refuse the daemon of that package.
+DOCKER = "/usr/bin/docker"
 DOCKERFILE = r"""FROM scratch
 ADD base.tar /
 RUN mkdir -p /full/sub /kept /was-dir /turns && echo 1 >/full/a && echo 2 >/full/sub/b && echo 3 >/kept/gone \
@@ -54,8 +56,8 @@ class Engines:
         """Run docker; its daemon is started by the first command."""
         if not self.daemons:
             words_of_daemon = ["dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none"]
-            self.begin([*words_of_daemon, f"--insecure-registry={REGISTRY}"], ["docker", "info"])
-        return self.host.run(["docker", *words], **options).stdout
+            self.begin([*words_of_daemon, f"--insecure-registry={REGISTRY}"], [DOCKER, "info"])
+        return self.host.run([DOCKER, *words], **options).stdout
 
     def podman(self, *words: str) -> str:
         """Run podman."""

@@ -284,7 +284,7 @@ class Guest(Target):
 
     def let_packages_in(self, address: str, port: int) -> None:
         """Make the package proxy listen on an address that the guest has, until its power is cut or it reboots."""
-        package_proxy = proxy.PackageProxy.shared().socket
+        package_proxy = proxy.PackageProxy.shared()
         self.write("/etc/ssh/sshd_config.d/way.conf", "GatewayPorts clientspecified\n")
         self.run(["systemctl", "restart", "ssh"])
         forward = ("-S", "none", "-N", "-o", "ExitOnForwardFailure=yes", "-R", f"{address}:{port}:{package_proxy}")

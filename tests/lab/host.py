@@ -340,7 +340,9 @@ class LabHost(Target):
         """Cgroups below the real roots that were not there at the start, the deepest first."""
         if self.cgroup_root != "real":
             return []
-        return [name for name in reversed(cgroups.outside()) if name not in self.baseline.get("cgroup", {})]
+        from . import leaks
+
+        return [name for name in reversed(leaks.outside()) if name not in self.baseline.get("cgroup", {})]
 
     def stop(self) -> list[str]:
         """End everything inside and remove every trace; returns what had to be forced or stayed. May be repeated."""

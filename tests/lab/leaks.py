@@ -51,8 +51,8 @@ def snapshot(host: LabHost | None = None, folders: Sequence[str | Path] = ()) ->
         "mount": _mounts(f"/proc/{host.pid}/mountinfo"),
         "link": _links(host.net(["ip", "-d", "-j", "link"]).stdout),
         "network namespace": _namespaces(root, os.readlink(f"/proc/{host.pid}/ns/net")),
-        "cgroup": dict.fromkeys([*cgroups.below(host.cgroup), *(cgroups.outside() if real else ())], ""),
-        "I/O rule of the root": cgroups.throttles() if real else {},
+        "cgroup": dict.fromkeys([*cgroups.below(host.cgroup), *(outside() if real else ())], ""),
+        "I/O rule of the root": _throttles(host) if real else {},
         "state": _entries(root, STATE, folders=True),
         "process": _processes(root),
         "file": _entries(root, FILES, folders=False),
@@ -191,24 +191,86 @@ def _loops(host: LabHost, folders: Sequence[str | Path]) -> dict[str, str]:
     if not every:
         return {}
     known = set().union(*(loops.inodes(Path(folder)) for folder in (host.folder / "plain", *folders)))
-    mounted = {line.split(" - ")[1].split()[1] for line in Path(f"/proc/{host.pid}/mountinfo").read_text().splitlines()}
+    mounted = _mounted_in([f"/proc/{host.pid}/mountinfo"])
+    others: set[str] | None = None
     found = {}
     for loop in every:
         inside = False
         with contextlib.suppress(OSError):  # an overlay's file has another inode than the one in upper/
             status = os.stat(host.path(loop.path))
             inside = (status.st_dev, status.st_ino) == (loop.device, loop.inode)
-        # Whose a deleted file was, the kernel does not tell: those that appear during a test are taken for its own.
-        if inside or loop.deleted or (loop.device, loop.inode) in known or f"/dev/{loop.name}" in mounted:
+        ours = inside or (loop.device, loop.inode) in known or f"/dev/{loop.name}" in mounted
+        if not ours and loop.deleted:
+            # The kernel does not say whose a deleted file was. A device that a process elsewhere has mounted is that one's.
+            others = _mounted_elsewhere(host) if others is None else others
+            ours = f"/dev/{loop.name}" not in others
+        if ours:
             found[f"{loop.name} on {loop.path}"] = "detaches itself when let go of" if loop.autoclear else ""
     return found
 
 
+def _mounted_in(tables: Iterable[str]) -> set[str]:
+    """The devices that are mounted in these mount namespaces."""
+    found = set()
+    for table in tables:
+        with contextlib.suppress(OSError):  # a process that ended meanwhile
+            found |= {line.partition(" - ")[2].split()[1] for line in Path(table).read_text().splitlines()}
+    return found
+
+
+def _mounted_elsewhere(host: LabHost) -> set[str]:
+    """The devices that processes outside of a lab host have mounted, and none inside."""
+    root = f"/proc/{host.pid}/root"
+    inside = {os.readlink(f"/proc/{host.pid}/ns/mnt")}
+    for number in _numbers(root):
+        with contextlib.suppress(OSError):
+            inside.add(os.readlink(f"{root}/proc/{number}/ns/mnt"))
+    tables = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(folder / "ns/mnt") not in inside:
+                tables.append(str(folder / "mountinfo"))
+    return _mounted_in(tables)
+
+
+def outside() -> list[str]:
+    """Cgroups below the real roots, but for those of the machine's own containers."""
+    own = _own_containers()
+    return [name for name in cgroups.outside() if name.rpartition("/")[2] not in own]
+
+
+def _throttles(host: LabHost) -> dict[str, str]:
+    """The I/O rules of the real root, but for those of a device that another's file is behind now."""
+    known = loops.inodes(host.folder / "plain")
+    others = {
+        f"7:{loop.name.removeprefix('loop')}"
+        for loop in loops.all_loops()
+        if (loop.device, loop.inode) not in known and not loop.deleted
+    }
+    return {name: value for name, value in cgroups.throttles().items() if name.split()[1] not in others}
+
+
+def _own_containers() -> set[str]:
+    """The containers of the machine itself, which come and go while tests run: a farm that somebody uses."""
+    return {path.stem for path in Path("/var/lib/baleine/manifeste/containers").glob("*.manifest")}
+
+
+def _own_links() -> set[str]:
+    """The links of the machine's own containers."""
+    found = set()
+    for path in Path("/var/lib/baleine/manifeste/containers").glob("*.manifest"):
+        with contextlib.suppress(OSError):
+            for line in path.read_text(errors="replace").splitlines():
+                key, _colon, value = line.partition(":")
+                found |= set(value.strip().split(",")) if key == "interface" else set()
+    return found
+
+
 def _machine(folders: Sequence[str | Path]) -> Snapshot:
+    """What this run has on the machine; what the machine's own Baleine has is somebody's, and changes as they like."""
     base, run_id = run.BASE / run.run_id(), run.run_id()
     held = {f"{loop.name} on {loop.path}": "" for folder in (base, *folders) for loop in loops.below(Path(folder))}
-    ours = (str(base), "/mnt/baleine", "/var/lib/baleine", "/run/baleine")
-    mounts = {point: detail for point, detail in _mounts("/proc/self/mountinfo").items() if point.startswith(ours)}
+    mounts = {point: detail for point, detail in _mounts("/proc/self/mountinfo").items() if point.startswith(str(base))}
     links = _links(run.machine(["ip", "-d", "-j", "link"]).stdout)
     processes = {}
     for folder in Path("/proc").glob("[0-9]*"):
@@ -218,7 +280,7 @@ def _machine(folders: Sequence[str | Path]) -> Snapshot:
     return {
         "loop device": held,
         "mount": mounts,
-        "link": {name: kind for name, kind in links.items() if name.startswith("vif")},
+        "link": {name: kind for name, kind in links.items() if name.startswith("vif") and name not in _own_links()},
         "cgroup": dict.fromkeys((name for name in cgroups.subtrees() if name.endswith(f".{run_id}")), ""),
         "process": processes,
         "lab folder": {entry.name: str(entry) for entry in base.iterdir() if not entry.name.startswith(".")}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import os
 import random
 import re
 import shutil
@@ -16,6 +17,8 @@ from pathlib import Path
 from . import run
 
 LOCAL = "127.0.0.1"
+#: The variable with the socket of the package proxy that several processes share.
+SHARED = "BALEINE_TEST_PROXY"
 
 
 @functools.cache
@@ -46,7 +49,10 @@ def answers(port: int) -> bool:
 
 
 class PackageProxy:
-    """apt-cacher-ng behind a unix socket; its cache outlives the run (a second run meanwhile gets a fresh one)."""
+    """apt-cacher-ng behind a unix socket; its cache outlives the run (a second run meanwhile gets a fresh one).
+
+    The processes of one run share it: who starts them names its socket in the environment.
+    """
 
     _shared: PackageProxy | None = None
 
@@ -58,12 +64,15 @@ class PackageProxy:
         self._start()
 
     @classmethod
-    def shared(cls) -> PackageProxy:
-        """The one of this test run."""
+    def shared(cls) -> Path:
+        """The socket of the one of this test run, which is started if need be."""
+        given = os.environ.get(SHARED)
+        if given:
+            return Path(given)
         if cls._shared is None:
             cls._shared = cls()
             atexit.register(cls.stop_shared)
-        return cls._shared
+        return cls._shared.socket
 
     @classmethod
     def stop_shared(cls) -> None:

@@ -196,7 +196,7 @@ class Wire:
     def proxy_url(self) -> str:
         """The package proxy as the wire's hosts see it; started when first asked for."""
         if self._relay is None:
-            socket = proxy.PackageProxy.shared().socket
+            socket = proxy.PackageProxy.shared()
             self._relay = self.popen(
                 [
                     run.tool("socat"),

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which tests stay together in one worker of pytest-xdist."""
+
+from __future__ import annotations
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+from .order import file_of
+
+
+class ByFile(LoadScopeScheduling):
+    """Gives a whole file to one worker, in the order of the collection.
+
+    The tests of a file share lab hosts, and some lead on from one another.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        config.option.loadscopereorder = False
+        super().__init__(config)
+
+    def _split_scope(self, nodeid: str) -> str:
+        return file_of(nodeid)
