@@ -118,18 +118,30 @@ packages:
 
 # ---- tests
 
+# In the order of what they cost, so that a mistake is seen early.
+PARTS := ruff mypy unit integration molecule ansible-lint publishable
+
 ## test: everything, as a pull request must pass it (root)
 .PHONY: test
 test: root packages
-	@$(MAKE) ruff
-	@$(MAKE) mypy
-	@$(MAKE) unit
-	@$(MAKE) integration
-	@$(MAKE) molecule
-	@$(MAKE) ansible-lint
-	@$(MAKE) publishable
+	@mkdir -p $(CACHE) && rm -f $(CACHE)/parts
+	@for part in $(PARTS); do \
+	    begun=$$SECONDS; $(MAKE) "$$part"; \
+	    printf '%6d s  %s\n' $$((SECONDS - begun)) "$$part" >> $(CACHE)/parts; \
+	done
 	$(call heading,'all of it passed')
+	@cat $(CACHE)/parts
 	@for part in unit integration; do echo "tests/$$part"; tail -n 1 $(CACHE)/$$part.log; done
+
+## quick: what needs no root and no minute: lint, types, unit tests
+.PHONY: quick
+quick: ruff mypy unit
+
+## smoke: one lab host, the life of a container, a bridge, the roles of the farm in check mode (root)
+.PHONY: smoke
+smoke: root packages $(VENV)/.ready-test links
+	$(call heading,'smoke test')
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pytest -m smoke $(PYTEST_FLAGS) tests/integration
 
 ## lint: ruff, mypy and ansible-lint
 .PHONY: lint
@@ -170,11 +182,11 @@ unit: $(VENV)/.ready-test links
 	$(call heading,'unit tests')
 	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests/unit | tee $(CACHE)/unit.log
 
-## integration: the tests on real parts, in laboratory hosts (root)
+## integration: the tests on real parts, in laboratory hosts; PYTEST_FLAGS=tests/integration/test_x.py for some (root)
 .PHONY: integration
 integration: root packages $(VENV)/.ready-test links
 	$(call heading,'integration tests')
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" pytest $(PYTEST_FLAGS) tests/integration | tee $(CACHE)/integration.log
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" python -m tests.running.suite $(PYTEST_FLAGS) | tee $(CACHE)/integration.log
 
 MOLECULE = PATH="$(CURDIR)/$(LINT)/bin:$$PATH" LAB_PYTHON="$(CURDIR)/$(VENV)/bin/python" molecule test -s
 

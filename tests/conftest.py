@@ -1,28 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all tests need: signals that their programs do not inherit as ignored; how files are run side by side."""
+"""What all tests need: signals that their programs do not inherit as ignored."""
 
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
 
 import pytest
-
-from tests.running import report
-
-if TYPE_CHECKING:
-    from tests.running.workers import ByFile
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    report.install(config)
-
-
-@pytest.hookimpl(optionalhook=True)  # where xdist is not installed
-def pytest_xdist_make_scheduler(config: pytest.Config) -> ByFile:
-    from tests.running.workers import ByFile
-
-    return ByFile(config)
 
 
 @pytest.fixture(scope="session", autouse=True)

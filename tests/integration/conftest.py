@@ -16,14 +16,9 @@ from tests.lab.guest import Guest
 from tests.lab.host import LabHost
 from tests.lab.proxy import PackageProxy
 from tests.lab.wire import Wire
-from tests.running import order
 
 __all__ = ["Guest", "LabHost", "Wire"]
 pytest.register_assert_rewrite("tests.integration.limits_cases")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    order.sort(items)
 
 
 class Laboratory:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which file begins first."""
+"""A plugin of pytest: which file begins first."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ def file_of(node: str) -> str:
     return node.partition("::")[0]
 
 
-def sort(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort tests by their files, and leave those of a file in their order."""
     items.sort(key=lambda item: weight(file_of(item.nodeid)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one run of pytest leaves for who started it: failed tests, and the seconds of each file."""
+"""A plugin of pytest: what one run leaves for the next, failed tests and the seconds of each file."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Recorder:
         self.path.write_text(json.dumps(asdict(self.record)))
 
 
-def install(config: pytest.Config) -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Record this run, if that is asked for and this is no worker of another process."""
     path = os.environ.get(VARIABLE)
     if path and not hasattr(config, "workerinput"):

@@ -25,6 +25,7 @@ from tests.lab.proxy import SHARED, PackageProxy
 from .report import VARIABLE, Record
 
 TESTS = "tests/integration"
+PLUGINS = ("order", "report", "workers")
 #: One more than two cores: a worker often waits for the kernel or a clock.
 WORKERS = os.environ.get("BALEINE_TEST_WORKERS", str((os.cpu_count() or 1) + 1))
 #: Exit codes of pytest (pytest.ExitCode): what is not among these is no result of tests.
@@ -40,10 +41,12 @@ class Suite:
     """All phases, and what they found.
 
     options: pytest's own, for each phase.
+    workers: how many files are run at the same time.
     """
 
     options: Sequence[str]
     folder: Path
+    workers: str = WORKERS
     seconds: Counter[str] = field(default_factory=Counter)
     phases: list[tuple[str, float, int]] = field(default_factory=list)
     codes: list[int] = field(default_factory=list)
@@ -53,7 +56,8 @@ class Suite:
         print(f"\n---- {title}", flush=True)
         path = self.folder / f"{len(self.phases)}.json"
         begun = time.monotonic()
-        argv = [sys.executable, "-m", "pytest", *self.options, *words]
+        plugins = [word for name in PLUGINS for word in ("-p", f"tests.running.{name}")]
+        argv = [sys.executable, "-m", "pytest", *plugins, *self.options, *words]
         done = subprocess.run(argv, env={**os.environ, VARIABLE: str(path)}, check=False)
         record = Record.load(path)
         self.seconds.update(record.seconds)
@@ -64,8 +68,8 @@ class Suite:
     def run(self, places: Sequence[str]) -> tuple[list[str], list[str]]:
         """Run everything; returns what failed twice, and what failed once."""
         aside = self.phase(
-            f"{WORKERS} files at the same time",
-            ["-n", WORKERS, "-m", "not measured", "--durations=30", *places],
+            f"{self.workers} files at the same time",
+            ["-n", self.workers, "-m", "not measured", "--durations=30", *places],
         )
         alone = self.phase("measured, one after another", ["-m", "measured", *places])
         once = list(dict.fromkeys([*aside.failed, *alone.failed]))
