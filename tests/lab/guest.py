@@ -13,7 +13,6 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from . import proxy, run
@@ -103,17 +102,6 @@ class Guest(Target):
                     told += part
         lines = told.decode(errors="replace").splitlines()
         return "\n".join(lines[1:-1]).strip()
-
-    def __enter__(self) -> Guest:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def __repr__(self) -> str:
         return f"<Guest {self.name}>"
@@ -323,34 +311,10 @@ class Guest(Target):
         prefix = [] if user is None else ["runuser", "-u", user, "--"]
         return run.start([*self._words(), f"export {exports}; exec {shlex.join([*prefix, *argv])}"], **options)
 
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        check: bool = True,
-        input: str | None = None,
-        env: Mapping[str, str] | None = None,
-        timeout: float = run.LONGEST,
-        user: str | None = None,
-    ) -> subprocess.CompletedProcess[str]:
-        """See Target.run; after a timeout the program may live on in the guest.
-
-        Raises LabError, with the end of the console, when the connection is lost.
-        """
-        process = self.popen(
-            argv,
-            env=env,
-            user=user,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
-        )
-        done = run.finish(process, timeout=timeout, check=False, input=input, shown=argv)
-        if done.returncode == 255 and not self._connected():
-            raise LabError(f"the guest was lost during {shlex.join(argv)}: {done.stderr}\n{self.said()}")
-        if check and done.returncode != 0:
-            raise run.CommandFailed(done.returncode, list(argv), done.stdout, done.stderr)
-        return done
+    def trouble(self, done: subprocess.CompletedProcess[str]) -> str:
+        if done.returncode != 255 or self._connected():
+            return ""
+        return f"the guest was lost during {shlex.join(done.args)}: {done.stderr}\n{self.said()}"
 
     def push(self, local: Path, remote: str) -> None:
         target = shlex.quote(remote)

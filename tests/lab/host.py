@@ -11,7 +11,6 @@ import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import cgroups, loops, run, trees
@@ -118,17 +117,6 @@ class LabHost(Target):
             self.stop()
             raise
 
-    def __enter__(self) -> LabHost:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
-
     def __repr__(self) -> str:
         return f"<LabHost {self.name} {self.address or 'alone'}>"
 
@@ -202,27 +190,6 @@ class LabHost(Target):
         """Start a program inside, in the host's cgroups, with a clean environment plus env."""
         command, settings = self._command(argv, env, user)
         return run.start(command, env=settings, **options)
-
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        check: bool = True,
-        input: str | None = None,
-        env: Mapping[str, str] | None = None,
-        timeout: float = run.LONGEST,
-        user: str | None = None,
-    ) -> subprocess.CompletedProcess[str]:
-        """See Target.run; on a timeout the program's session is killed."""
-        process = self.popen(
-            argv,
-            env=env,
-            user=user,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
-        )
-        return run.finish(process, timeout=timeout, check=check, input=input, shown=argv)
 
     def net(
         self,

@@ -9,6 +9,7 @@ import fcntl
 import functools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -35,6 +36,10 @@ CLEAN_ENV = {
     "LOGNAME": "root",
     "SHELL": "/bin/bash",
 }
+
+
+#: What run_id() gives.
+RUN = re.compile(r"\d+-\d+")
 
 
 class LabError(Exception):
@@ -101,7 +106,8 @@ def sweep() -> None:
     """Remove folders, loop devices and cgroups of runs whose process is dead (a killed pytest)."""
     from . import loops
 
-    runs = {entry.name.removesuffix(".lock") for entry in BASE.iterdir()} if BASE.is_dir() else set()
+    entries = [entry.name.removesuffix(".lock") for entry in BASE.iterdir()] if BASE.is_dir() else []
+    runs = {name for name in entries if RUN.fullmatch(name)}
     trees = cgroups.subtrees()
     for dead in {run for run in {*runs, *(tree.rpartition(".")[2] for tree in trees)} if not alive(run)}:
         for loop in loops.below(BASE / dead):

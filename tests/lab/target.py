@@ -6,44 +6,22 @@ from __future__ import annotations
 import abc
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .agent import Agents, Call
+from .commands import Place
 from .run import LONGEST
 
 
-class Target(abc.ABC):
+class Target(Place):
     """A machine that runs commands and holds files; the product and its modules on top of that."""
 
     def __init__(self) -> None:
         self.expected: list[str] = []
         self.modules_ready = False
         self.agents = Agents(self)
-
-    @abc.abstractmethod
-    def popen(
-        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, user: str | None = None, **options: Any
-    ) -> subprocess.Popen[str]:
-        """Start a program inside with a clean environment plus env; options are those of subprocess.Popen."""
-
-    @abc.abstractmethod
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        check: bool = True,
-        input: str | None = None,
-        env: Mapping[str, str] | None = None,
-        timeout: float = LONGEST,
-        user: str | None = None,
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a program inside to its end; its output is captured.
-
-        Raises CommandFailed (with the output) when check is true and the code is not 0, and TimeoutExpired when it
-        lasts longer than timeout seconds or something keeps its pipes open.
-        """
 
     @abc.abstractmethod
     def push(self, local: Path, remote: str) -> None:

@@ -10,10 +10,10 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from . import proxy, run
+from .commands import Place
 
 if TYPE_CHECKING:
     from .host import LabHost
@@ -23,7 +23,7 @@ PROXY_PORT = 3142
 FIRST_HOST = 11
 
 
-class Wire:
+class Wire(Place):
     """A wire with its bridge up at the network's first address; also a context manager that stops it.
 
     Commands of run() and popen() see the machine's files and processes of this wire only: all of them end with it.
@@ -51,17 +51,6 @@ class Wire:
         run.machine(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", str(self.ssh_key)])
         self.known_hosts = self.folder / "known_hosts"
         self.known_hosts.touch()
-
-    def __enter__(self) -> Wire:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def _ip(self, batch: str, pid: int | None = None) -> None:
         run.machine(["nsenter", f"--target={pid or self.pid}", "--net", run.tool("ip"), "-batch", "-"], input=batch)
@@ -164,27 +153,6 @@ class Wire:
             *argv,
         ]
         return run.start(command, env=settings, **options)
-
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        check: bool = True,
-        input: str | None = None,
-        env: Mapping[str, str] | None = None,
-        cwd: str | Path | None = None,
-        timeout: float = 300,
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a controller's command on the wire to its end (as LabHost.run)."""
-        process = self.popen(
-            argv,
-            env=env,
-            cwd=cwd,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
-        )
-        return run.finish(process, timeout=timeout, check=check, input=input, shown=argv)
 
     def ssh(self, host: LabHost, command: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a shell command on a host over ssh, as ops; options are run()'s."""
