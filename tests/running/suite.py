@@ -71,6 +71,8 @@ class Suite:
             f"{self.workers} files at the same time",
             ["-n", self.workers, "-m", "not measured", "--durations=30", *places],
         )
+        if not self.understood:  # interrupted, or nothing that could be run
+            return [*aside.broken, *aside.failed], []
         alone = self.phase("measured, one after another", ["-m", "measured", *places])
         once = list(dict.fromkeys([*aside.failed, *alone.failed]))
         broken = [*aside.broken, *alone.broken]
@@ -88,9 +90,13 @@ class Suite:
 
     @property
     def understood(self) -> bool:
-        """Whether each phase ended as tests end, and there were some."""
-        known = all(code in (PASSED, FAILED, NO_TESTS) for code in self.codes)
-        return known and any(code != NO_TESTS for code in self.codes)
+        """Whether each phase ended as tests end."""
+        return all(code in (PASSED, FAILED, NO_TESTS) for code in self.codes)
+
+    @property
+    def tests(self) -> int:
+        """How many tests were run, without those that were run once more."""
+        return sum(tests for _title, _seconds, tests in self.phases[:2])
 
 
 def main(words: Sequence[str]) -> int:
@@ -114,9 +120,8 @@ def main(words: Sequence[str]) -> int:
         print(*(f"    {name}" for name in flaky), sep="\n")
     if not suite.understood:
         print(f"pytest ended with {', '.join(map(str, suite.codes))}")
-    tests = sum(tests for _title, _seconds, tests in suite.phases[:2])
-    print(f"{tests} tests, {len(failed)} failed twice, {len(flaky)} flaky", flush=True)
-    return 0 if suite.understood and not failed else 1
+    print(f"{suite.tests} tests, {len(failed)} failed, {len(flaky)} flaky", flush=True)
+    return 0 if suite.understood and suite.tests and not failed else 1
 
 
 if __name__ == "__main__":
