@@ -75,7 +75,7 @@ class Suite:
             return [*aside.broken, *aside.failed], []
         alone = self.phase("measured, one after another", ["-m", "measured", *places])
         once = list(dict.fromkeys([*aside.failed, *alone.failed]))
-        broken = [*aside.broken, *alone.broken]
+        broken = list(dict.fromkeys([*aside.broken, *alone.broken]))
         if broken or not once or len(once) > MOST_AGAIN:
             return [*broken, *once], []
         twice = self.phase("once more, alone, what failed", once).failed
