@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.integration.honesty_cases import TABLES
+from tests.integration.honesty.cases import TABLES
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
@@ -53,7 +53,7 @@ def test_every_module_has_a_table():
 def test_every_option_of_a_module_is_in_its_table_and_nothing_else_is(module, monkeypatch):
     declared = set(paths(specification(module, monkeypatch)))
     tabled = {key.partition("#")[0] for key in TABLES[module]}
-    assert sorted(declared - tabled) == [], "add a Case for each to tests/integration/honesty_cases.py"
+    assert sorted(declared - tabled) == [], "add a Case for each to tests/integration/honesty"
     assert sorted(tabled - declared) == []
 
 
