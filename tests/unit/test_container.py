@@ -180,7 +180,7 @@ def connect(found: Found, item: network.Interface, mending: network.Mending) -> 
     ],
     ids=["bare", "stopped", "restart", "wait", "absent"],
 )
-def test_a_task_without_image_only_touches_the_state(params, normal):
+def test_a_task_without_image_changes_only_the_state(params, normal):
     assert container.request(params) == normal
 
 
@@ -209,7 +209,7 @@ def test_all_surplus_options_are_named():
 
 
 @pytest.mark.parametrize("name", ["a/b", "a b", "..", "a" * 300, ""])
-def test_a_name_that_is_none_is_refused(name):
+def test_an_invalid_name_is_refused(name):
     with pytest.raises(BaleineError, match="container"):
         container.request({**PARAMS, "name": name})
 
@@ -302,7 +302,7 @@ SAME = {
 
 @pytest.mark.parametrize(("changes", "expected"), IN_PLACE.values(), ids=IN_PLACE.keys())
 @pytest.mark.parametrize("recreate", ["never", "on_change"])
-def test_limits_and_networks_change_in_place_and_nothing_else_happens(changes, expected, recreate):
+def test_limits_and_networks_change_in_place_without_any_other_step(changes, expected, recreate):
     decided = container.plan(wanted(recreate=recreate, **changes), RUNNING)
     assert verbs(decided) == expected
     assert decided.drift == ()
@@ -310,13 +310,13 @@ def test_limits_and_networks_change_in_place_and_nothing_else_happens(changes, e
 
 
 @pytest.mark.parametrize(("changes", "expected"), IN_PLACE.values(), ids=IN_PLACE.keys())
-def test_of_a_stopped_container_only_the_record_changes(changes, expected):
+def test_a_change_of_a_stopped_container_changes_only_its_record(changes, expected):
     decided = container.plan(wanted(state="stopped", **changes), STOPPED)
     assert verbs(decided) == [verb for verb in expected if verb in ("set_limits", "record_networks")]
 
 
 @pytest.mark.parametrize("changes", RECREATED.values(), ids=RECREATED.keys())
-def test_what_cannot_change_in_place_is_refused_naming_the_difference_and_the_loss(changes):
+def test_a_change_that_needs_a_recreate_is_refused_with_the_difference_and_the_loss(changes):
     with pytest.raises(BaleineError) as caught:
         container.plan(wanted(**changes), RUNNING)
     (key,) = changes
@@ -331,7 +331,7 @@ def test_what_cannot_change_in_place_is_refused_naming_the_difference_and_the_lo
     [(RUNNING, "started", True), (STOPPED, "stopped", False), (RUNNING, "stopped", False), (STOPPED, "started", True)],
     ids=["stays up", "stays down", "goes down", "comes up"],
 )
-def test_with_recreate_on_change_it_is_recreated_on_its_disk(changes, found, state, start):
+def test_recreate_on_change_recreates_the_container_and_keeps_its_disk(changes, found, state, start):
     decided = container.plan(wanted(recreate="on_change", state=state, **changes), found)
     assert verbs(decided) == ["recreate"]
     assert decided.actions[0].data["new_disk"] is False
@@ -340,7 +340,7 @@ def test_with_recreate_on_change_it_is_recreated_on_its_disk(changes, found, sta
 
 
 @pytest.mark.parametrize("changes", SAME.values(), ids=SAME.keys())
-def test_another_spelling_is_unchanged(changes):
+def test_another_spelling_changes_nothing(changes):
     decided = container.plan(wanted(**changes), RUNNING)
     assert verbs(decided) == [], reasons(decided)
     assert decided.drift == decided.warnings == ()
@@ -357,13 +357,13 @@ def test_recreate_always_recreates_and_keeps_the_disk(found):
 # ---- images
 
 
-def test_another_image_is_refused_with_what_would_be_lost():
+def test_another_image_is_refused_with_the_data_that_would_be_lost():
     with pytest.raises(BaleineError, match="image debian -> other") as caught:
         container.plan(wanted(image="other"), RUNNING)
     assert "kept aside" in caught.value.hint
 
 
-def test_another_image_means_a_new_disk_where_that_is_allowed():
+def test_another_image_makes_a_new_disk_if_recreate_allows_it():
     decided = container.plan(wanted(image="other", recreate="on_change"), RUNNING)
     assert verbs(decided) == ["recreate"]
     assert decided.actions[0].data["new_disk"] is True
@@ -373,7 +373,7 @@ def test_another_image_means_a_new_disk_where_that_is_allowed():
     ("recreate", "expected", "warned"),
     [("never", [], True), ("on_change", ["recreate"], False), ("always", ["recreate"], True)],
 )
-def test_a_rebuilt_image_is_reported_and_taken_only_where_that_is_asked_for(recreate, expected, warned):
+def test_a_rebuilt_image_is_reported_and_used_only_if_the_task_asks_for_it(recreate, expected, warned):
     decided = container.plan(wanted(recreate=recreate), replace(RUNNING, image_digest="sha256:d2"))
     assert verbs(decided) == expected
     assert any("image_outdated" in text for text in decided.warnings) is warned
@@ -383,7 +383,7 @@ def test_a_rebuilt_image_is_reported_and_taken_only_where_that_is_asked_for(recr
 
 
 @pytest.mark.parametrize("digest", [None, ""], ids=["removed", "of the old scripts"])
-def test_an_image_that_is_gone_or_has_no_digest_makes_nothing_outdated(digest):
+def test_a_container_is_not_outdated_if_its_image_is_gone_or_has_no_digest(digest):
     decided = container.plan(wanted(), replace(RUNNING, image_digest=digest))
     assert (verbs(decided), decided.warnings) == ([], ())
 
@@ -397,7 +397,7 @@ def test_an_image_that_is_gone_or_has_no_digest_makes_nothing_outdated(digest):
     ],
     ids=["nothing", "disk gone", "interrupted"],
 )
-def test_without_its_image_nothing_is_created(found):
+def test_a_container_without_its_image_is_not_created(found):
     found = replace(found, image_digest=None)
     with pytest.raises(BaleineError, match="there is no image debian"):
         container.plan(wanted(), found)
@@ -407,7 +407,7 @@ def test_without_its_image_nothing_is_created(found):
 # ---- surroundings
 
 
-def test_an_empty_machine_gives_warnings_in_check_mode_and_an_error_in_earnest():
+def test_missing_resources_are_warned_of_in_check_mode_and_refused_otherwise():
     decided = container.plan(wanted(), Found(), check=True)
     assert verbs(decided) == ["create", "start"]
     assert [text.partition(";")[0] for text in decided.warnings] == [
@@ -428,12 +428,12 @@ def test_an_empty_machine_gives_warnings_in_check_mode_and_an_error_in_earnest()
     ],
 )
 @pytest.mark.parametrize("found", [NOTHING, RUNNING], ids=["nothing", "running"])
-def test_an_address_that_cannot_be_is_refused_before_anything(networks, why, found, check):
+def test_an_invalid_address_is_refused_before_any_change(networks, why, found, check):
     with pytest.raises(BaleineError, match=why):
         container.plan(wanted(networks=networks), found, check=check)
 
 
-def test_an_address_outside_its_bridges_network_is_warned_of_in_check_mode_as_an_earlier_task_may_change_the_bridge():
+def test_an_address_outside_the_network_of_its_bridge_is_only_warned_of_in_check_mode():
     outside = wanted(networks=net(addresses=["192.168.43.2/24"], gateway=None, routes=None))
     text = "the address 192.168.43.2/24 is outside the network of the bridge private (192.168.42.0/24)"
     for found in (NOTHING, RUNNING):
@@ -443,7 +443,7 @@ def test_an_address_outside_its_bridges_network_is_warned_of_in_check_mode_as_an
             container.plan(outside, found)
 
 
-def test_its_own_address_is_in_nobodys_way():
+def test_a_container_does_not_collide_with_its_own_address():
     used = {"private": {"192.168.42.2": WHAT, "fd00::2": WHAT}, "public": {"10.0.0.2": WHAT}}
     assert not container.plan(wanted(), replace(RUNNING, used=used)).changed
 
@@ -516,7 +516,7 @@ def test_a_task_without_image_takes_exactly_these_steps(found, state, expected):
 
 @pytest.mark.parametrize("state", ["started", "stopped", "present"])
 @pytest.mark.parametrize("recorded", [None, "creating", "removing"])
-def test_a_state_of_what_is_not_there_is_an_error(state, recorded):
+def test_a_state_of_a_missing_container_is_an_error(state, recorded):
     found = NOTHING
     if recorded:
         found = replace(STOPPED, record={**STOPPED.record, "state": recorded}, disk=False)  # type: ignore[dict-item]
@@ -524,17 +524,17 @@ def test_a_state_of_what_is_not_there_is_an_error(state, recorded):
         container.plan(container.Wanted("web1", state), found)
 
 
-def test_a_container_without_its_disk_cannot_be_started_by_its_name_alone():
+def test_a_container_without_its_disk_cannot_be_started_by_name_only():
     with pytest.raises(BaleineError, match="disk"):
         container.plan(container.Wanted("web1"), replace(STOPPED, disk=False))
 
 
-def test_a_task_that_names_no_image_looks_at_nothing_but_the_state():
+def test_a_task_without_image_compares_only_the_state():
     away = replace(RUNNING, limits={}, host_links={}, inside={}, bridges={}, image_digest=None)
     assert not container.plan(container.Wanted("web1"), away).changed
 
 
-def test_old_disks_that_stay_are_said():
+def test_old_disks_that_stay_are_reported():
     decided = container.plan(
         container.Wanted("web1", "absent"), replace(STOPPED, old_disks=("web1.old-20200101T000000Z",))
     )
@@ -574,7 +574,7 @@ DRIFT = {
 
 
 @pytest.mark.parametrize(("found", "expected", "drift"), DRIFT.values(), ids=DRIFT.keys())
-def test_what_the_kernel_no_longer_shows_is_healed_and_called_drift(found, expected, drift):
+def test_settings_that_the_kernel_lost_are_restored_and_reported_as_drift(found, expected, drift):
     decided = container.plan(wanted(), found)
     assert verbs(decided) == expected
     assert all(text.startswith(f"{WHAT}: ") for text in decided.drift)
@@ -582,7 +582,7 @@ def test_what_the_kernel_no_longer_shows_is_healed_and_called_drift(found, expec
     assert "drift" in reasons(decided)
 
 
-def test_the_bridges_mtu_is_followed():
+def test_an_interface_follows_the_mtu_of_its_bridge():
     networks = [{"bridge": "third"}]
     found = there(networks=networks)
     assert not container.plan(wanted(networks=networks), found).changed
@@ -608,7 +608,7 @@ STARTS = {
 
 @pytest.mark.parametrize("state", ["started", "stopped", "present"])
 @pytest.mark.parametrize("changes", GOALS.values(), ids=GOALS.keys())
-def test_from_every_start_a_second_plan_is_empty(changes, state):
+def test_a_second_plan_is_empty_from_every_starting_point(changes, state):
     goal = wanted(state=state, **changes)
     left_over = {}
     for start_, found in STARTS.items():
@@ -632,12 +632,12 @@ def test_from_every_start_a_second_plan_is_empty(changes, state):
 
 
 @pytest.mark.parametrize("found", [NOTHING, RUNNING, STOPPED, DIED], ids=["nothing", "running", "stopped", "died"])
-def test_absent_twice_is_nothing(found):
+def test_the_second_removal_changes_nothing(found):
     goal = container.Wanted("web1", "absent")
     assert not container.plan(goal, after(container.plan(goal, found), found, goal)).changed
 
 
-def test_an_adopted_container_of_the_old_scripts_is_started_as_it_is():
+def test_an_adopted_container_of_the_old_scripts_is_started_unchanged():
     record = {
         "nom_container": "old",
         "nom_image": "apache2",
@@ -654,7 +654,7 @@ def test_an_adopted_container_of_the_old_scripts_is_started_as_it_is():
 # ---- diff, life
 
 
-def test_the_diff_shows_what_changes_and_nothing_else():
+def test_the_diff_shows_only_the_changes():
     decided = container.plan(wanted(limits={**PARAMS["limits"], "memory": "1G"}), RUNNING)
     before, after_ = dict(decided.before), dict(decided.after)
     assert before.pop("limits")["memory"] == 536870912
@@ -667,11 +667,11 @@ def test_the_diff_shows_what_changes_and_nothing_else():
     [(None, "absent"), ({}, "stopped"), ({"state": "running"}, "stopped"), ({"state": "creating"}, "creating")]
     + [({"state": "removing"}, "removing"), ({"state": "starting"}, "stopped")],
 )
-def test_the_state_of_what_does_not_live_is_what_is_true(record, state):
+def test_a_dead_container_is_not_shown_as_running(record, state):
     assert Found(record=record).state == state
 
 
-def test_alive_is_this_process_of_this_boot_started_then():
+def test_a_container_is_alive_only_if_its_own_process_of_this_boot_runs():
     import os
 
     from baleine.process import boot_id, start_ticks
@@ -683,7 +683,7 @@ def test_alive_is_this_process_of_this_boot_started_then():
     assert not enter.is_alive({})
 
 
-def test_a_disk_that_only_lives_on_in_its_container_is_not_given_up_unasked():
+def test_a_deleted_disk_of_a_running_container_is_not_given_up_unless_the_task_allows_it():
     with pytest.raises(BaleineError, match="it still runs on it"):
         container.plan(wanted(), replace(RUNNING, disk=False))
 
@@ -693,19 +693,19 @@ def test_a_disk_without_a_manifest_is_never_overwritten():
         container.plan(wanted(), replace(NOTHING, disk=True))
 
 
-def test_a_start_that_was_interrupted_is_made_again():
+def test_an_interrupted_start_is_repeated():
     half = replace(RUNNING, record={**RUNNING.record, "state": "starting"})
     assert half.state == "starting"
     assert [action.verb for action in container.plan(wanted(), half).actions] == ["stop", "start"]
     assert [action.verb for action in container.plan(wanted(state="stopped"), half).actions] == ["stop"]
 
 
-def test_a_directory_that_is_not_spoken_of_stays():
+def test_an_unmentioned_working_directory_stays():
     elsewhere = there(directory="/srv/trees/web1")
     assert container.plan(wanted(), elsewhere).actions == ()
 
 
-def test_what_drifts_inside_is_in_the_diff():
+def test_drift_inside_the_container_is_in_the_diff():
     inside = {**RUNNING.inside, "eth0": {**RUNNING.inside["eth0"], "mtu": 1300, "routes": set()}}
     decided = container.plan(wanted(), replace(RUNNING, inside=inside))
     before, after_ = decided.before["networks"][0], decided.after["networks"][0]
@@ -714,7 +714,7 @@ def test_what_drifts_inside_is_in_the_diff():
     assert {key for key in quiet.before if quiet.before[key] != quiet.after[key]} == {"state", "wanted_state"}
 
 
-def test_an_old_disk_is_removed_by_its_name_however_long_the_containers_is():
+def test_an_old_disk_is_removed_by_name_even_if_the_container_has_the_longest_name():
     name = "x" * 63 + ".old-20261123T010203Z"
     assert container.request({"name": name, "state": "absent"}).name == name
     for state in ("started", "stopped", "present"):

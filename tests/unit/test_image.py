@@ -62,7 +62,7 @@ WEB = built(derived(), **SOURCE)
         ({"from_image": "debian", "size": "1G"}, 1 << 30),
     ],
 )
-def test_a_bare_size_is_mib_and_whole_blocks_are_taken(params, size):
+def test_a_size_without_unit_is_in_mib_and_rounded_to_whole_blocks(params, size):
     recipe = image.request({"name": "a", **params}).recipe
     assert recipe is not None
     assert recipe.size == size
@@ -107,7 +107,7 @@ def test_a_bare_size_is_mib_and_whole_blocks_are_taken(params, size):
     ],
     ids=str,
 )
-def test_a_request_for_what_cannot_be_is_refused(params, why):
+def test_an_invalid_request_is_refused(params, why):
     with pytest.raises(BaleineError, match=why):
         image.request({**PARAMS, **params})
 
@@ -143,7 +143,7 @@ BASE = RED["repositories"][0]
     ],
     ids=str,
 )
-def test_a_tree_of_red_hats_family_that_cannot_be_is_refused(params, why):
+def test_an_invalid_request_for_a_red_hat_tree_is_refused(params, why):
     assert image.request(RED).recipe is not None
     with pytest.raises(BaleineError, match=why):
         image.request({**RED, **params})
@@ -159,7 +159,7 @@ def test_a_tree_of_red_hats_family_that_cannot_be_is_refused(params, why):
         ("repositories", [BASE, {**BASE, "name": "more"}]),
     ],
 )
-def test_each_part_of_a_tree_of_red_hats_family_is_seen(key, value):
+def test_each_changed_option_of_a_red_hat_tree_is_a_rebuild(key, value):
     there = built(image.request(RED))
     assert verbs(image.plan(image.request(RED), there)) == []
     decided = image.plan(image.request({**RED, key: value}), there)
@@ -167,7 +167,7 @@ def test_each_part_of_a_tree_of_red_hats_family_is_seen(key, value):
 
 
 @pytest.mark.parametrize("package", ["apache2", "libc6:amd64", "g++", "vim=2:9.0.1378-2", "vim/bookworm", "0ad"])
-def test_a_package_as_apt_names_it_is_accepted(package):
+def test_package_names_of_apt_are_accepted(package):
     recipe = wanted(packages=[package, package]).recipe
     assert recipe is not None
     assert recipe.packages == (package,)
@@ -209,7 +209,7 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("changes", SAME.values(), ids=SAME.keys())
-def test_another_spelling_is_unchanged(changes):
+def test_another_spelling_changes_nothing(changes):
     decided = image.plan(wanted(**changes), THERE)
     assert verbs(decided) == [], reasons(decided)
     assert decided.warnings == ()
@@ -217,7 +217,7 @@ def test_another_spelling_is_unchanged(changes):
 
 
 @pytest.mark.parametrize(("key", "changes"), CHANGED.items(), ids=CHANGED.keys())
-def test_each_part_of_a_recipe_changed_alone_is_a_rebuild(key, changes):
+def test_each_changed_part_of_a_recipe_is_a_rebuild(key, changes):
     decided = image.plan(wanted(**changes), THERE)
     assert verbs(decided) == ["build"]
     assert next(iter(changes)) in decided.actions[0].reason
@@ -226,7 +226,7 @@ def test_each_part_of_a_recipe_changed_alone_is_a_rebuild(key, changes):
 
 
 @pytest.mark.parametrize("changes", CHANGED.values(), ids=CHANGED.keys())
-def test_rebuild_never_keeps_it_and_says_that_the_request_differs(changes):
+def test_rebuild_never_keeps_the_image_and_warns_of_the_difference(changes):
     decided = image.plan(wanted(rebuild="never", **changes), THERE)
     assert verbs(decided) == []
     assert len(decided.warnings) == 1
@@ -240,13 +240,13 @@ def test_rebuild_always_builds(changes, edited):
 
 
 @pytest.mark.parametrize("changes", [{}, *SAME.values(), *CHANGED.values()])
-def test_after_one_plan_a_second_one_is_empty(changes):
+def test_a_second_plan_is_empty(changes):
     goal = wanted(**changes)
     second = image.plan(goal, built(goal))
     assert (verbs(second), second.warnings) == ([], ())
 
 
-def test_an_image_made_before_an_option_came_is_not_rebuilt_for_it():
+def test_an_image_older_than_an_option_is_not_rebuilt_for_it():
     record = known(THERE.record, "the record")
     recipe = {
         key: value
@@ -258,7 +258,7 @@ def test_an_image_made_before_an_option_came_is_not_rebuilt_for_it():
     assert verbs(image.plan(wanted(keyring="/k.gpg"), older)) == ["build"]
 
 
-def test_an_image_from_nothing_is_built():
+def test_a_new_image_is_built():
     decided = image.plan(wanted(), Found())
     assert verbs(decided) == ["build"]
     assert decided.before == {}
@@ -267,24 +267,24 @@ def test_an_image_from_nothing_is_built():
 
 
 @pytest.mark.parametrize("check", [False, True])
-def test_a_file_that_is_not_ours_is_refused_before_anything_is_built_and_in_check_mode_too(check):
+def test_a_foreign_file_is_refused_before_anything_is_built_also_in_check_mode(check):
     with pytest.raises(BaleineError, match="a file /var/lib/x that Baleine did not make"):
         image.plan(wanted(), Found(stray="/var/lib/x"), check)
 
 
-def test_a_file_that_is_gone_is_drift():
+def test_a_missing_file_is_drift():
     decided = image.plan(wanted(), replace(THERE, file=False))
     assert verbs(decided) == ["build"]
     assert decided.drift == ("image apache2: its file is gone",)
 
 
-def test_an_image_edited_by_hand_is_kept_and_said():
+def test_an_image_edited_by_hand_is_kept_with_a_warning():
     decided = image.plan(wanted(), replace(THERE, edited=True))
     assert verbs(decided) == []
     assert "edited by hand" in decided.warnings[0]
 
 
-def test_an_edited_image_is_not_rebuilt_without_being_asked():
+def test_an_edited_image_is_rebuilt_only_if_the_task_asks_for_it():
     with pytest.raises(BaleineError, match="suite bookworm -> trixie.*edited by hand") as caught:
         image.plan(wanted(suite="trixie"), replace(THERE, edited=True))
     assert "rebuild: always" in caught.value.hint
@@ -296,13 +296,13 @@ def test_an_image_that_is_being_edited_is_not_rebuilt():
     assert not image.plan(wanted(), replace(THERE, open=True)).changed
 
 
-def test_a_rebuild_names_the_containers_that_stay_as_they_are():
+def test_a_rebuild_names_the_containers_that_stay_unchanged():
     decided = image.plan(wanted(suite="trixie"), replace(THERE, users=("web1", "web2")))
     assert verbs(decided) == ["build"]
     assert "web1, web2" in decided.warnings[0]
 
 
-def test_an_image_of_the_old_scripts_is_kept_as_it_is():
+def test_an_image_of_the_old_scripts_is_kept_unchanged():
     old = Found(record={"nom_image": "apache2", "taille": "10240", "chemin": "/var/lib/baleine/images"}, file=True)
     decided = image.plan(wanted(), old)
     assert verbs(decided) == []
@@ -338,7 +338,7 @@ def test_a_derived_image_cannot_be_smaller_than_its_source():
 
 
 @pytest.mark.parametrize("found", [Found(), replace(WEB, source_digest=None, source_size=0)], ids=["nothing", "there"])
-def test_without_its_source_check_mode_warns_and_earnest_refuses(found):
+def test_a_missing_source_is_warned_of_in_check_mode_and_refused_otherwise(found):
     with pytest.raises(BaleineError, match="there is no image apache2 to start from"):
         image.plan(derived(), found)
     decided = image.plan(derived(), found, check=True)
@@ -381,11 +381,11 @@ UNASKED = replace(FETCHED, source_digest=None, source_size=0, published="", unas
         ({}, UNASKED, []),
     ],
 )
-def test_an_image_of_a_web_server_follows_it(changes, found, expected):
+def test_an_image_of_a_web_server_follows_the_published_one(changes, found, expected):
     assert verbs(image.plan(published(**changes), found)) == expected
 
 
-def test_an_image_that_is_there_is_kept_with_a_warning_while_its_server_is_away():
+def test_an_existing_image_is_kept_with_a_warning_while_its_server_is_away():
     decided = image.plan(published(), UNASKED)
     assert not decided.changed and "the server is away" in str(decided.warnings)
 
@@ -399,13 +399,13 @@ def test_an_image_that_is_there_is_kept_with_a_warning_while_its_server_is_away(
         ({}, replace(UNASKED, file=False)),
     ],
 )
-def test_what_must_be_made_of_a_server_that_is_away_is_an_error_and_in_check_mode_a_warning(changes, found):
+def test_a_needed_image_of_a_server_that_is_away_is_an_error_and_in_check_mode_a_warning(changes, found):
     with pytest.raises(BaleineError, match="the server is away"):
         image.plan(published(**changes), found)
     assert image.plan(published(**changes), found, check=True).changed
 
 
-def test_an_older_image_is_not_taken_unasked():
+def test_an_older_image_is_used_only_if_the_task_asks_for_it():
     with pytest.raises(BaleineError, match="older .*rebuild: always"):
         image.plan(published(), OLDER)
 
@@ -416,7 +416,7 @@ def test_an_older_image_is_not_taken_unasked():
 @pytest.mark.parametrize(
     ("found", "expected"), [(Found(), []), (THERE, ["remove"]), (replace(THERE, file=False), ["remove"])]
 )
-def test_absence_takes_what_is_there(found, expected):
+def test_the_removal_of_an_image_removes_everything_of_it(found, expected):
     decided = image.plan(image.request({"name": "apache2", "state": "absent"}), found)
     assert verbs(decided) == expected
     assert decided.after == {}
@@ -430,7 +430,7 @@ def test_absence_takes_what_is_there(found, expected):
     ],
     ids=["used", "edited"],
 )
-def test_what_is_in_use_is_not_removed(found, why):
+def test_an_image_in_use_is_not_removed(found, why):
     with pytest.raises(BaleineError, match=why):
         image.plan(image.request({"name": "apache2", "state": "absent"}), found)
 
@@ -455,7 +455,7 @@ INSTALLED = install.wanted(FILES)
     ],
     ids=["nothing", "same", "changed", "gone", "left over", "launcher", "absent", "absent twice"],
 )
-def test_only_files_that_differ_are_written_and_only_surplus_ones_deleted(files, found, expected):
+def test_only_different_files_are_written_and_only_surplus_files_deleted(files, found, expected):
     decided = install.plan(install.wanted(files), found)
     assert verbs(decided) == expected
     left = {path: text for path, text in found.items() if not files or path in install.wanted(files)}
@@ -467,12 +467,12 @@ def test_only_files_that_differ_are_written_and_only_surplus_ones_deleted(files,
     assert not install.plan(install.wanted(files), left).changed
 
 
-def test_pages_of_the_manual_go_where_man_looks_for_them():
+def test_man_pages_are_installed_in_the_directory_of_man():
     goal = install.wanted({**FILES, "baleine_cli/baleine.fr.1": "page\n"})
     assert goal["/usr/local/share/man/fr/man1/baleine.1"] == "page\n" and len(goal) == len(INSTALLED) + 1
 
 
-def test_the_lines_of_cron_are_installed_unless_that_is_not_wanted():
+def test_the_cron_file_is_installed_unless_cron_is_false():
     lines = INSTALLED["/etc/cron.d/baleine"].splitlines()
     assert [line.split(" root ")[0] for line in lines if " root " in line] == ["* * * * *", "@reboot"]
     assert verbs(install.plan(install.wanted(FILES, cron=False), INSTALLED)) == ["delete"]
