@@ -91,28 +91,38 @@ def test_a_tag_that_was_killed_is_no_image_and_the_old_one_stays(lab: LabHost, b
     baleine("image", "tag", "web:1", "--target", "web:new")
 
 
-def test_latest_is_the_name_alone_in_every_command_and_option(lab: LabHost, baleine: Any, latest: None) -> None:
+def test_latest_can_be_left_out_in_every_command_and_option_of_containers(
+    lab: LabHost, baleine: Any, latest: None
+) -> None:
     name, full = "web", "web:latest"
-    assert shown(baleine, "image", full) == shown(baleine, "image", name)
     lab.module("baleine_container", name="web1", image=full, command=SLEEP)
     assert not lab.module("baleine_container", name="web1", image=name, command=SLEEP)["changed"]
-    found = json.loads(baleine("container", "list", "--filter", f"image={full}", "--format", "json").stdout)
-    assert [one["image"] for one in found] == [name]
+    words = ("list", "--filter", f"image={full}", "--format", "json")
+    assert [one["image"] for one in json.loads(baleine("container", *words).stdout)] == [name]
     assert "containers use it: web1" in refused(baleine, "image", "remove", full)
-    baleine("container", "create", "--create-image", "-i", full, "-c", "web2", "-p", "sleep 1000")  # there is one
+    # the image exists, so it is not made
+    baleine("container", "create", "--create-image", "-i", full, "-c", "web2", "-p", "sleep 1000")
     assert shown(baleine, "container", "web2")["image"] == name
-    assert lab.module("baleine_image", name="other:latest", from_image=full)["image"]["name"] == "other"
+    baleine("container", "run", "--rm", "-i", full, "--", "true")
+
+
+def test_latest_can_be_left_out_in_every_command_and_option_of_images(lab: LabHost, baleine: Any, latest: None) -> None:
+    name, full = "web", "web:latest"
+    assert shown(baleine, "image", full) == shown(baleine, "image", name)
+    made = lab.module("baleine_image", name="other:latest", from_image=full)
+    assert made["image"]["name"] == "other"
     assert not lab.module("baleine_image", name="other", from_image=name)["changed"]
     baleine("image", "tag", "other:latest", "--target", "third:latest")
+    lab.module("baleine_container", name="web1", image=full, command=SLEEP)
     baleine("container", "commit", "web1", "-i", "fourth:latest")
     tree = baleine("image", "mount", "third:latest").stdout.strip()
     assert tree == "/mnt/baleine-images/third"
     baleine("image", "umount", "third:latest")
-    infos = lab.module("baleine_image_info", names=["third:latest"])["images"][0]
-    assert infos["name"] == "third" and infos["exists"]
-    assert lab.sh(f"ls {IMAGES}").stdout.split() == ["fourth", "other", "third", "tiny", "web", "web:1", "web:2"]
+    found = lab.module("baleine_image_info", names=["third:latest"])["images"][0]
+    assert (found["name"], found["exists"]) == ("third", True)
+    names = ["fourth", "other", "third", "tiny", "web", "web:1", "web:2"]
+    assert lab.sh(f"ls {IMAGES}").stdout.split() == names
     assert lab.module("baleine_image", name="other:latest", state="absent")["changed"]
-    baleine("container", "run", "--rm", "-i", full, "--", "true")
 
 
 def test_containers_say_what_they_run_and_go_back_to_an_older_version(lab: LabHost, baleine: Any, latest: None) -> None:
