@@ -85,13 +85,13 @@ def driver(machine: LabHost) -> Iterator[Driver]:
         yield running
 
 
-def test_bridges(driver: Driver, machine: LabHost, table: Table) -> None:
+def test_the_module_of_bridges_is_honest(driver: Driver, machine: LabHost, table: Table) -> None:
     wrong = walk(Subject(driver, "baleine_bridge", "bridge", {"addresses": ["{ip}/24"]}), machine, table)
     machine.sh("rmdir /run/baleine/guard")  # empty: nothing waits for a confirmation
     assert not wrong, told(wrong)
 
 
-def test_a_port_that_somebody_else_gave_a_bridge_stays_and_is_in_no_diff(driver: Driver, machine: LabHost) -> None:
+def test_a_port_that_another_program_added_stays_and_is_in_no_diff(driver: Driver, machine: LabHost) -> None:
     wanted = {"name": "hbr", "addresses": ["10.77.0.1/24"]}
     driver.call("baleine_bridge", wanted)
     machine.sh("ip link set hport1 master hbr")
@@ -126,23 +126,23 @@ def helpers(driver: Driver, machine: LabHost) -> Iterator[None]:
         assert not driver.call("baleine_bridge", {"name": name, "state": "absent"}).get("failed")
 
 
-def test_volumes(driver: Driver, machine: LabHost, table: Table) -> None:
+def test_the_module_of_volumes_is_honest(driver: Driver, machine: LabHost, table: Table) -> None:
     wrong = walk(Subject(driver, "baleine_volume", "volume", {}), machine, table)
     assert not wrong, told(wrong)
 
 
-def test_the_store(driver: Driver, machine: LabHost, table: Table) -> None:
+def test_the_module_of_the_store_is_honest(driver: Driver, machine: LabHost, table: Table) -> None:
     wrong = walk(Store(driver, "baleine_store", "store", {}), machine, table)
     assert not wrong, told(wrong)
 
 
-def test_images(driver: Driver, machine: LabHost, table: Table, helpers: None) -> None:
+def test_the_module_of_images_is_honest(driver: Driver, machine: LabHost, table: Table, helpers: None) -> None:
     wrong = walk(Subject(driver, "baleine_image", "image", {"from_image": "tiny", "size": "80M"}), machine, table)
     assert not wrong, told(wrong)
 
 
 @pytest.mark.parametrize("option", [key for key, case in TABLES["baleine_command"].items() if case.to])
-def test_the_command_line(driver: Driver, machine: LabHost, table: Table, option: str) -> None:
+def test_the_module_of_the_command_line_is_honest(driver: Driver, machine: LabHost, table: Table, option: str) -> None:
     common = {"files": {"baleine/a.py": "a"}}
     wrong = walk(Command(driver, "baleine_command", "", common, keys=[option]), machine, table)
     assert not wrong, told(wrong)
@@ -151,12 +151,12 @@ def test_the_command_line(driver: Driver, machine: LabHost, table: Table, option
 COMMON = {"image": "tiny", "command": SLEEP, "networks": [NETWORK], "recreate": "on_change"}
 
 
-def test_containers_one_by_one(driver: Driver, machine: LabHost, table: Table, helpers: None) -> None:
+def test_the_module_of_one_container_is_honest(driver: Driver, machine: LabHost, table: Table, helpers: None) -> None:
     wrong = walk(Subject(driver, "baleine_container", "container", COMMON, keys=ALONE, prefix="s"), machine, table)
     assert not wrong, told(wrong)
 
 
-def test_all_options_of_containers_in_one_task(driver: Driver, machine: LabHost, table: Table, helpers: None) -> None:
+def test_the_module_of_many_containers_is_honest(driver: Driver, machine: LabHost, table: Table, helpers: None) -> None:
     wrong = walk(Containers(driver, "baleine_containers", "container", COMMON), machine, table)
     assert not wrong, told(wrong)
 
@@ -166,7 +166,9 @@ def unless(true: bool, *said: Any) -> list[str]:
     return [] if true else [" ".join(map(str, said))]
 
 
-def test_prune(driver: Driver, machine: LabHost, table: Table, helpers: None) -> None:
+def test_prune_removes_exactly_the_selected_containers_that_are_not_listed(
+    driver: Driver, machine: LabHost, table: Table, helpers: None
+) -> None:
     """What is selected and not listed is named in the prediction, and goes; what is listed, or not selected, stays."""
     module, wrong, tried = "baleine_containers", list[str](), dict.fromkeys(("check", "again", "spelled", "case"), 0)
     made = [{**COMMON, "name": name, "networks": [], "labels": {"honest": "gone"}} for name in ("hgone1", "hgone2")]
@@ -197,7 +199,7 @@ def test_prune(driver: Driver, machine: LabHost, table: Table, helpers: None) ->
     assert not wrong, told(wrong)
 
 
-def test_exports(driver: Driver, machine: LabHost, table: Table) -> None:
+def test_the_module_of_exports_is_honest(driver: Driver, machine: LabHost, table: Table) -> None:
     """A file that is not there, or holds something else, is written; other ways to it are no change."""
     module, wrong, tried = "baleine_image_export", dict[str, list[str]](), dict[str, int]()
 
@@ -238,7 +240,9 @@ def test_exports(driver: Driver, machine: LabHost, table: Table) -> None:
     assert not found, told(found)
 
 
-def test_programs_that_are_run_inside(driver: Driver, machine: LabHost, table: Table, helpers: None) -> None:
+def test_the_module_of_programs_inside_containers_is_honest(
+    driver: Driver, machine: LabHost, table: Table, helpers: None
+) -> None:
     """With `creates` or `removes` they are predicted; what nobody can know is skipped in check mode."""
     wrong, cased = list[str](), 0
     for key, case in TABLES["baleine_container_exec"].items():
@@ -269,7 +273,7 @@ def test_programs_that_are_run_inside(driver: Driver, machine: LabHost, table: T
 
 
 @pytest.mark.parametrize("module", [name for name in TABLES if any(case.lacking for case in TABLES[name].values())])
-def test_what_is_missing_is_taken_to_come_from_an_earlier_task_in_check_mode_alone(
+def test_a_missing_resource_is_warned_of_in_check_mode_and_refused_otherwise(
     driver: Driver, machine: LabHost, table: Table, helpers: None, module: str
 ) -> None:
     """The prediction warns of it by name; the act is refused for it, and leaves nothing."""
@@ -290,7 +294,7 @@ def test_what_is_missing_is_taken_to_come_from_an_earlier_task_in_check_mode_alo
 
 
 @pytest.mark.parametrize("module", [name for name in TABLES if name.endswith("_info")])
-def test_who_only_says_what_is_true_changes_nothing(
+def test_an_info_module_changes_nothing(
     driver: Driver, machine: LabHost, table: Table, helpers: None, module: str
 ) -> None:
     params = TABLES[module]["names"].to if "names" in TABLES[module] else {}

@@ -202,7 +202,7 @@ STEPS = {
 
 
 @pytest.mark.parametrize("size", STEPS, ids=["in", "out"])
-def test_a_move_that_is_killed_at_any_step_loses_nothing_and_the_next_run_finishes(
+def test_a_move_killed_at_any_step_loses_nothing_and_is_finished_by_the_next_run(
     lab: LabHost, baleine: Any, size: str
 ) -> None:
     words = {"size": size} if size else {"state": "absent"}
@@ -218,7 +218,7 @@ def test_a_move_that_is_killed_at_any_step_loses_nothing_and_the_next_run_finish
         assert not lab.module("baleine_store", **words)["changed"]
 
 
-def test_whoever_comes_first_after_a_boot_mounts_it_and_a_damaged_one_is_told(lab: LabHost, baleine: Any) -> None:
+def test_the_first_command_after_a_boot_mounts_the_store_and_reports_a_damaged_one(lab: LabHost, baleine: Any) -> None:
     lab.module("baleine_store", size="640M")
     for command in (["supervise"], ["image", "list"], ["container", "inspect", "old"]):
         lab.run(["umount", LIBRARY])
@@ -237,7 +237,7 @@ def test_whoever_comes_first_after_a_boot_mounts_it_and_a_damaged_one_is_told(la
     lab.sh(f"cat /srv/sound > {STORE}; rm /srv/sound")
 
 
-def test_other_commands_are_refused_while_it_moves_and_it_waits_for_those_at_work(lab: LabHost, baleine: Any) -> None:
+def test_a_move_waits_for_running_commands_and_refuses_new_ones(lab: LabHost, baleine: Any) -> None:
     lab.sh(
         "mkdir -p /run/baleine; flock -x /run/baleine/moving sh -c "
         "'baleine container start old; echo $?; baleine supervise; echo $?; baleine container list -aq' "
@@ -251,7 +251,7 @@ def test_other_commands_are_refused_while_it_moves_and_it_waits_for_those_at_wor
     lab.sh("rm -f /srv/said /run/baleine/lock/image.web")
 
 
-def test_a_host_that_can_share_blocks_needs_none(lab: LabHost, baleine: Any) -> None:
+def test_a_host_whose_filesystem_shares_blocks_needs_no_store(lab: LabHost, baleine: Any) -> None:
     lab.sh("truncate -s 400M /srv/x && mkfs.xfs -q /srv/x && mount -o loop /srv/x /var/lib")
     try:
         done = lab.module("baleine_store", size="640M")
@@ -260,7 +260,7 @@ def test_a_host_that_can_share_blocks_needs_none(lab: LabHost, baleine: Any) -> 
         lab.sh("umount /var/lib && rm /srv/x")
 
 
-def test_what_is_mounted_in_the_tree_is_never_moved(lab: LabHost, baleine: Any) -> None:
+def test_a_directory_with_a_mount_inside_is_never_moved(lab: LabHost, baleine: Any) -> None:
     lab.sh(f"mkdir /srv/mine {LIBRARY}/volumes/data/mine && mount --bind /srv/mine {LIBRARY}/volumes/data/mine")
     try:
         refused = lab.module("baleine_store", size="640M", expect_failure=True)

@@ -68,9 +68,7 @@ def test_a_tag_is_a_copy_of_the_same_digest_and_recipe(lab: LabHost, baleine: An
     assert not lab.module("baleine_image", **request)["changed"]  # the task that describes that version
 
 
-def test_a_tag_of_an_image_of_the_old_scripts_and_of_an_edited_one_says_what_is_true(
-    lab: LabHost, baleine: Any, latest: None
-) -> None:
+def test_a_tag_of_an_old_or_edited_image_records_its_true_digest(lab: LabHost, baleine: Any, latest: None) -> None:
     baleine("image", "tag", "tiny", "--target", "tiny:old")
     assert shown(baleine, "image", "tiny:old")["digest"].startswith("sha256:")
     lab.run(["debugfs", "-w", "-R", "mkdir /sneaked", f"{IMAGES}/web"])
@@ -80,7 +78,7 @@ def test_a_tag_of_an_image_of_the_old_scripts_and_of_an_edited_one_says_what_is_
     assert baleine("image", "diff", "web:2", "web:edited").stdout == "A /sneaked\n"
 
 
-def test_a_tag_that_was_killed_is_no_image_and_the_old_one_stays(lab: LabHost, baleine: Any, latest: None) -> None:
+def test_a_killed_tag_leaves_no_image_and_keeps_the_old_one(lab: LabHost, baleine: Any, latest: None) -> None:
     kept = shown(baleine, "image", "web")
     for target, flags in (("web:new", []), ("web", ["--force"])):
         words = ["baleine", "image", "tag", "web:1", "--target", target, *flags]
@@ -125,7 +123,7 @@ def test_latest_can_be_left_out_in_every_command_and_option_of_images(lab: LabHo
     assert lab.module("baleine_image", name="other:latest", state="absent")["changed"]
 
 
-def test_containers_say_what_they_run_and_go_back_to_an_older_version(lab: LabHost, baleine: Any, latest: None) -> None:
+def test_containers_show_their_version_and_return_to_an_older_one(lab: LabHost, baleine: Any, latest: None) -> None:
     two, one = (shown(baleine, "image", name)["digest"] for name in ("web:2", "web:1"))
     lab.module("baleine_container", name="web1", image="web", command=SLEEP)
     assert shown(baleine, "container", "web1")["image_digest"] == two and version(baleine, "web1") == "2"
@@ -149,7 +147,7 @@ def test_containers_say_what_they_run_and_go_back_to_an_older_version(lab: LabHo
         baleine("container", "remove", disk)
 
 
-def test_a_creation_tells_in_json_what_was_made_and_how_it_was_copied(baleine: Any, latest: None) -> None:
+def test_create_prints_the_container_and_its_copy_method_as_json(baleine: Any, latest: None) -> None:
     words = ["container", "create", "-i", "web:1", "-c", "web1", "--no-start", "-p", "true", "--format", "json"]
     made = json.loads(baleine(*words).stdout)[0]
     assert made["state"] == "stopped" and set(made["copy"]) == {"method", "seconds", "bytes"}
@@ -166,9 +164,7 @@ rm -rf /var/tmp; echo file > /var/tmp
 """
 
 
-def test_a_diff_of_two_versions_tells_each_kind_of_change_and_nothing_else(
-    lab: LabHost, baleine: Any, latest: None
-) -> None:
+def test_a_diff_of_two_versions_lists_exactly_each_kind_of_change(lab: LabHost, baleine: Any, latest: None) -> None:
     assert baleine("image", "diff", "web:2", "web").stdout == ""
     lab.module("baleine_image", name="web:3", from_image="web:2", size="96M", commands=[CHANGES])
     tree = baleine("image", "mount", "web:3").stdout.strip()
@@ -191,9 +187,7 @@ def test_a_diff_of_two_versions_tells_each_kind_of_change_and_nothing_else(
     assert wait_for(lambda: "/images/web:" not in lab.run(["losetup", "--list", "-nO", "BACK-FILE"]).stdout)
 
 
-def test_prune_takes_the_versions_that_nothing_needs_and_says_so_first(
-    lab: LabHost, baleine: Any, latest: None
-) -> None:
+def test_prune_removes_unneeded_versions_after_listing_them(lab: LabHost, baleine: Any, latest: None) -> None:
     lab.module("baleine_image", name="site", from_image="web:1", commands=["true"])
     for tag in ("a", "b", "c"):
         baleine("image", "tag", "web:2", "--target", f"web:{tag}")
