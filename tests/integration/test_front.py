@@ -398,7 +398,7 @@ def test_logs_follow_until_the_container_has_ended_also_across_a_cut(lab: LabHos
     assert seen == [f"{number}\n" for number in range(1, 50_011)]
 
 
-def test_logs_since_a_time_leave_out_what_was_marked_before(lab: LabHost, baleine: Any) -> None:
+def test_logs_since_a_time_leave_out_earlier_lines(lab: LabHost, baleine: Any) -> None:
     script = "echo early; while [ ! -e /go ]; do sleep 0.05; done; echo late; sleep 100"
     baleine("container", "create", "-c", "since", "-i", "tiny", "-p", f"sh -c '{script}'")
     assert wait_for(lambda: baleine("container", "logs", "since").stdout == "early\n")

@@ -90,6 +90,6 @@ def test_a_commit_is_refused_if_it_would_lose_data_or_meets_unfinished_work(foun
 
 
 @pytest.mark.parametrize("option", [{"size": "1G"}, {"packages": ["vim"]}, {"from_image": "a"}, {"commands": ["true"]}])
-def test_from_container_excludes_all_other_sources(option):
+def test_the_option_from_container_excludes_all_other_sources(option):
     with pytest.raises(BaleineError, match=f"{next(iter(option))} do not go with from_container"):
         commit.ensure(lambda *_args, **_more: None, {"name": "a", "from_container": "web", **option}, True)

@@ -82,7 +82,7 @@ def test_the_documentation_of_a_module_can_be_read(module):
 EVERYWHERE = ("name", "state", "containers", "containers.name", "prune")
 
 
-def test_a_case_says_what_it_does():
+def test_a_case_has_a_known_effect_and_only_the_parts_it_needs():
     known = ("change", "act", "nothing", "refuse", "fail", "unknown", "everywhere")
     for module, table in TABLES.items():
         for key, case in table.items():
