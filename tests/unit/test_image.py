@@ -1,6 +1,6 @@
 # Copyright: Baleine contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Images and the installed command line: requests, and plans from what is wanted and found."""
+"""Images: requests, and plans from what is wanted and found."""
 
 from __future__ import annotations
 
@@ -8,45 +8,11 @@ from typing import Any
 
 import pytest
 
-from baleine import architecture, image, install, manifest
+from baleine import architecture, image, manifest
 from baleine.errors import BaleineError, known
 from baleine.image import Found
+from tests.unit.images import PARAMS, SOURCE, THERE, WEB, built, derived, wanted
 from tests.unit.support import reasons, replace, verbs
-
-PARAMS: dict[str, Any] = {
-    "name": "apache2",
-    "size": "2G",
-    "suite": "bookworm",
-    "packages": ["apache2", "vim"],
-    "mirror": "http://mirror.example.org/debian",
-    "files": [{"path": "/etc/motd", "content": "hello\n", "mode": "0644"}],
-    "commands": ["a2enmod proxy", "true"],
-}
-DERIVED: dict[str, Any] = {"name": "web", "from_image": "apache2", "commands": ["true"]}
-SOURCE: dict[str, Any] = {"source_digest": "sha256:s1", "source_size": 2 << 30}
-
-
-def wanted(**changes: Any) -> image.Wanted:
-    return image.request({**PARAMS, **changes})
-
-
-def derived(**changes: Any) -> image.Wanted:
-    return image.request({**DERIVED, **changes})
-
-
-def built(goal: image.Wanted, **more: Any) -> Found:
-    """What is there after a build: the recipe is recorded as image_store.py records it."""
-    empty = Found(**{key: value for key, value in more.items() if key.startswith("source")})
-    decided = image.plan(goal, empty)
-    record = {
-        "nom_image": goal.name, "taille": "2048", "chemin": goal.directory, "state": "present",
-        "digest": "sha256:d1", "recipe": manifest.to_json({**decided.after}),
-    }  # fmt: skip
-    return Found(record=record, file=True, **more)
-
-
-THERE = built(wanted())
-WEB = built(derived(), **SOURCE)
 
 
 @pytest.mark.parametrize(
@@ -346,73 +312,6 @@ def test_a_missing_source_is_warned_of_in_check_mode_and_refused_otherwise(found
     assert verbs(decided) == (["build"] if found.record is None else []), reasons(decided)
 
 
-# ---- images of a web server
-
-URL = "https://www.example.org/images/apache2.image"
-OFFERED: dict[str, Any] = {"source_digest": "sha256:t1", "source_size": 2 << 30, "published": "2026-01-02T00:00:00Z"}
-AWAY = BaleineError("the server is away")
-
-
-def published(**changes: Any) -> image.Wanted:
-    return image.request({"name": "apache2", "source": URL, **changes})
-
-
-FETCHED = built(published(), **OFFERED)
-FETCHED = replace(FETCHED, record={**(FETCHED.record or {}), "published": "2026-01-02T00:00:00Z"})
-NEWER = replace(FETCHED, source_digest="sha256:t2", published="2026-01-03T00:00:00Z")
-OLDER = replace(FETCHED, source_digest="sha256:t0", published="2026-01-01T00:00:00Z")
-UNASKED = replace(FETCHED, source_digest=None, source_size=0, published="", unasked=AWAY)
-
-
-@pytest.mark.parametrize(
-    ("changes", "found", "expected"),
-    [
-        ({}, FETCHED, []),
-        ({"source": "https://mirror.example.org/apache2.image"}, FETCHED, []),
-        ({"unsigned": True, "ca_certificate": "/ca.pem", "proxy": "http://proxy:1"}, FETCHED, []),
-        ({"size": "3G"}, FETCHED, ["build"]),
-        ({"commands": ["true"]}, FETCHED, ["build"]),
-        ({}, Found(**OFFERED), ["build"]),
-        ({}, NEWER, ["build"]),
-        ({"rebuild": "never"}, NEWER, []),
-        ({"rebuild": "never"}, replace(UNASKED, unasked=None), []),
-        ({"rebuild": "never"}, OLDER, []),
-        ({"rebuild": "always"}, OLDER, ["build"]),
-        ({}, UNASKED, []),
-    ],
-)
-def test_an_image_of_a_web_server_follows_the_published_one(changes, found, expected):
-    assert verbs(image.plan(published(**changes), found)) == expected
-
-
-def test_an_existing_image_is_kept_with_a_warning_while_its_server_is_away():
-    decided = image.plan(published(), UNASKED)
-    assert not decided.changed and "the server is away" in str(decided.warnings)
-
-
-@pytest.mark.parametrize(
-    ("changes", "found"),
-    [
-        ({}, Found(unasked=AWAY)),
-        ({"commands": ["true"]}, UNASKED),
-        ({"rebuild": "always"}, UNASKED),
-        ({}, replace(UNASKED, file=False)),
-    ],
-)
-def test_a_needed_image_of_a_server_that_is_away_is_an_error_and_in_check_mode_a_warning(changes, found):
-    with pytest.raises(BaleineError, match="the server is away"):
-        image.plan(published(**changes), found)
-    assert image.plan(published(**changes), found, check=True).changed
-
-
-def test_an_older_image_is_used_only_if_the_task_asks_for_it():
-    with pytest.raises(BaleineError, match="older .*rebuild: always"):
-        image.plan(published(), OLDER)
-
-
-# ---- absence
-
-
 @pytest.mark.parametrize(
     ("found", "expected"), [(Found(), []), (THERE, ["remove"]), (replace(THERE, file=False), ["remove"])]
 )
@@ -433,52 +332,3 @@ def test_the_removal_of_an_image_removes_everything_of_it(found, expected):
 def test_an_image_in_use_is_not_removed(found, why):
     with pytest.raises(BaleineError, match=why):
         image.plan(image.request({"name": "apache2", "state": "absent"}), found)
-
-
-# ---- the command line on a host
-
-FILES = {"baleine/units.py": "units\n", "baleine_cli/main.py": "main\n"}
-INSTALLED = install.wanted(FILES)
-
-
-@pytest.mark.parametrize(
-    ("files", "found", "expected"),
-    [
-        (FILES, {}, ["write"] * 5),
-        (FILES, INSTALLED, []),
-        ({**FILES, "baleine/units.py": "Units\n"}, INSTALLED, ["write"]),
-        ({"baleine/units.py": "units\n"}, INSTALLED, ["delete"]),
-        (FILES, {**INSTALLED, f"{install.LIBRARY}/baleine/old.py": ""}, ["delete"]),
-        (FILES, {**INSTALLED, install.LAUNCHER: "#!/bin/sh\n"}, ["write"]),
-        (None, INSTALLED, ["delete"] * 5),
-        (None, {}, []),
-    ],
-    ids=["nothing", "same", "changed", "gone", "left over", "launcher", "absent", "absent twice"],
-)
-def test_only_different_files_are_written_and_only_surplus_files_deleted(files, found, expected):
-    decided = install.plan(install.wanted(files), found)
-    assert verbs(decided) == expected
-    left = {path: text for path, text in found.items() if not files or path in install.wanted(files)}
-    for action in decided.actions:
-        if action.verb == "write":
-            left[action.data["path"]] = install.wanted(files)[action.data["path"]]
-        else:
-            left.pop(action.data["path"], None)
-    assert not install.plan(install.wanted(files), left).changed
-
-
-def test_man_pages_are_installed_in_the_directory_of_man():
-    goal = install.wanted({**FILES, "baleine_cli/baleine.fr.1": "page\n"})
-    assert goal["/usr/local/share/man/fr/man1/baleine.1"] == "page\n" and len(goal) == len(INSTALLED) + 1
-
-
-def test_the_cron_file_is_installed_unless_cron_is_false():
-    lines = INSTALLED["/etc/cron.d/baleine"].splitlines()
-    assert [line.split(" root ")[0] for line in lines if " root " in line] == ["* * * * *", "@reboot"]
-    assert verbs(install.plan(install.wanted(FILES, cron=False), INSTALLED)) == ["delete"]
-
-
-@pytest.mark.parametrize("name", ["/etc/passwd", "../x", "baleine/../../x"])
-def test_no_file_is_installed_outside_the_library(name):
-    with pytest.raises(BaleineError, match="no path below"):
-        install.wanted({name: ""})
