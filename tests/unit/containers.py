@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from baleine import container, description, network
 from baleine.container import Found
-from baleine.plan import Plan
+from baleine.plan import Action, Plan
 from tests.unit.support import Addresses, link, replace
 
 WHAT = "container web1"
@@ -92,47 +93,71 @@ NOTHING = Found(**AROUND)
 def after(decided: Plan, found: Found, goal: container.Wanted) -> Found:
     """What is there once a plan is carried out, with the rules that lifecycle.py follows."""
     for action in decided.actions:
-        made = action.data.get("description")
-        record = dict(found.record or {})
-        if action.verb in ("create", "recreate"):
-            interfaces = network.interfaces_for("web1", made.networks, found.interfaces, found.taken)
-            record = description.to_record(
-                "web1", made, interfaces, {"wanted_state": "stopped", **record, "state": "stopped"}
-            )
-            if action.verb == "create" or action.data["new_disk"]:
-                record["image_digest"] = found.image_digest or ""
-            started = action.data.get("start", False)
-            found = replace(found, record=record, description=made, interfaces=interfaces, disk=True, alive=False)
-            if started:
-                found = start(found)
-        elif action.verb == "start":
-            assert not found.alive, "started twice"
-            found = start(found)
-        elif action.verb in ("stop", "settle"):
-            found = replace(found, alive=False, leftovers=(), record={**record, "state": "stopped"})
-        elif action.verb == "remove":
+        if action.verb == "remove":
             assert not found.alive, "removed while it runs"
             return Found(**AROUND)
-        elif action.verb == "set_limits":
-            new = replace(found.description, limits=action.data["limits"])  # type: ignore[type-var]
-            found = replace(found, description=new, limits=action.data["limits"] if found.alive else {})
-        elif action.verb == "cut":
-            name = next(item.inside for item in found.interfaces if item.link == action.data["link"])
-            inside = {key: value for key, value in found.inside.items() if key != name}
-            host = {key: value for key, value in found.host_links.items() if key != action.data["link"]}
-            found = replace(found, inside=inside, host_links=host)
-        elif action.verb == "connect":
-            found = connect(found, action.data["interface"], action.data["mending"])
-        elif action.verb == "record_networks":
-            interfaces = action.data["interfaces"]
-            networks = tuple(item.network for item in interfaces)
-            new = replace(found.description, networks=networks)  # type: ignore[type-var]
-            found = replace(found, interfaces=interfaces, description=new)
-        else:
-            assert action.verb == "wish"
+        found = STEPS[action.verb](found, action)
     if goal.state in ("started", "stopped") and found.record is not None and decided.actions:
         found = replace(found, record={**found.record, "wanted_state": goal.state})
     return found
+
+
+def make(found: Found, action: Action) -> Found:
+    made = action.data["description"]
+    interfaces = network.interfaces_for("web1", made.networks, found.interfaces, found.taken)
+    record = {"wanted_state": "stopped", **(found.record or {}), "state": "stopped"}
+    record = description.to_record("web1", made, interfaces, record)
+    if action.verb == "create" or action.data["new_disk"]:
+        record["image_digest"] = found.image_digest or ""
+    new = {"record": record, "description": made, "interfaces": interfaces}
+    found = replace(found, **new, disk=True, alive=False)
+    return start(found) if action.data.get("start", False) else found
+
+
+def start_stopped(found: Found, action: Action) -> Found:
+    assert not found.alive, "started twice"
+    return start(found)
+
+
+def stop(found: Found, action: Action) -> Found:
+    record = {**(found.record or {}), "state": "stopped"}
+    return replace(found, alive=False, leftovers=(), record=record)
+
+
+def set_limits(found: Found, action: Action) -> Found:
+    limits = action.data["limits"]
+    new = replace(found.description, limits=limits)
+    return replace(found, description=new, limits=limits if found.alive else {})
+
+
+def cut(found: Found, action: Action) -> Found:
+    link_name = action.data["link"]
+    name = next(item.inside for item in found.interfaces if item.link == link_name)
+    inside = {key: value for key, value in found.inside.items() if key != name}
+    host = {key: value for key, value in found.host_links.items() if key != link_name}
+    return replace(found, inside=inside, host_links=host)
+
+
+def record_networks(found: Found, action: Action) -> Found:
+    interfaces = action.data["interfaces"]
+    networks = tuple(item.network for item in interfaces)
+    new = replace(found.description, networks=networks)
+    return replace(found, interfaces=interfaces, description=new)
+
+
+#: What each step of a plan makes of what is there.
+STEPS: dict[str, Callable[[Found, Action], Found]] = {
+    "create": make,
+    "recreate": make,
+    "start": start_stopped,
+    "stop": stop,
+    "settle": stop,
+    "set_limits": set_limits,
+    "cut": cut,
+    "connect": lambda found, action: connect(found, action.data["interface"], action.data["mending"]),
+    "record_networks": record_networks,
+    "wish": lambda found, action: found,
+}
 
 
 def start(found: Found) -> Found:
