@@ -166,7 +166,7 @@ def test_the_core_and_the_command_line_do_not_grow():
     assert sum(lines_of_code(path) for path in counted) - texts < LARGEST_CORE
 
 
-def test_help_files_contain_only_lines_of_text():
+def test_the_help_texts_of_a_table_are_counted_in_lines():
     table = '''"""What it is."""
 from x import y
 

@@ -88,7 +88,7 @@ def test_help_shows_a_part_of_the_manual(words: list[str], count: int) -> None:
 @pytest.mark.parametrize(
     ("words", "topic"), [(["lst"], ""), (["container", "lst"], "container"), (["list", "containers"], "list")]
 )
-def test_help_about_an_unknown_command_says_so(words: list[str], topic: str) -> None:
+def test_help_about_an_unknown_command_names_it(words: list[str], topic: str) -> None:
     with pytest.raises(Usage) as caught:
         manual.select(words)
     assert (caught.value.message, caught.value.topic) == (f"there is no command '{' '.join(words)}'", topic)

@@ -156,7 +156,7 @@ def test_swappiness_is_0_if_the_host_does_not_account_swap(v1: Path):
 
 
 @pytest.mark.parametrize("key", [key for key in limits.KEYS if key != "devices"])
-def test_a_limit_without_its_file_is_an_error_unless_it_is_none(v2: Path, key: str):
+def test_a_limit_without_its_file_is_an_error_only_if_it_is_set(v2: Path, key: str):
     for file in V2.split()[:8]:
         (v2 / "baleine/web1" / file).unlink()
     with pytest.raises(BaleineError, match=rf"container web1: limits\.{key}: .*: "):
