@@ -284,7 +284,7 @@ def test_an_image_of_a_directory_or_archive_is_made_again_if_its_source_changed(
     lab.sh("rm -r /srv/tree /srv/tree.tar /srv/elsewhere")
 
 
-KEPT = {"name": "kept:1", "from_container": "source"}
+OF_SOURCE = {"name": "kept:1", "from_container": "source"}
 SOURCE = {"name": "source", "image": "tiny", "command": ["sleep", "1000"]}
 
 
@@ -305,30 +305,30 @@ def has_file(host: LabHost, path: str) -> bool:
 
 
 def test_an_image_of_a_missing_container_is_predicted_with_a_warning_and_then_refused(lab: LabHost, tiny: str) -> None:
-    missing = lab.module("baleine_image", check=True, **KEPT)
+    missing = lab.module("baleine_image", check=True, **OF_SOURCE)
     assert missing["changed"]
     assert "there is none" in str(missing["warnings"])
-    assert "there is none" in lab.module("baleine_image", expect_failure=True, **KEPT)["msg"]
+    assert "there is none" in lab.module("baleine_image", expect_failure=True, **OF_SOURCE)["msg"]
 
 
 def test_an_image_of_a_container_is_predicted_and_made_once(lab: LabHost, baleine: Any, source: None) -> None:
-    predicted = lab.module("baleine_image", check=True, **KEPT)
-    done = lab.module("baleine_image", **KEPT)
+    predicted = lab.module("baleine_image", check=True, **OF_SOURCE)
+    done = lab.module("baleine_image", **OF_SOURCE)
     assert (done["changed"], done["diff"]) == (True, predicted["diff"])
     assert has_file(lab, "/mark")
     baleine("container", "exec", "source", "--", "touch", "/later")
-    assert not lab.module("baleine_image", **KEPT)["changed"]  # a container writes all the time
-    assert lab.module("baleine_image", rebuild="always", **KEPT)["changed"]
+    assert not lab.module("baleine_image", **OF_SOURCE)["changed"]  # a container writes all the time
+    assert lab.module("baleine_image", rebuild="always", **OF_SOURCE)["changed"]
     assert has_file(lab, "/later")
 
 
 def test_an_image_of_a_container_follows_the_image_of_its_container(lab: LabHost, baleine: Any, source: None) -> None:
-    lab.module("baleine_image", **KEPT)
+    lab.module("baleine_image", **OF_SOURCE)
     lab.module("baleine_container", name="source", state="absent")
-    assert not lab.module("baleine_image", **KEPT)["changed"]  # the container may go
+    assert not lab.module("baleine_image", **OF_SOURCE)["changed"]  # the container may go
     lab.module("baleine_image", name="other", from_image="tiny", files=[{"path": "/other"}])
     lab.module("baleine_container", **{**SOURCE, "image": "other"})
-    assert "source" in lab.module("baleine_image", **KEPT)["diff"]["after"]
+    assert "source" in lab.module("baleine_image", **OF_SOURCE)["diff"]["after"]
     assert has_file(lab, "/other")
     baleine("container", "commit", "source", "-i", "kept:1", "--force")
-    assert not lab.module("baleine_image", **KEPT)["changed"]  # the command line makes the same
+    assert not lab.module("baleine_image", **OF_SOURCE)["changed"]  # the command line makes the same
