@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from tests.integration.support import SLEEP
 from tests.lab.host import LabHost
 
 LIBRARY = "/var/lib/baleine"
 IMAGE = f"{LIBRARY}/images/evil"
-SLEEP = ["sleep", "1000"]
 #: What is done to a sound file; $F is it, $G a copy of it. tests/unit/test_superblock.py holds the whole list.
 PANIC = "tune2fs -e panic -E mount_opts=data=journal $F"
 JOURNAL = (

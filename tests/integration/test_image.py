@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.support import record
 from tests.lab import trees
 from tests.lab.host import LabHost
 from tests.lab.run import wait_for
@@ -16,11 +17,6 @@ from tests.lab.wire import Wire
 
 IMAGES = "/var/lib/baleine/images"
 PLAIN = ["base-files"]  # already in every tree: nothing more to fetch
-
-
-def manifest(host: LabHost, name: str) -> dict[str, str]:
-    text = host.read(f"/var/lib/baleine/manifeste/images/{name}.manifest")
-    return {key: value.strip() for key, _colon, value in (line.partition(":") for line in text.splitlines())}
 
 
 def listing(host: LabHost, name: str, path: str) -> str:
@@ -57,8 +53,8 @@ def test_a_debian_tree_is_sparse_has_no_trace_of_the_builder_and_is_built_once(o
     facts = done["image"]
     assert facts["size"] == 10 << 30 and facts["allocated"] < 600 << 20
     assert not online.module("baleine_image", **request)["changed"]
-    record = manifest(online, "debian")
-    assert (record["nom_image"], record["taille"], record["chemin"]) == ("debian", "10240", IMAGES)
+    written = record(online, "image", "debian")
+    assert (written["nom_image"], written["taille"], written["chemin"]) == ("debian", "10240", IMAGES)
     assert "not found" in online.run(["debugfs", "-R", "stat /etc/resolv.conf", f"{IMAGES}/debian"]).stderr
     assert (
         "not found" in online.run(["debugfs", "-R", "stat /etc/apt/apt.conf.d/99mmdebstrap", f"{IMAGES}/debian"]).stderr

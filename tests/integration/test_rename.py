@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.support import inspected
 from tests.lab.host import LabHost
 
 MANIFESTS = "/var/lib/baleine/manifeste/containers"
@@ -27,17 +28,13 @@ def containers(lab: LabHost, tiny: str, baleine: Any) -> Iterator[None]:
     baleine("bridge", "remove", "private")
 
 
-def facts(baleine: Any, name: str) -> dict[str, Any]:
-    return dict(json.loads(baleine("container", "inspect", name, "--format", "json").stdout)[0])
-
-
 def test_a_renamed_container_keeps_its_disk_links_macs_ids_and_log(lab: LabHost, baleine: Any) -> None:
-    before = facts(baleine, "old")
+    before = inspected(baleine, "container", "old")
     refused = baleine("container", "rename", "-c", "old", "-n", "new", check=False)
     assert refused.returncode == 1 and "it runs" in refused.stderr
     baleine("container", "stop", "old", "-t", "1")
     baleine("container", "rename", "-c", "old", "-n", "new")
-    after = facts(baleine, "new")
+    after = inspected(baleine, "container", "new")
     assert baleine("container", "list", "-a", "-q").stdout == "new\n"
     assert after["interfaces"] == before["interfaces"] and after["first_id"] == before["first_id"]
     assert sorted(path.name for path in lab.path("/var/log/baleine").iterdir() if "old" in path.name) == []
@@ -90,7 +87,7 @@ def test_a_rename_interrupted_at_its_beginning_is_undone(lab: LabHost, baleine: 
     text = lab.read(f"{MANIFESTS}/old.manifest").replace("state: stopped", "state: renaming", 1)
     lab.write(f"{MANIFESTS}/old.manifest", text + "renamed_to: new\n")
     baleine("container", "start", "old")
-    assert facts(baleine, "old")["state"] == "running"
+    assert inspected(baleine, "container", "old")["state"] == "running"
 
 
 def test_the_disk_of_a_stopped_container_grows_and_keeps_its_files(lab: LabHost, baleine: Any) -> None:

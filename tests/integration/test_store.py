@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.integration.support import SLEEP
 from tests.lab import product
 from tests.lab.host import LabHost
 
 LIBRARY, STORE = "/var/lib/baleine", "/var/lib/baleine-store.xfs"
-SLEEP = ["sleep", "1000"]
 LISTING = (
     f"cd {LIBRARY} && find . -type f -printf '%m %U %G %n %s %p\\n' -o -printf '%y %m %U %G %l %p\\n' | sort -k6 | "
     "grep -v manifeste; find . -type f | grep -v manifeste | sort | xargs sha256sum"
