@@ -35,15 +35,19 @@ def describe(**changes: Any) -> description.Description:
     return description.describe({**BASE, **changes}, "container web1")
 
 
-def test_every_option_has_one_normal_form():
-    found = describe(**EVERYTHING)
-    settings = found.settings
+def test_every_setting_of_the_supervisor_has_one_normal_form():
+    settings = describe(**EVERYTHING).settings
     assert settings["labels"] == {"empty": "", "tier": "web"}
     assert settings["depends_on"] == [{"name": "cache", "condition": "started"}, {"name": "db", "condition": "healthy"}]
     assert settings["schedule"] == {"start": "0 8 * * 1-5", "stop": "*/5 18 * * mon,tue"}
-    assert settings["healthcheck"]["http"] == "/up" and settings["healthcheck"]["timeout"] == 5.0
+    assert settings["healthcheck"]["http"] == "/up"
+    assert settings["healthcheck"]["timeout"] == 5.0
     assert (settings["stop_signal"], settings["stop_timeout"], settings["log_size"]) == ("USR1", 3.0, 1 << 20)
     assert settings["extra_hosts"] == {"db": "10.0.0.9", "six": "fd00::1"}
+
+
+def test_every_setting_of_the_runtime_has_one_normal_form():
+    found = describe(**EVERYTHING)
     assert found.dns == {"servers": ["10.0.0.1"], "search": ["lab.example"]}
     assert found.ulimits == {"core": "0:0", "nofile": "1024:2048"}
     assert found.sysctls == {"kernel.shmmax": "1000", "net.core.somaxconn": "512"}
