@@ -52,7 +52,7 @@ def odd(lab: LabHost) -> str:
     return tree
 
 
-def test_a_directory_and_a_tar_of_it_give_the_same_tree_with_all_that_is_in_it(lab: LabHost, odd: str) -> None:
+def test_a_directory_and_a_tar_of_it_give_the_same_complete_tree(lab: LabHost, odd: str) -> None:
     wanted = listing(lab, "", odd)
     assert len(wanted) > 25 and any("security.capability" in line for line in wanted)
     request = {"name": "odd", "source": f"dir:{odd}", "size": "128M"}
@@ -69,7 +69,7 @@ def test_a_directory_and_a_tar_of_it_give_the_same_tree_with_all_that_is_in_it(l
     lab.sh(f"rm {WORK}/odd.tar.*; mv {WORK}/odd.tar {WORK}/moved.tar")
 
 
-def test_an_image_is_made_anew_when_its_source_holds_something_else_and_only_then(lab: LabHost, odd: str) -> None:
+def test_an_image_is_made_again_only_if_the_content_of_its_source_changed(lab: LabHost, odd: str) -> None:
     from_tar = {"name": "packed", "source": f"tar:{WORK}/moved.tar", "size": "128M", "rebuild": "on_change"}
     lab.module("baleine_image", **from_tar)
     lab.sh(f"cp {WORK}/moved.tar {WORK}/copy.tar; touch {WORK}/moved.tar")
@@ -89,7 +89,7 @@ def test_an_image_is_made_anew_when_its_source_holds_something_else_and_only_the
     assert "there is no tar:/nowhere to start from" in refused["msg"]
 
 
-def test_files_and_commands_come_on_top_of_a_source(lab: LabHost, odd: str) -> None:
+def test_files_and_commands_are_applied_on_top_of_a_source(lab: LabHost, odd: str) -> None:
     lab.module(
         "baleine_image", name="top", source=f"dir:{odd}", size="128M", files=[{"path": "/etc/motd", "content": "hello"}],
         commands=["cat /etc/motd >/etc/said"],
@@ -99,7 +99,7 @@ def test_files_and_commands_come_on_top_of_a_source(lab: LabHost, odd: str) -> N
         lab.module("baleine_image", name=name, state="absent")
 
 
-def test_a_round_trip_through_each_form_changes_nothing_in_the_tree(lab: LabHost, odd: str) -> None:
+def test_a_round_trip_through_each_format_keeps_the_tree_unchanged(lab: LabHost, odd: str) -> None:
     lab.module("baleine_image", name="odd", source=f"dir:{odd}", size="128M")
     wanted = listing(lab, "odd")
     for kind in ("docker-archive", "oci-archive", "tar"):
@@ -133,9 +133,7 @@ def test_a_round_trip_through_each_form_changes_nothing_in_the_tree(lab: LabHost
         assert words in refused["msg"], refused["msg"]
 
 
-def test_the_command_line_exports_again_where_something_was_and_writes_nothing_that_is_there(
-    lab: LabHost, odd: str
-) -> None:
+def test_the_command_line_replaces_an_older_export_and_skips_an_identical_one(lab: LabHost, odd: str) -> None:
     lab.module("baleine_image", name="odd", source=f"dir:{odd}", size="128M")
     for kind in ("docker-archive", "oci-archive", "tar"):
         target = lab.path(f"{WORK}/again.{kind}")
@@ -426,7 +424,7 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing(refused: dict[str, Any]
     assert "bug" not in said and left == []
 
 
-def test_a_disk_of_the_host_that_is_full_leaves_nothing(lab: LabHost, odd: str) -> None:
+def test_a_failed_import_on_a_full_disk_leaves_nothing(lab: LabHost, odd: str) -> None:
     lab.sh(
         f"mkdir -p {WORK}/full {WORK}/much; mount -t tmpfs -o size=6m full {WORK}/full; head -c 20M /dev/urandom >{WORK}/much/x"
     )
@@ -442,7 +440,7 @@ def test_a_disk_of_the_host_that_is_full_leaves_nothing(lab: LabHost, odd: str) 
     lab.module("baleine_image", name="odd", state="absent")
 
 
-def test_what_is_no_file_is_not_waited_for(lab: LabHost, odd: str) -> None:
+def test_a_source_that_is_not_a_file_is_refused_without_waiting(lab: LabHost, odd: str) -> None:
     lab.sh(f"mkfifo {WORK}/fifo")
     for source in ("tar", "docker-archive"):
         refused = lab.module("baleine_image", name="fifo", source=f"{source}:{WORK}/fifo", expect_failure=True)
@@ -468,7 +466,7 @@ def test_links_and_absolute_names_stay_inside_the_tree(lab: LabHost, odd: str) -
     lab.module("baleine_image", name="links", state="absent")
 
 
-def test_layers_over_each_other_stay_inside_the_tree_too(lab: LabHost, odd: str) -> None:
+def test_links_of_lower_layers_stay_inside_the_tree(lab: LabHost, odd: str) -> None:
     lab.write("/etc/victim", "mine")
     lower = tar_of(
         ("out", {"type": tarfile.SYMTYPE, "linkname": "/etc"}), ("etc", {"type": tarfile.DIRTYPE, "mode": 0o755}),
@@ -521,7 +519,7 @@ def small(lab: LabHost) -> bytes:
 
 
 @pytest.mark.parametrize("name", SAID)
-def test_an_image_runs_as_it_says_in_however_odd_a_form(lab: LabHost, odd: str, name: str) -> None:
+def test_an_image_runs_as_its_unusual_configuration_says(lab: LabHost, odd: str, name: str) -> None:
     config, said = SAID[name]
     nothing = (b"", bytes(1024))  # layers of commands that changed nothing, as engines and builders write them
     twisted = archive(small(lab), *nothing, config=lambda found: {**found, "config": config})
@@ -536,7 +534,7 @@ def test_an_image_runs_as_it_says_in_however_odd_a_form(lab: LabHost, odd: str, 
         lab.module("baleine_image", name="said", state="absent")
 
 
-def test_a_container_is_stopped_by_the_real_time_signal_that_its_image_names(lab: LabHost, odd: str) -> None:
+def test_a_container_is_stopped_by_the_real_time_signal_of_its_image(lab: LabHost, odd: str) -> None:
     script = "trap 'exit 7' 37; echo up >/tmp/up; while :; do sleep 0.1; done"
     config = {"StopSignal": "SIGRTMIN+3", "Cmd": ["/bin/busybox", "sh", "-c", script]}
     twisted = archive(small(lab), config=lambda found: {**found, "config": config})

@@ -67,7 +67,9 @@ def test_no_attack_succeeds_by_exec(
     assert done(found) == set()
 
 
-def test_the_document_says_what_was_found(naive: dict[str, suite.Result], refusing: dict[str, suite.Result]) -> None:
+def test_the_security_page_lists_the_found_results(
+    naive: dict[str, suite.Result], refusing: dict[str, suite.Result]
+) -> None:
     """docs/security.md; `make attacks` writes it, docker's and podman's columns included."""
     written = report.written()
     assert {column: set(found) for column, found in written.items()} == dict.fromkeys(report.COLUMNS, NAMES)
@@ -141,7 +143,9 @@ def typed(guest: Guest, script: str) -> str:
     return shown.splitlines()[0]
 
 
-def test_nothing_can_be_typed_at_the_callers_terminal(guest: Guest, facts: dict[str, str], entered: str) -> None:
+def test_a_container_cannot_type_into_the_terminal_of_the_caller(
+    guest: Guest, facts: dict[str, str], entered: str
+) -> None:
     """CVE-2016-7545, CVE-2017-5226: TIOCSTI."""
     guest.write("/srv/terminal.py", (suite.SOURCES / "terminal.py").read_text())
     assert typed(guest, suite.naive(facts, "run terminal-input")) == "typed: b'attack\\n'"
@@ -150,7 +154,7 @@ def test_nothing_can_be_typed_at_the_callers_terminal(guest: Guest, facts: dict[
             assert typed(guest, f"{command} {options} -- /attacks run terminal-input") == "typed: b''", options
 
 
-def test_a_volume_that_another_container_turns_into_a_link_meanwhile_stays_inside(guest: Guest, hostile: None) -> None:
+def test_a_volume_stays_inside_if_another_container_replaces_it_by_a_link(guest: Guest, hostile: None) -> None:
     """CVE-2021-30465: the target of a volume lies in another volume, whose owner swaps it while the container starts."""
     guest.sh(f"""
         {RESET}
@@ -178,7 +182,7 @@ def attacker(lab: LabHost, baleine: Callable[..., subprocess.CompletedProcess[st
     suite.image(lab, "1:0")
 
 
-def test_no_mild_attack_succeeds_on_this_machine_either(lab: LabHost, attacker: None) -> None:
+def test_no_harmless_attack_succeeds_on_this_machine(lab: LabHost, attacker: None) -> None:
     """Another kernel, whichever control groups and runtime it has. What could harm a machine stays in the guest."""
     mild = {attack.name for attack in ATTACKS if attack.mild}
     found = suite.results(lab, suite.baleine({}, f"run {' '.join(sorted(mild))}"))
@@ -186,7 +190,7 @@ def test_no_mild_attack_succeeds_on_this_machine_either(lab: LabHost, attacker: 
     assert done(found) == set()
 
 
-def test_other_users_of_the_host_can_read_no_disk_manifest_log_or_specification(
+def test_other_users_of_the_host_cannot_read_disks_manifests_logs_or_specifications(
     lab: LabHost, tiny: str, baleine: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     baleine("container", "create", "-c", "quiet", "-i", "tiny", "-e", "WORD=hidden", "-p", "sleep 1000")
@@ -201,7 +205,7 @@ def test_other_users_of_the_host_can_read_no_disk_manifest_log_or_specification(
     assert {path.rpartition("/")[2] for path in shown if path not in laid_out} <= {"hosts", "init", "runtime.log"}
 
 
-def test_a_container_cannot_hold_up_the_manager_by_a_lease_on_its_log(
+def test_a_container_cannot_block_baleine_by_a_lease_on_its_log(
     lab: LabHost, attacker: None, baleine: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     """The log is a file that the container owns. The kernel lets an open(2) of a leased file wait for 45 s."""
@@ -217,7 +221,7 @@ def test_a_container_cannot_hold_up_the_manager_by_a_lease_on_its_log(
 @pytest.mark.parametrize(
     "answer", ["printf H; usleep 200000", 'printf "HTTP/1.1 100 Continue\\r\\n\\r\\n"'], ids=["slow", "endless"]
 )
-def test_a_container_cannot_hold_up_the_manager_by_how_it_answers(
+def test_a_container_cannot_block_baleine_by_its_answers(
     lab: LabHost, tiny: str, baleine: Callable[..., subprocess.CompletedProcess[str]], answer: str
 ) -> None:
     baleine("bridge", "create", "-b", "talk", "-a", "192.168.77.1/24")
@@ -239,7 +243,7 @@ def locks() -> list[str]:
     return Path("/proc/locks").read_text().splitlines()
 
 
-def test_a_disk_that_is_mounted_on_the_host_makes_nobody_root(
+def test_a_disk_mounted_on_the_host_gives_no_user_root_rights(
     lab: LabHost, attacker: None, baleine: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     """CVE-2021-41103: a set-user-ID program of the container, run by a user of the host who finds it."""

@@ -43,7 +43,7 @@ def link(lab: LabHost) -> dict[str, Any]:
     ],
     ids=lambda options: ",".join(sorted(options)),
 )
-def test_each_option_is_predicted_done_kept_healed_and_taken_back(
+def test_each_option_is_predicted_applied_restored_and_reverted(
     lab: LabHost, bridge: Any, options: dict[str, Any]
 ) -> None:
     if "ports" in options:
@@ -63,7 +63,7 @@ def test_each_option_is_predicted_done_kept_healed_and_taken_back(
     lab.sh("ip link del port0 2>/dev/null || true")
 
 
-def test_the_same_spelled_otherwise_is_unchanged(lab: LabHost, bridge: Any) -> None:
+def test_another_spelling_changes_nothing(lab: LabHost, bridge: Any) -> None:
     bridge(addresses=["192.168.42.1/24", "fd42::1/64"], mac="02:00:00:00:00:aa")
     other = {"addresses": ["192.168.42.1/255.255.255.0", "FD42:0:0::1/64"], "mac": "02-00-00-00-00-AA", "mtu": "1500"}
     assert not bridge(**other)["changed"]
@@ -80,7 +80,7 @@ def test_the_same_spelled_otherwise_is_unchanged(lab: LabHost, bridge: Any) -> N
         ("ip link set private type bridge stp_state 1", ["set_stp"]),
     ],
 )
-def test_damage_by_hand_is_healed_exactly(lab: LabHost, bridge: Any, damage: str, verbs: list[str]) -> None:
+def test_damage_by_hand_is_restored_exactly(lab: LabHost, bridge: Any, damage: str, verbs: list[str]) -> None:
     bridge(**BASE)
     lab.sh(damage)
     check = bridge(check=True, **BASE)
@@ -89,9 +89,7 @@ def test_damage_by_hand_is_healed_exactly(lab: LabHost, bridge: Any, damage: str
     assert not bridge(**BASE)["changed"]
 
 
-def test_the_mac_is_the_machines_own_and_stays_when_ports_come_and_go(
-    lab: LabHost, lab_factory: Any, bridge: Any
-) -> None:
+def test_the_mac_is_unique_per_machine_and_stays_when_ports_change(lab: LabHost, lab_factory: Any, bridge: Any) -> None:
     mac = bridge(**BASE)["bridge"]["mac"]
     lab.sh("ip link add port0 address 00:00:00:00:00:02 type veth peer name peer0; ip link set port0 master private")
     assert link(lab)["address"] == mac
@@ -101,7 +99,7 @@ def test_the_mac_is_the_machines_own_and_stays_when_ports_come_and_go(
     other.module("baleine_bridge", name="private", state="absent")
 
 
-def test_a_foreign_link_of_the_name_is_left_alone(lab: LabHost) -> None:
+def test_a_foreign_link_with_the_name_of_the_bridge_is_left_alone(lab: LabHost) -> None:
     lab.sh("ip link add foreign type bridge")
     refused = lab.module("baleine_bridge", name="foreign", expect_failure=True)
     assert "Baleine did not make" in refused["msg"]
@@ -109,7 +107,7 @@ def test_a_foreign_link_of_the_name_is_left_alone(lab: LabHost) -> None:
     lab.sh("ip link del foreign")
 
 
-def test_a_recorded_bridge_whose_name_another_link_took_is_refused_and_only_forgotten(lab: LabHost) -> None:
+def test_a_recorded_bridge_whose_name_another_link_took_is_refused_and_can_only_be_forgotten(lab: LabHost) -> None:
     lab.module("baleine_bridge", name="foreign", **BASE)
     lab.sh("ip link del foreign; ip link add foreign type veth peer name peer0; ip address add 10.7.0.1/24 dev foreign")
     refused = lab.module("baleine_bridge", name="foreign", expect_failure=True, **BASE)
@@ -162,7 +160,7 @@ def test_a_network_that_the_host_routes_is_refused_with_the_route(lab: LabHost, 
         ({"ports": ["nosuch0"]}, "no interface nosuch0"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_made(lab: LabHost, options: dict[str, Any], words: str) -> None:
+def test_an_invalid_request_is_refused_before_any_change(lab: LabHost, options: dict[str, Any], words: str) -> None:
     refused = lab.module("baleine_bridge", expect_failure=True, **{"name": "refused", **options})
     assert words in refused["msg"]
     assert not lab.path("/sys/class/net/refused").exists()

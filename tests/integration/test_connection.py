@@ -73,22 +73,22 @@ def call(wire: Wire, box: LabHost, tmp_path_factory: pytest.TempPathFactory) -> 
     return ansible
 
 
-def test_a_module_runs_inside_a_container_of_a_host_that_the_inventory_knows(call: Call) -> None:
+def test_a_module_runs_inside_a_container_of_a_host_in_the_inventory(call: Call) -> None:
     done = call("inside,alone", "-m", "ping")
     assert done.returncode == 0 and done.stdout.count("pong") == 2, done.stdout + done.stderr
 
 
-def test_a_command_gives_its_code_and_words_and_shell_characters_are_its_own(call: Call) -> None:
+def test_a_command_returns_its_exit_code_and_output_and_is_not_changed_by_a_shell(call: Call) -> None:
     done = call("inside", "-m", "shell", "-a", "echo \"$HOME's\" '$x'; hostname; exit 3")
     assert "rc=3" in done.stdout and "/root's $x\ninside" in done.stdout, done.stdout + done.stderr
 
 
-def test_become_inside_and_the_remote_user_are_users_of_the_container(call: Call) -> None:
+def test_become_and_the_remote_user_name_users_of_the_container(call: Call) -> None:
     assert "www-data" in call("inside", "-b", "--become-user", "www-data", "-m", "command", "-a", "id -un").stdout
     assert "nobody" in call("inside", "-u", "nobody", "-m", "raw", "-a", "id -un").stdout
 
 
-def test_fifty_megabytes_go_in_and_out_and_are_the_same(call: Call, box: LabHost, tmp_path: Path) -> None:
+def test_fifty_megabytes_are_copied_in_and_out_unchanged(call: Call, box: LabHost, tmp_path: Path) -> None:
     content = os.urandom(50 * 1024 * 1024 + 7)
     source, back = tmp_path / "it's big", tmp_path / "back"
     source.write_bytes(content)
@@ -105,7 +105,7 @@ def test_fifty_megabytes_go_in_and_out_and_are_the_same(call: Call, box: LabHost
     assert "part" not in box.sh("baleine container exec -c inside -- find /srv /tmp /root -name '*.part'").stdout
 
 
-def test_one_connection_of_ssh_is_kept_for_all_steps_of_a_task_unless_ssh_is_told_otherwise(
+def test_one_ssh_connection_is_kept_for_all_steps_of_a_task_unless_configured_otherwise(
     call: Call, wire: Wire, box: LabHost, tmp_path: Path
 ) -> None:
     source = tmp_path / "words"
@@ -133,7 +133,7 @@ def test_one_connection_of_ssh_is_kept_for_all_steps_of_a_task_unless_ssh_is_tol
         ("away", "172.30.0.250"),
     ],
 )
-def test_what_cannot_be_reached_is_unreachable_and_says_what_to_do(
+def test_a_container_that_cannot_be_reached_is_unreachable_with_advice(
     call: Call, box: LabHost, name: str, words: str
 ) -> None:
     done = call(name, "-m", "ping")
@@ -141,7 +141,7 @@ def test_what_cannot_be_reached_is_unreachable_and_says_what_to_do(
     assert "UNREACHABLE" in shown and words.replace("BOX", box.address) in shown, shown
 
 
-def test_a_task_that_is_delegated_to_a_container_runs_in_that_one_and_not_in_one_named_like_the_plays_host(
+def test_a_delegated_task_runs_in_the_container_of_its_delegate_and_not_of_the_play_host(
     call: Call, tmp_path: Path
 ) -> None:
     play = {"hosts": "asleep,box", "gather_facts": False, "tasks": [{"command": "hostname", "delegate_to": "inside"}]}
@@ -151,7 +151,7 @@ def test_a_task_that_is_delegated_to_a_container_runs_in_that_one_and_not_in_one
     assert done.returncode == 0 and done.stdout.count("stdout: inside") == 2, done.stdout + done.stderr
 
 
-def test_the_containers_of_the_controller_itself_need_no_ssh(box: LabHost) -> None:
+def test_containers_of_the_controller_need_no_ssh(box: LabHost) -> None:
     inventory = "[all]\ninside ansible_connection=lab.baleine.baleine ansible_python_interpreter=/usr/bin/python3\n"
     box.write("/tmp/inventory", inventory)
     settings = {"ANSIBLE_CONFIG": str(run.REPOSITORY / "ansible.cfg"), "HOME": "/root", "LC_ALL": "C.UTF-8"}
@@ -190,7 +190,7 @@ def test_the_inventory_lists_containers_of_a_group_of_hosts_and_reaches_them(
     assert "inside@box" in words and "containers of 172.30.0.250" in words, words
 
 
-def test_hosts_are_known_by_the_variables_in_files_beside_the_inventory_and_by_those_of_their_become_plugin(
+def test_hosts_are_reached_with_the_variables_of_group_vars_and_of_their_become_plugin(
     wire: Wire, box: LabHost, tmp_path: Path
 ) -> None:
     reach = {**wire.inventory(box)["lab"]["hosts"]["box"], "ansible_user": "{{ site_user }}"}
@@ -220,7 +220,7 @@ def test_hosts_are_known_by_the_variables_in_files_beside_the_inventory_and_by_t
     assert "containers of odd: there is no become plugin odd" in " ".join(done.stderr.split()), done.stderr
 
 
-def test_info_modules_say_what_there_is_and_what_there_is_not(box: LabHost) -> None:
+def test_info_modules_list_existing_and_missing_resources(box: LabHost) -> None:
     found = box.module("baleine_container_info", names=["inside", "missing"])
     assert [(item["name"], item["exists"]) for item in found["containers"]] == [("inside", True), ("missing", False)]
     assert found["containers"][0]["container"]["state"] == "running" and not found["changed"]
@@ -236,7 +236,7 @@ def test_info_modules_say_what_there_is_and_what_there_is_not(box: LabHost) -> N
     ]
 
 
-def test_exec_runs_a_program_once_predicts_what_it_can_and_says_how_it_failed(box: LabHost) -> None:
+def test_exec_runs_a_program_once_predicts_its_effect_and_reports_its_failure(box: LabHost) -> None:
     once = {"name": "inside", "argv": ["touch", "/srv/made"], "creates": "/srv/made"}
     assert [
         box.module("baleine_container_exec", check=mode, **once)["changed"] for mode in (True, False, True, False)

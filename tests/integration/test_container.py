@@ -61,7 +61,7 @@ def kernel_traces(lab: LabHost, name: str, pid: int) -> list[str]:
     return found + [link for link in lab.sh("ls /sys/class/net").stdout.split() if link in links]
 
 
-def test_the_prediction_is_the_act_and_the_second_run_changes_nothing(lab: LabHost, name: str) -> None:
+def test_the_prediction_matches_the_change_and_the_second_run_changes_nothing(lab: LabHost, name: str) -> None:
     predicted = container(lab, name, check=True)
     assert not lab.path(f"/var/lib/baleine/manifeste/containers/{name}.manifest").exists()
     done = container(lab, name)
@@ -73,7 +73,7 @@ def test_the_prediction_is_the_act_and_the_second_run_changes_nothing(lab: LabHo
     assert again["container"]["pid"] == done["container"]["pid"]
 
 
-def test_it_has_its_own_namespaces_ids_and_a_disk_that_the_host_does_not_see(
+def test_a_container_has_separate_namespaces_and_ids_and_a_disk_hidden_from_the_host(
     lab: LabHost, baleine: Any, name: str
 ) -> None:
     facts = container(lab, name)["container"]
@@ -88,7 +88,7 @@ def test_it_has_its_own_namespaces_ids_and_a_disk_that_the_host_does_not_see(
     assert "idmapped" in inside(lab, name, "mount | grep ' / '")
 
 
-def test_it_answers_on_ipv4_and_ipv6_at_once_and_eth0_and_eth1_follow_the_order(
+def test_a_container_answers_on_ipv4_and_ipv6_at_once_with_its_interfaces_in_order(
     lab: LabHost, baleine: Any, name: str
 ) -> None:
     networks = [
@@ -111,9 +111,7 @@ def test_it_answers_on_ipv4_and_ipv6_at_once_and_eth0_and_eth1_follow_the_order(
     assert not container(lab, name, networks=networks, command=command)["changed"]
 
 
-def test_killing_the_first_process_leaves_no_mount_loop_link_and_the_next_run_starts_it(
-    lab: LabHost, name: str
-) -> None:
+def test_a_killed_container_leaves_no_mount_loop_device_or_link_and_is_started_again(lab: LabHost, name: str) -> None:
     pid = container(lab, name)["container"]["pid"]
     lab.run(["kill", "-9", str(pid)])
     wait_for(lambda: not kernel_traces(lab, name, pid))
@@ -127,7 +125,7 @@ def test_killing_the_first_process_leaves_no_mount_loop_link_and_the_next_run_st
     assert lab.run(["e2fsck", "-fn", f"/var/lib/baleine/containers/{name}"]).returncode == 0
 
 
-def test_an_address_taken_away_inside_and_a_bridge_deleted_are_healed_and_called_drift(lab: LabHost, name: str) -> None:
+def test_a_lost_address_and_a_deleted_bridge_are_restored_and_reported_as_drift(lab: LabHost, name: str) -> None:
     pid = container(lab, name)["container"]["pid"]
     lab.sh(f"nsenter -n -t {pid} ip address del 192.168.42.9/24 dev eth0")
     healed = container(lab, name)
@@ -148,7 +146,7 @@ def test_an_address_taken_away_inside_and_a_bridge_deleted_are_healed_and_called
     assert record(lab, name)["pid"] == str(pid)
 
 
-def test_limits_are_the_kernels_and_change_without_a_restart(lab: LabHost, name: str) -> None:
+def test_limits_are_set_in_the_kernel_and_change_without_a_restart(lab: LabHost, name: str) -> None:
     limits = {"memory": "64M", "cpus": 0.5, "cpuset": "0-1", "pids": 50}
     pid = container(lab, name, limits=limits)["container"]["pid"]
     assert container(lab, name, limits={**limits, "memory": str(64 << 20)})["changed"] is False
@@ -163,7 +161,7 @@ def test_limits_are_the_kernels_and_change_without_a_restart(lab: LabHost, name:
     ]
 
 
-def test_networks_change_in_place_and_an_interface_can_come_and_go(lab: LabHost, name: str) -> None:
+def test_networks_change_in_place_and_interfaces_can_be_added_and_removed(lab: LabHost, name: str) -> None:
     pid = container(lab, name)["container"]["pid"]
     two = [{"bridge": "private", "addresses": ["192.168.42.10/24"]}, {"bridge": "public", "addresses": ["10.1.0.2/8"]}]
     changed = container(lab, name, networks=two)
@@ -176,7 +174,7 @@ def test_networks_change_in_place_and_an_interface_can_come_and_go(lab: LabHost,
     assert not container(lab, name, networks=two[:1])["changed"]
 
 
-def test_what_cannot_change_in_place_is_refused_unless_recreate_says_so_and_the_disk_is_kept(
+def test_a_change_that_needs_a_recreate_is_refused_unless_allowed_and_keeps_the_disk(
     lab: LabHost, baleine: Any, name: str
 ) -> None:
     pid = container(lab, name)["container"]["pid"]
@@ -192,7 +190,7 @@ def test_what_cannot_change_in_place_is_refused_unless_recreate_says_so_and_the_
     assert container(lab, name, env={"A": "1", "b": "2"}, check=True, recreate="on_change")["changed"]
 
 
-def test_a_recreate_that_does_not_start_goes_back_to_the_old_container(lab: LabHost, baleine: Any, name: str) -> None:
+def test_a_recreate_that_does_not_start_restores_the_old_container(lab: LabHost, baleine: Any, name: str) -> None:
     container(lab, name)
     inside(lab, name, "echo kept > /root/data")
     failed = container(lab, name, user="nobodyknows", recreate="on_change", expect_failure=True)
@@ -201,7 +199,7 @@ def test_a_recreate_that_does_not_start_goes_back_to_the_old_container(lab: LabH
     assert not container(lab, name)["changed"]
 
 
-def test_another_image_gives_a_new_disk_and_keeps_the_old_one_until_it_is_named(
+def test_another_image_makes_a_new_disk_and_keeps_the_old_one_until_it_is_removed_by_name(
     lab: LabHost, baleine: Any, name: str
 ) -> None:
     lab.module("baleine_image", name="other", from_image="tiny", files=[{"path": "/other", "content": "x"}])
@@ -219,7 +217,7 @@ def test_another_image_gives_a_new_disk_and_keeps_the_old_one_until_it_is_named(
     lab.module("baleine_image", name="other", state="absent")
 
 
-def test_a_task_without_image_only_touches_the_state(lab: LabHost, name: str) -> None:
+def test_a_task_without_image_changes_only_the_state(lab: LabHost, name: str) -> None:
     container(lab, name, env={"A": "1"})
     stopped = lab.module("baleine_container", name=name, state="stopped")
     assert stopped["container"]["state"] == "stopped" and stopped["container"]["exit_code"] == 143
@@ -256,7 +254,7 @@ def test_a_program_that_daemonises_lives_on_and_stops_at_once(lab: LabHost, name
     assert (stopped["state"], stopped["exit_code"]) == ("stopped", 0)
 
 
-def test_two_names_that_meet_in_their_first_digits_both_work(lab: LabHost) -> None:
+def test_two_names_with_colliding_interface_names_both_work(lab: LabHost) -> None:
     by_digits: dict[str, str] = {}
     for number in range(2000):
         digits = hashlib.sha1(f"meet{number}\n".encode()).hexdigest()[:4]
@@ -298,7 +296,7 @@ def test_two_names_that_meet_in_their_first_digits_both_work(lab: LabHost) -> No
     ],
     ids=["image", "bridge", "outside", "in use", "quote", "volume", "user", "memory", "program", "not executable"],
 )
-def test_what_cannot_be_is_refused_and_nothing_is_left(lab: LabHost, options: dict[str, Any], words: str) -> None:
+def test_an_invalid_container_is_refused_and_leaves_nothing(lab: LabHost, options: dict[str, Any], words: str) -> None:
     before = sorted(str(path) for path in lab.path("/var/lib/baleine").rglob("*"))
     refused = container(lab, "refused", expect_failure=True, **options)
     assert words in refused["msg"], refused["msg"]
@@ -309,12 +307,12 @@ def test_what_cannot_be_is_refused_and_nothing_is_left(lab: LabHost, options: di
 @pytest.mark.parametrize(
     "bad", ["a/b", "a b", "..", "x" * 300, "-x", ""], ids=["slash", "space", "dots", "long", "dash", "empty"]
 )
-def test_a_name_that_is_none_is_refused(lab: LabHost, bad: str) -> None:
+def test_an_invalid_name_is_refused(lab: LabHost, bad: str) -> None:
     refused = container(lab, bad, expect_failure=True)
     assert "no valid name" in refused["msg"]
 
 
-def test_an_address_that_another_container_has_is_refused_by_its_name(lab: LabHost, name: str) -> None:
+def test_an_address_in_use_is_refused_with_the_name_of_its_container(lab: LabHost, name: str) -> None:
     container(lab, name)
     refused = container(lab, "second", expect_failure=True)
     assert f"192.168.42.9 is in use on the bridge private by container {name}" in refused["msg"]
@@ -347,7 +345,7 @@ def test_a_full_filesystem_in_the_middle_of_a_copy_leaves_nothing(lab_factory: A
     full.sh("umount /var/lib/baleine/containers; umount /srv/small")
 
 
-def test_a_failing_wait_gives_the_last_error_and_names_the_dropping_rule(lab: LabHost, name: str) -> None:
+def test_a_failed_wait_reports_the_last_error_and_the_dropping_rule(lab: LabHost, name: str) -> None:
     failed = container(lab, name, wait={"http": "/", "timeout": 5}, expect_failure=True)
     assert "last error: 192.168.42.9" in failed["msg"] and "refused" in failed["msg"]
     lab.sh("sysctl -qw net.bridge.bridge-nf-call-iptables=1; iptables -P FORWARD DROP")  # 1 is the kernel's default
@@ -360,7 +358,7 @@ def test_a_failing_wait_gives_the_last_error_and_names_the_dropping_rule(lab: La
         lab.sh("iptables -P FORWARD ACCEPT; nft flush ruleset")
 
 
-def test_volumes_show_the_hosts_files_and_a_read_only_one_cannot_be_written(
+def test_volumes_show_files_of_the_host_and_read_only_ones_cannot_be_written(
     lab: LabHost, baleine: Any, name: str
 ) -> None:
     lab.sh("mkdir -p /srv/closed/data /srv/rw; chmod 700 /srv/closed; echo hello > /srv/closed/data/page")
@@ -377,7 +375,7 @@ def test_volumes_show_the_hosts_files_and_a_read_only_one_cannot_be_written(
     lab.sh("rm -r /srv/closed /srv/rw")
 
 
-def test_the_program_runs_as_the_user_asked_for_in_its_directory(lab: LabHost, name: str) -> None:
+def test_the_program_runs_as_the_requested_user_in_its_directory(lab: LabHost, name: str) -> None:
     facts = container(lab, name, user="www-data", workdir="/www", networks=[])["container"]
     assert wait_for(lambda: lab.read(f"/proc/{facts['pid']}/task/{facts['pid']}/children").split())  # PID 1 is at work
     status = lab.sh(f"cat /proc/{facts['pid']}/status").stdout
@@ -403,7 +401,7 @@ def test_crun_and_runc_both_start_containers(lab: LabHost, name: str) -> None:
         lab.sh("mv /usr/bin/crun.away /usr/bin/crun; mv /usr/sbin/runc.away /usr/sbin/runc")
 
 
-def test_the_images_own_program_runs_and_not_what_the_shell_of_pid_1_has_built_in(lab: LabHost, name: str) -> None:
+def test_the_program_of_the_image_runs_instead_of_a_shell_builtin(lab: LabHost, name: str) -> None:
     script = "#!/bin/busybox sh\necho IMAGE_OWN; exec /bin/busybox sleep 1000\n"
     files = [{"path": "/usr/local/bin/sleep", "content": script, "mode": "0755"}]
     lab.module("baleine_image", name="own", from_image="tiny", files=files)
@@ -419,7 +417,7 @@ def test_the_images_own_program_runs_and_not_what_the_shell_of_pid_1_has_built_i
     lab.sh("rm -r /srv/tools")
 
 
-def test_a_disk_whose_manifest_was_moved_away_is_not_overwritten(lab: LabHost, baleine: Any, name: str) -> None:
+def test_a_disk_without_its_manifest_is_not_overwritten(lab: LabHost, baleine: Any, name: str) -> None:
     container(lab, name)
     inside(lab, name, "echo precious > /precious")
     path = f"/var/lib/baleine/manifeste/containers/{name}.manifest"
@@ -433,7 +431,9 @@ def test_a_disk_whose_manifest_was_moved_away_is_not_overwritten(lab: LabHost, b
     assert container(lab, name, recreate="on_change")["drift"] == [f"container {name}: its disk is gone"]
 
 
-def test_what_runs_without_its_manifest_is_ended_by_its_removal(lab: LabHost, baleine: Any, name: str) -> None:
+def test_a_running_container_without_its_manifest_is_ended_by_its_removal(
+    lab: LabHost, baleine: Any, name: str
+) -> None:
     pid = container(lab, name)["container"]["pid"]
     lab.sh(f"rm /var/lib/baleine/manifeste/containers/{name}.manifest /var/lib/baleine/containers/{name}")
     baleine("container", "remove", name)
@@ -442,7 +442,7 @@ def test_what_runs_without_its_manifest_is_ended_by_its_removal(lab: LabHost, ba
     container(lab, name)
 
 
-def test_a_start_killed_half_way_is_seen_and_made_again(lab: LabHost, baleine: Any, name: str) -> None:
+def test_a_killed_start_is_noticed_and_repeated(lab: LabHost, baleine: Any, name: str) -> None:
     container(lab, name, state="present")
     # crun start is where it ends: the process is there, its program is not
     lab.sh("mv /usr/bin/crun /usr/bin/crun.real")
@@ -463,7 +463,7 @@ def test_a_start_killed_half_way_is_seen_and_made_again(lab: LabHost, baleine: A
     assert again["container"]["state"] == "running" and not container(lab, name)["changed"]
 
 
-def test_a_recreate_whose_disk_is_held_leaves_nothing_and_goes_back(lab: LabHost, name: str) -> None:
+def test_a_recreate_with_a_busy_disk_leaves_nothing_and_restores_the_old_container(lab: LabHost, name: str) -> None:
     lab.module("baleine_image", name="other", from_image="tiny", files=[{"path": "/other", "content": "x"}])
     pid = container(lab, name)["container"]["pid"]
     shell = lab.popen(["sh", "-c", f"cd /proc/{pid}/root && exec sleep 100000"])
@@ -494,13 +494,13 @@ def test_the_hosts_file_follows_the_addresses_and_a_foreign_directory_stays(
     lab.sh("rm -r /srv/mine")
 
 
-def test_a_wait_for_a_command_keeps_its_time(lab: LabHost, name: str) -> None:
+def test_a_wait_for_a_command_respects_its_timeout(lab: LabHost, name: str) -> None:
     failed = container(lab, name, wait={"command": ["sleep", "1000"], "timeout": 1}, expect_failure=True)
     assert "did not end in 1 s" in failed["msg"]
     container(lab, name, wait={"command": "true"})
 
 
-def test_two_containers_made_at_once_cannot_take_one_address(lab: LabHost) -> None:
+def test_two_containers_created_at_once_cannot_take_the_same_address(lab: LabHost) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     def make(one: str) -> bool:
@@ -533,7 +533,7 @@ def test_a_container_of_the_old_scripts_is_adopted_with_its_disk(lab: LabHost, b
     lab.module("baleine_container", name="old", state="absent")
 
 
-def test_what_runs_does_not_notice_that_the_command_line_is_replaced_or_removed(
+def test_running_containers_survive_an_update_or_removal_of_the_command_line(
     lab: LabHost, baleine: Any, name: str
 ) -> None:
     pid = container(lab, name, limits={"pids": 50})["container"]["pid"]
@@ -553,7 +553,7 @@ def test_what_runs_does_not_notice_that_the_command_line_is_replaced_or_removed(
     lab.install_baleine()
 
 
-def test_without_root_it_says_so(lab: LabHost) -> None:
+def test_the_command_line_refuses_to_run_without_root(lab: LabHost) -> None:
     refused = lab.run(
         [
             "/usr/bin/python3",
@@ -567,7 +567,7 @@ def test_without_root_it_says_so(lab: LabHost) -> None:
     assert "needs root" in refused.stdout and "become" in refused.stdout
 
 
-def test_a_container_that_ends_while_it_is_asked_is_removed_without_an_error(lab: LabHost, baleine: Any) -> None:
+def test_a_container_that_ends_by_itself_is_removed_without_an_error(lab: LabHost, baleine: Any) -> None:
     for _attempt in range(6):
         words = ("-i", "tiny", "-c", "brief", "-b", "private", "-a", "192.168.42.9/24", "-p", "true")
         baleine("container", "create", *words)

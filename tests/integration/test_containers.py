@@ -50,7 +50,7 @@ def states(lab: LabHost) -> dict[str, str]:
     return {item["name"]: item["container"]["state"] for item in found}
 
 
-def test_one_plan_and_one_diff_are_predicted_and_carried_out_and_the_second_run_changes_nothing(lab: LabHost) -> None:
+def test_a_set_is_predicted_and_applied_with_one_diff_and_the_second_run_changes_nothing(lab: LabHost) -> None:
     wanted = [one("c1"), one("c2", state="stopped"), one("c3", labels={"a": "b"})]
     predicted = ensure(lab, *wanted, check=True)
     assert states(lab) == {}
@@ -67,7 +67,7 @@ def test_one_plan_and_one_diff_are_predicted_and_carried_out_and_the_second_run_
     assert [action["action"] for action in changed["actions"]] == ["set_policy"]
 
 
-def test_one_that_is_refused_keeps_all_of_them_from_being_changed(lab: LabHost) -> None:
+def test_a_refused_container_prevents_every_change_of_its_set(lab: LabHost) -> None:
     nowhere = one("c2", networks=[{"bridge": "nowhere"}])
     assert "container c2: there is no bridge nowhere" in ensure(lab, one("c1"), nowhere, expect_failure=True)["msg"]
     same = {**one("c1"), "name": "c2"}
@@ -77,7 +77,7 @@ def test_one_that_is_refused_keeps_all_of_them_from_being_changed(lab: LabHost) 
     assert states(lab) == {}
 
 
-def test_one_that_fails_does_not_keep_the_others_and_its_own_is_named(lab: LabHost) -> None:
+def test_a_failed_container_is_named_and_does_not_stop_the_others(lab: LabHost) -> None:
     needs = {"depends_on": [{"name": "c2"}]}
     failed = ensure(lab, one("c1"), one("c2", user="nobodyknows"), one("c3"), one("c4", **needs), expect_failure=True)
     assert failed["msg"].startswith("2 of 4 containers failed: container c2: ")
@@ -96,7 +96,7 @@ def test_one_that_fails_does_not_keep_the_others_and_its_own_is_named(lab: LabHo
     assert sorted(name for name, result in mended["containers"].items() if result["changed"]) == ["c2", "c4"]
 
 
-def test_what_is_not_listed_goes_by_label_or_prefix_and_its_address_is_free_in_the_same_task(lab: LabHost) -> None:
+def test_unlisted_containers_are_pruned_and_their_addresses_are_free_in_the_same_task(lab: LabHost) -> None:
     ensure(lab, one("c1", labels={"farm": "web"}), one("c2", labels={"farm": "web"}), one("c3", labels={"farm": "db"}))
     heir = {**one("c2"), "name": "c4", "labels": {"farm": "web"}}
     predicted = ensure(lab, one("c1", labels={"farm": "web"}), heir, prune={"label": "farm=web"}, check=True)
@@ -118,7 +118,7 @@ def test_what_is_not_listed_goes_by_label_or_prefix_and_its_address_is_free_in_t
     assert states(lab) == {}
 
 
-def test_what_others_need_is_started_first_and_they_wait_until_it_is_well(lab: LabHost) -> None:
+def test_a_dependency_is_started_first_and_the_others_wait_until_it_is_healthy(lab: LabHost) -> None:
     well = {"command": ["test", "-e", "/well"], "retries": 1}
     slow = one("c9", command=["sh", "-c", "sleep 1; touch /well; sleep 1000"], healthcheck=well)
     done = ensure(lab, one("c1", depends_on=[{"name": "c9", "condition": "healthy"}]), slow)
@@ -133,7 +133,7 @@ def test_what_others_need_is_started_first_and_they_wait_until_it_is_well(lab: L
     assert "it depends on c9, which does not run" in refused["msg"]
 
 
-def test_those_whose_run_is_interrupted_take_turns_each_with_its_wait(lab: LabHost) -> None:
+def test_restarted_containers_take_turns_and_wait_for_each_other(lab: LabHost) -> None:
     script = 'trap "echo down $0 >>/v/order; exit 0" TERM; echo up $0 $A >>/v/order; sleep 1000 & wait'
     volumes = [{"source": "/srv/order", "target": "/v", "idmap": True}]
     lab.sh("mkdir -p /srv/order")
@@ -158,7 +158,7 @@ def test_those_whose_run_is_interrupted_take_turns_each_with_its_wait(lab: LabHo
     assert told == [line for name in ("c1", "c2", "c3") for line in (f"down {name}", f"up {name} two")]
 
 
-def test_where_one_fails_in_its_turn_those_after_it_go_on_running_as_they_are(lab: LabHost) -> None:
+def test_a_failed_restart_leaves_the_later_containers_running_unchanged(lab: LabHost) -> None:
     names = ("c1", "c2", "c3")
     pids = {name: of["container"]["pid"] for name, of in ensure(lab, *map(one, names))["containers"].items()}
     wait = {"command": ["test", "-e", "/never"], "timeout": 0}

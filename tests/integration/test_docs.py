@@ -56,13 +56,13 @@ def changes(recap: str) -> int:
 @pytest.mark.parametrize(
     "page", [PAGES / "getting_started.rst", PAGES / "demarrage.rst", *READMES], ids=lambda it: it.name
 )
-def test_a_bare_debian_is_told_all_that_it_needs_first(page: Path) -> None:
+def test_the_start_page_installs_every_needed_package_first(page: Path) -> None:
     text = page.read_text()
     wanted = "apt-get install curl git make python3-venv"
     assert wanted in text and text.index("apt-get update") < text.index(wanted) < text.index("git clone")
 
 
-def test_both_languages_ask_for_the_same_and_show_the_same() -> None:
+def test_both_languages_have_the_same_commands_and_output() -> None:
     english, french = (
         [re.sub(r"(first|premier|last|dernier)\.yml|LANG=\S+ ", "", step.text) for step in steps(page) if not step.name]
         for page in ("getting_started.rst", "demarrage.rst")
@@ -124,7 +124,7 @@ def check_nothing_is_left(newcomer: LabHost) -> None:
 
 
 @pytest.mark.parametrize("page", ["getting_started.rst", "demarrage.rst"])
-def test_who_follows_the_page_gets_there_and_leaves_nothing(newcomer: LabHost, page: str) -> None:
+def test_the_commands_of_the_start_page_work_and_leave_nothing(newcomer: LabHost, page: str) -> None:
     said = follow(newcomer, page)
     plays = [text for line, text in said if line.startswith("# ansible-playbook")]
     assert all("failed=0" in text for text in plays)
@@ -138,7 +138,7 @@ def test_who_follows_the_page_gets_there_and_leaves_nothing(newcomer: LabHost, p
     check_nothing_is_left(newcomer)
 
 
-def test_who_works_inside_containers_as_the_page_says_serves_what_it_shows_and_keeps_it(
+def test_the_commands_of_the_page_on_work_inside_containers_give_the_shown_results(
     newcomer: LabHost, wire: Wire
 ) -> None:
     far = wire.proxy_url.removeprefix("http://").rstrip("/")
@@ -225,13 +225,13 @@ def answered(command: str, table: set[str]) -> bool:
     return bool({command, " ".join(short), *(f"{' '.join(words[:end])} …" for end in (2, 3))} & table)
 
 
-def test_every_command_of_docker_is_beside_ours_or_beside_why_it_is_not_here() -> None:
+def test_every_command_of_docker_is_listed_with_ours_or_with_a_reason() -> None:
     table, there = docker_table.docker_commands(), list(Docker().commands())
     assert len(there) > 100 and {"docker run", "docker volume ls", "docker swarm init"} <= set(there), there
     assert [command for command in there if not answered(command, table)] == []
 
 
-def test_the_page_names_no_command_and_no_flag_that_docker_has_not() -> None:
+def test_the_page_names_only_commands_and_flags_of_docker() -> None:
     docker = Docker()
     there = list(docker.commands())
     plugins = {"docker buildx …", "docker compose …"}  # Debian installs neither
@@ -278,7 +278,7 @@ def advice(section: str) -> list[str]:
     return re.findall(r"^    # (.*?)(?: +#.*)?$", text, re.MULTILINE)
 
 
-def test_each_way_past_dockers_packet_filter_that_the_page_gives_helps(lab_factory: Callable[..., LabHost]) -> None:
+def test_every_remedy_of_the_page_gets_past_the_packet_filter_of_docker(lab_factory: Callable[..., LabHost]) -> None:
     host = lab_factory("beside-docker", leak_check=False)  # what docker leaves is not ours
     Engines(host).begin(["dockerd"], [DOCKER, "info"])
     host.sh("sysctl -qw net.bridge.bridge-nf-call-iptables=1")  # as br_netfilter sets it when docker loads it
@@ -293,7 +293,9 @@ def test_each_way_past_dockers_packet_filter_that_the_page_gives_helps(lab_facto
     pair.end()
 
 
-def test_beside_firewalld_it_is_as_the_page_says(wire: Wire, lab_factory: Callable[..., LabHost]) -> None:
+def test_the_page_describes_the_behaviour_with_firewalld_correctly(
+    wire: Wire, lab_factory: Callable[..., LabHost]
+) -> None:
     host = lab_factory("beside-firewalld", wire=wire, leak_check=False)  # its zones are not ours
     host.use_package_proxy()
     host.sh(

@@ -95,7 +95,7 @@ def count(host: LabHost, requests: int = 12) -> dict[str, int]:
     return {name: names.count(name) for name in sorted(set(names))}
 
 
-def test_check_mode_on_machines_with_nothing_predicts_everything_and_leaves_no_trace(farm: Farm) -> None:
+def test_check_mode_on_empty_hosts_predicts_everything_and_leaves_no_trace(farm: Farm) -> None:
     before = traces(farm.hosts[0])
     words, recap = farm.play("--check", "--diff")
     assert recap["one"][1] > 8 and recap["one"][2:] == (0, 0), words
@@ -105,7 +105,7 @@ def test_check_mode_on_machines_with_nothing_predicts_everything_and_leaves_no_t
     assert traces(farm.hosts[0]) == before
 
 
-def test_two_hosts_get_their_farm_and_the_broken_one_fails_alone_with_its_cause(farm: Farm) -> None:
+def test_two_hosts_get_their_farm_and_only_the_broken_one_fails_with_its_cause(farm: Farm) -> None:
     farm.settings = [settings(host) for host in farm.hosts[:2]]
     words, recap = farm.play(limit="all")
     assert [recap[name][3] for name in ("one", "two", "broken")] == [0, 0, 1], words
@@ -120,7 +120,7 @@ def test_two_hosts_get_their_farm_and_the_broken_one_fails_alone_with_its_cause(
     assert [settings(host) for host in farm.hosts[:2]] == farm.settings
 
 
-def test_the_second_run_and_a_check_of_it_change_nothing(farm: Farm) -> None:
+def test_a_second_run_changes_nothing_also_in_check_mode(farm: Farm) -> None:
     words, recap = farm.play(limit="one,two")
     assert [recap[name][1] for name in ("one", "two")] == [0, 0], words
     words, recap = farm.play("--check", "--diff")
@@ -158,7 +158,7 @@ def test_web_servers_cannot_be_reached_from_public_even_if_the_host_routes(farm:
         host.module("baleine_container", name="attacker", state="absent")
 
 
-def test_a_killed_web_server_costs_no_answer_and_the_next_run_changes_exactly_it(farm: Farm) -> None:
+def test_a_killed_web_server_loses_no_request_and_the_next_run_restarts_only_it(farm: Farm) -> None:
     host = farm.hosts[0]
     listed = {
         entry["name"]: entry
@@ -175,7 +175,7 @@ def test_a_killed_web_server_costs_no_answer_and_the_next_run_changes_exactly_it
     assert fair(host)
 
 
-def test_a_deleted_bridge_and_a_lost_address_are_healed_exactly_and_called_drift(farm: Farm) -> None:
+def test_a_deleted_bridge_and_a_lost_address_are_restored_and_reported_as_drift(farm: Farm) -> None:
     host = farm.hosts[0]
     host.sh("ip link del private")
     words, recap = farm.play("--diff", "-v")
@@ -187,7 +187,7 @@ def test_a_deleted_bridge_and_a_lost_address_are_healed_exactly_and_called_drift
     assert recap["one"][1] == 1 and "the address 10.0.0.1/24 is gone" in words, words
 
 
-def test_a_changed_proxy_configuration_is_loaded_without_dropping_a_request(farm: Farm) -> None:
+def test_a_changed_proxy_configuration_is_loaded_without_losing_a_request(farm: Farm) -> None:
     host = farm.hosts[0]
     client = host.popen(
         [
@@ -240,7 +240,7 @@ def test_a_playbook_killed_at_any_moment_is_finished_by_the_next_run(farm: Farm)
     assert fair(host)
 
 
-def test_a_rule_that_drops_what_bridges_carry_is_named_by_the_role_and_by_the_wait_that_fails(farm: Farm) -> None:
+def test_a_rule_that_drops_bridged_frames_is_named_by_the_role_and_by_the_failed_wait(farm: Farm) -> None:
     host = farm.hosts[0]
     host.sh("apt-get install -qqy --no-install-recommends nftables iptables >/dev/null 2>&1", timeout=900)
     host.sh("echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables; iptables -P FORWARD DROP")
@@ -257,9 +257,7 @@ def test_a_rule_that_drops_what_bridges_carry_is_named_by_the_role_and_by_the_wa
     assert recap["one"][3] == 0, words
 
 
-def test_the_data_of_running_containers_is_not_removed_even_without_the_command_line(
-    farm: Farm, tmp_path: Path
-) -> None:
+def test_data_of_running_containers_is_not_removed_even_without_the_command_line(farm: Farm, tmp_path: Path) -> None:
     playbook = tmp_path / "uninstall.yml"
     tasks = [{"name": "Away", "ansible.builtin.include_role": {"name": "lab.baleine.host"}}]
     playbook.write_text(json.dumps([{"hosts": "webfarm", "become": True, "gather_facts": False, "tasks": tasks}]))
@@ -283,7 +281,7 @@ def test_the_data_of_running_containers_is_not_removed_even_without_the_command_
     assert recap["one"][3] == 0, words
 
 
-def test_absent_leaves_nothing_of_the_farm(farm: Farm) -> None:
+def test_the_removal_of_the_farm_leaves_nothing(farm: Farm) -> None:
     for host, name in zip(farm.hosts[:2], ("one", "two")):
         for aside in ("web1.old-20260101T000000Z", "proxy.old-20260101T000000Z"):  # as a recreate leaves them
             host.sh(f"truncate -s 1M /var/lib/baleine/containers/{aside}")
@@ -298,7 +296,7 @@ def test_absent_leaves_nothing_of_the_farm(farm: Farm) -> None:
     assert settings(farm.hosts[1]) == farm.settings[1]
 
 
-def test_the_keys_of_published_images_are_exactly_those_that_are_given(farm: Farm, tmp_path: Path) -> None:
+def test_the_installed_keys_of_published_images_are_exactly_the_given_ones(farm: Farm, tmp_path: Path) -> None:
     playbook, host = tmp_path / "trust.yml", farm.hosts[0]
     role = {"name": "lab.baleine.host", "tasks_from": "trust"}
     tasks = [{"name": "Trust", "ansible.builtin.include_role": role}]
@@ -317,7 +315,7 @@ def test_the_keys_of_published_images_are_exactly_those_that_are_given(farm: Far
     assert host.sh("cd /etc/baleine/trust; grep -H . *").stdout.split() == ["web.asc:four"]
 
 
-def test_a_host_gets_a_store_keeps_it_and_gives_it_up(farm: Farm, tmp_path: Path) -> None:
+def test_a_host_gets_a_store_keeps_it_and_removes_it(farm: Farm, tmp_path: Path) -> None:
     playbook, host = tmp_path / "host.yml", farm.hosts[1]
     tasks = [{"name": "Ready", "ansible.builtin.include_role": {"name": "lab.baleine.host"}}]
     playbook.write_text(json.dumps([{"hosts": "webfarm", "become": True, "gather_facts": False, "tasks": tasks}]))

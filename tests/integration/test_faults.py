@@ -74,7 +74,7 @@ def steps_of_the_source() -> set[str]:
     return found | {f"{when} {verb}" for verb in verbs for when in ("before", "after")}
 
 
-def test_no_step_is_forgotten() -> None:
+def test_every_fault_point_of_the_source_is_tested() -> None:
     driven = {step for _before, _wanted, steps in SCENARIOS.values() for step in steps}
     assert steps_of_the_source() - driven == set() and len(driven) > 30
 
@@ -160,7 +160,7 @@ def sound(lab: LabHost) -> None:
 @pytest.mark.parametrize(
     ("scenario", "step"), [(name, step) for name, (_before, _wanted, steps) in SCENARIOS.items() for step in steps]
 )
-def test_killed_at(lab: LabHost, scenario: str, step: str, way: str) -> None:
+def test_a_run_killed_at_any_step_is_finished_by_the_next_one(lab: LabHost, scenario: str, step: str, way: str) -> None:
     before, wanted, _steps = SCENARIOS[scenario]
     prepare(lab, before)
     killed = ask(lab, step, **wanted)

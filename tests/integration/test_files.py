@@ -56,7 +56,7 @@ def record(lab: LabHost, kind: str, name: str) -> dict[str, str]:
     return {key: value.strip() for key, _colon, value in (line.partition(":") for line in text.splitlines())}
 
 
-def test_an_image_of_a_running_container_holds_what_was_written_and_the_container_goes_on(
+def test_a_commit_of_a_running_container_holds_its_files_and_does_not_stop_it(
     lab: LabHost, baleine: Any, name: str
 ) -> None:
     pid = container(lab, name, command=["sh", "-c", "while :; do echo x >> /always; usleep 2000; done"])["pid"]
@@ -82,7 +82,7 @@ def test_an_image_of_a_running_container_holds_what_was_written_and_the_containe
     assert "there is none" in refused(baleine, "container", "commit", "-c", "nobody", "-i", "kept")
 
 
-def test_a_filesystem_that_was_left_frozen_is_thawed_by_the_next_pass(lab: LabHost, baleine: Any, name: str) -> None:
+def test_a_filesystem_left_frozen_is_thawed_by_the_next_pass(lab: LabHost, baleine: Any, name: str) -> None:
     pid = container(lab, name)["pid"]
     lab.sh(f"sed -i 's/^state: running/state: committing\\ncommit: kept/' {MANIFESTS}/containers/{name}.manifest")
     lab.run(["fsfreeze", "-f", f"/proc/{pid}/root"])
@@ -96,7 +96,7 @@ def digest(lab: LabHost, path: str) -> str:
 
 
 @pytest.mark.parametrize("state", ["started", "stopped"])
-def test_fifty_megabytes_go_in_and_come_out_as_they_were(lab: LabHost, baleine: Any, name: str, state: str) -> None:
+def test_fifty_megabytes_are_copied_in_and_out_unchanged(lab: LabHost, baleine: Any, name: str, state: str) -> None:
     lab.module("baleine_image", name="large", from_image="tiny", size="256M")
     container(lab, name, image="large", state="present" if state == "stopped" else "started")
     lab.sh("head -c 50000000 /dev/urandom > /srv/out/in; chmod 640 /srv/out/in; chown 1000:33 /srv/out/in")
@@ -111,7 +111,7 @@ def test_fifty_megabytes_go_in_and_come_out_as_they_were(lab: LabHost, baleine: 
 
 
 @pytest.mark.parametrize("state", ["started", "stopped"])
-def test_directories_go_where_cp_would_put_them(lab: LabHost, baleine: Any, name: str, state: str) -> None:
+def test_directories_are_copied_to_the_same_place_as_by_cp(lab: LabHost, baleine: Any, name: str, state: str) -> None:
     container(lab, name, state="present" if state == "stopped" else "started")
     lab.sh("mkdir -p /srv/out/d/sub; echo a > /srv/out/d/a; ln -s a /srv/out/d/link; echo b > /srv/out/d/sub/b; "
            "chmod 700 /srv/out/d/sub; chown 33 /srv/out/d/sub; ln /srv/out/d/a /srv/out/d/hard")  # fmt: skip
@@ -134,7 +134,7 @@ def test_directories_go_where_cp_would_put_them(lab: LabHost, baleine: Any, name
 
 
 @pytest.mark.parametrize("state", ["started", "stopped"])
-def test_the_whole_tree_comes_out_without_what_the_kernel_shows_in_it(
+def test_the_whole_tree_is_copied_out_without_the_filesystems_of_the_kernel(
     lab: LabHost, baleine: Any, name: str, state: str
 ) -> None:
     container(lab, name, state="present" if state == "stopped" else "started")
@@ -143,7 +143,9 @@ def test_the_whole_tree_comes_out_without_what_the_kernel_shows_in_it(
     assert lab.sh("find /srv/out/tree/proc /srv/out/tree/sys -mindepth 1").stdout == ""
 
 
-def test_what_is_not_there_or_does_not_fit_is_refused_and_leaves_nothing(lab: LabHost, baleine: Any, name: str) -> None:
+def test_a_copy_of_a_missing_or_too_large_file_is_refused_and_leaves_nothing(
+    lab: LabHost, baleine: Any, name: str
+) -> None:
     container(lab, name)
     assert "No such file" in refused(baleine, "container", "copy", f"{name}:/nothing", "/srv/out/x")
     assert "No such file" in refused(baleine, "container", "copy", "/nothing", f"{name}:/root")
@@ -157,7 +159,7 @@ def test_what_is_not_there_or_does_not_fit_is_refused_and_leaves_nothing(lab: La
 
 
 @pytest.mark.parametrize("state", ["started", "stopped"])
-def test_a_hostile_link_leads_nowhere(lab: LabHost, baleine: Any, name: str, state: str) -> None:
+def test_a_copy_follows_no_hostile_link(lab: LabHost, baleine: Any, name: str, state: str) -> None:
     container(lab, name)
     inside(
         lab, name,
@@ -184,7 +186,7 @@ def test_a_hostile_link_leads_nowhere(lab: LabHost, baleine: Any, name: str, sta
 
 
 @pytest.mark.parametrize("state", ["started", "stopped"])
-def test_users_and_groups_that_never_answer_hold_up_no_copy(lab: LabHost, baleine: Any, name: str, state: str) -> None:
+def test_a_user_database_that_blocks_delays_no_copy(lab: LabHost, baleine: Any, name: str, state: str) -> None:
     """Who reads a pipe that nobody writes waits for ever, and with him whoever wants to stop or remove the container."""
     container(lab, name)
     inside(
@@ -203,7 +205,7 @@ def test_users_and_groups_that_never_answer_hold_up_no_copy(lab: LabHost, balein
     baleine("container", "remove", "--force", name, timeout=30)
 
 
-def test_a_link_that_is_swapped_while_files_are_copied_leads_nowhere(lab: LabHost, baleine: Any, name: str) -> None:
+def test_a_link_swapped_during_a_copy_is_not_followed(lab: LabHost, baleine: Any, name: str) -> None:
     swap = "mkdir -p /d /e; while :; do mv /d /f; ln -s /srv /d; rm /d; mv /f /d; done 2>/dev/null"
     container(lab, name, command=["sh", "-c", swap])
     lab.sh("mkdir /srv/out/tree; for i in $(seq 200); do echo $i > /srv/out/tree/$i; done; ls -A /srv > /tmp/names")  # fmt: skip
@@ -214,9 +216,7 @@ def test_a_link_that_is_swapped_while_files_are_copied_leads_nowhere(lab: LabHos
     assert set(lab.sh("ls -A /srv/out").stdout.split()) <= {"tree", "back"}
 
 
-def test_a_stopped_disk_is_mounted_for_work_by_hand_and_nothing_else_happens_to_it(
-    lab: LabHost, baleine: Any, name: str
-) -> None:
+def test_a_disk_mounted_for_work_by_hand_refuses_every_other_use(lab: LabHost, baleine: Any, name: str) -> None:
     container(lab, name)
     assert "it runs" in refused(baleine, "container", "mount", "-c", name)
     lab.module("baleine_container", name=name, state="stopped")
@@ -235,7 +235,7 @@ def test_a_stopped_disk_is_mounted_for_work_by_hand_and_nothing_else_happens_to_
     assert inside(lab, name, "cat /by-hand") == "by-hand\n"
 
 
-def test_a_reboot_while_a_disk_is_mounted_harms_nothing(lab: LabHost, baleine: Any, name: str) -> None:
+def test_a_reboot_while_a_disk_is_mounted_does_no_harm(lab: LabHost, baleine: Any, name: str) -> None:
     container(lab, name, state="present")
     baleine("container", "mount", name)
     lab.sh(
@@ -250,7 +250,7 @@ def test_a_reboot_while_a_disk_is_mounted_harms_nothing(lab: LabHost, baleine: A
 
 
 @pytest.mark.parametrize("state", ["started", "stopped"])
-def test_the_diff_is_what_was_added_changed_and_deleted(lab: LabHost, baleine: Any, name: str, state: str) -> None:
+def test_the_diff_lists_added_changed_and_deleted_files(lab: LabHost, baleine: Any, name: str, state: str) -> None:
     container(lab, name, volumes=[{"source": "/srv/out", "target": "/mnt"}])
     inside(lab, name, "echo x > /added; mkdir /home/new; rm /etc/os-release; echo y >> /etc/passwd; chmod 750 /www; "
            "echo z > /mnt/not-its-own; ln -s x '/home/new/li\nne'; chown 1000 /srv")  # fmt: skip
@@ -266,7 +266,7 @@ def test_the_diff_is_what_was_added_changed_and_deleted(lab: LabHost, baleine: A
     assert {"change": "A", "path": "/home/new/li\nne"} in shown
 
 
-def test_a_diff_against_an_image_that_was_rebuilt_is_refused(lab: LabHost, baleine: Any, name: str) -> None:
+def test_a_diff_against_a_rebuilt_image_is_refused(lab: LabHost, baleine: Any, name: str) -> None:
     files = [{"path": "/one", "content": "1"}]
     lab.module("baleine_image", name="mine", from_image="tiny", files=files)
     container(lab, name, image="mine")

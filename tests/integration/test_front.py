@@ -86,7 +86,7 @@ def nothing_is_left(lab: LabHost, baleine: Any) -> Iterator[None]:
     ],
     ids=["0", "7", "137", "127", "126"],
 )
-def test_run_ends_with_the_programs_own_code_and_leaves_nothing(
+def test_run_ends_with_the_exit_code_of_the_program_and_leaves_nothing(
     lab: LabHost, baleine: Any, program: list[str], code: int
 ) -> None:
     assert baleine(*RUN, "--", *program, check=False).returncode == code
@@ -94,13 +94,13 @@ def test_run_ends_with_the_programs_own_code_and_leaves_nothing(
     assert lab.leaks() == []
 
 
-def test_run_ends_with_125_where_baleine_fails(baleine: Any) -> None:
+def test_run_ends_with_125_if_baleine_fails(baleine: Any) -> None:
     done = baleine("container", "run", "-i", "no-image", "--", "true", check=False)
     assert done.returncode == 125 and "no image no-image" in done.stderr
     assert baleine("container", "list", "-aq").stdout == ""
 
 
-def test_what_a_program_prints_goes_to_the_caller_and_to_the_log(lab: LabHost, baleine: Any) -> None:
+def test_the_output_of_a_program_goes_to_the_caller_and_to_the_log(lab: LabHost, baleine: Any) -> None:
     words = ["sh", "-c", "echo out; echo err >&2; echo more > /dev/stdout; read x; echo $x"]
     done = baleine("container", "run", "-c", "kept", "-i", "tiny", "--", *words, check=False, input="unread")
     assert (done.returncode, done.stdout, done.stderr) == (0, "out\nmore\n\n", "err\n")
@@ -110,7 +110,7 @@ def test_what_a_program_prints_goes_to_the_caller_and_to_the_log(lab: LabHost, b
     assert shown["restart_policy"] == "no"
 
 
-def test_a_program_gets_every_variable_whatever_its_name_and_nobody_else_sees_it(lab: LabHost, baleine: Any) -> None:
+def test_a_program_gets_every_variable_of_any_name_and_no_other_process_sees_it(lab: LabHost, baleine: Any) -> None:
     odd = {"discovery.type": "single-node", "x-y": 'a "b" $c', "ÉTÉ": "l1\nl2", "1A": "", "A": "1"}
     flags = [word for key, value in odd.items() for word in ("-e", f"{key}={value}")]
     program = ["cat", "/proc/self/environ", "/proc/1/cmdline"]
@@ -123,7 +123,7 @@ def test_a_program_gets_every_variable_whatever_its_name_and_nobody_else_sees_it
 
 
 @pytest.mark.parametrize("verb", ["run", "exec"])
-def test_a_stream_that_the_caller_closed_is_nobodys(lab: LabHost, baleine: Any, verb: str) -> None:
+def test_a_stream_closed_by_the_caller_is_not_reused(lab: LabHost, baleine: Any, verb: str) -> None:
     """Otherwise the next file that is opened would be it."""
     baleine("container", "create", "-c", "web", "-i", "tiny", "-p", "sleep 1000")
     words = "run --rm --interactive -i tiny" if verb == "run" else "exec -c web"
@@ -136,7 +136,7 @@ def test_a_stream_that_the_caller_closed_is_nobodys(lab: LabHost, baleine: Any, 
     assert "there is no command" in lab.sh("baleine nothing >&-", check=False).stderr
 
 
-def test_input_is_piped_through_whole_however_large(baleine: Any) -> None:
+def test_input_of_any_size_is_piped_through_completely(baleine: Any) -> None:
     text = "".join(f"line {number}\n" for number in range(200_000))
     done = baleine("container", "run", "--rm", "-i", "-i", "tiny", "--", "cat", input=text)
     assert done.stdout == text
@@ -157,7 +157,7 @@ def test_standard_streams_can_be_opened_by_name_and_the_hosts_devices_keep_their
     assert lab.sh("stat -c '%u %g %a' /dev/null").stdout == "0 0 666\n"
 
 
-def test_a_reader_that_has_enough_ends_the_program(lab: LabHost, baleine: Any) -> None:
+def test_a_closed_output_pipe_ends_the_program(lab: LabHost, baleine: Any) -> None:
     assert lab.sh(f"{BALEINE} {' '.join(RUN)} -- yes | head -n 1", timeout=120).stdout == "y\n"
     assert baleine("container", "list", "-aq").stdout == ""
 
@@ -174,7 +174,7 @@ def test_a_signal_to_run_reaches_the_program(lab: LabHost, baleine: Any, number:
     assert baleine("container", "list", "-aq").stdout == ""
 
 
-def test_a_program_killed_by_a_stop_ends_run_and_no_process_of_ours_remains(lab: LabHost, baleine: Any) -> None:
+def test_a_program_killed_by_stop_ends_run_and_leaves_no_process(lab: LabHost, baleine: Any) -> None:
     process = lab.popen([BALEINE, "container", "run", "-c", "held", "-i", "tiny", "--", "sleep", "100"])
     assert wait_for(lambda: baleine("container", "list", "-q").stdout == "held\n")
     baleine("container", "stop", "held")
@@ -182,7 +182,7 @@ def test_a_program_killed_by_a_stop_ends_run_and_no_process_of_ours_remains(lab:
     assert lab.run(["pgrep", "-fc", "baleine container run"], check=False).stdout == "0\n"
 
 
-def test_run_that_is_killed_leaves_a_container_that_goes_on_without_it(lab: LabHost, baleine: Any) -> None:
+def test_a_killed_run_leaves_its_container_running(lab: LabHost, baleine: Any) -> None:
     script = (
         "trap '' PIPE; while :; do echo line || break; sleep 0.05; done 2>/dev/null; echo ended > /ended; sleep 100"
     )
@@ -196,7 +196,7 @@ def test_run_that_is_killed_leaves_a_container_that_goes_on_without_it(lab: LabH
     process.wait()
 
 
-def test_a_terminal_of_its_own_with_the_callers_size_and_keys(lab: LabHost, baleine: Any) -> None:
+def test_run_has_a_terminal_with_the_size_and_keys_of_the_caller(lab: LabHost, baleine: Any) -> None:
     script = f"tty; stty size; read x; {LATER}; echo got $x; exec sleep 100"
     typist = Typist(lab, ["container", "run", "--rm", "-it", "-i", "tiny", "--", "sh", "-c", script])
     typist.sees("/dev/pts/0")
@@ -210,7 +210,7 @@ def test_a_terminal_of_its_own_with_the_callers_size_and_keys(lab: LabHost, bale
     assert baleine("container", "list", "-aq").stdout == ""
 
 
-def test_a_shell_in_a_terminal_runs_programs_that_ctrl_c_ends(lab: LabHost, baleine: Any) -> None:
+def test_ctrl_c_ends_a_program_of_a_shell_in_a_terminal(lab: LabHost, baleine: Any) -> None:
     typist = Typist(lab, ["container", "run", "--rm", "-it", "-i", "tiny", "--", "sh", "-i"])
     typist.sees("# ")
     typist.types("sleep 123\r")
@@ -222,7 +222,7 @@ def test_a_shell_in_a_terminal_runs_programs_that_ctrl_c_ends(lab: LabHost, bale
     assert typist.ends() == 5
 
 
-def test_a_terminals_program_is_reached_by_signals_and_by_a_stop(lab: LabHost, baleine: Any) -> None:
+def test_a_program_in_a_terminal_receives_signals_and_a_stop(lab: LabHost, baleine: Any) -> None:
     script = "trap 'echo told; exit 9' TERM; echo ready; while :; do sleep 0.1; done"
     typist = Typist(lab, ["container", "run", "-c", "term", "-it", "-i", "tiny", "--", "sh", "-c", script])
     typist.sees("ready")
@@ -231,13 +231,13 @@ def test_a_terminals_program_is_reached_by_signals_and_by_a_stop(lab: LabHost, b
     assert typist.ends() == 9
 
 
-def test_a_terminal_is_refused_where_there_is_none_and_nothing_is_made(baleine: Any) -> None:
+def test_a_terminal_is_refused_if_the_caller_has_none_and_nothing_is_created(baleine: Any) -> None:
     done = baleine("container", "run", "-it", "-i", "tiny", "--", "sh", check=False, input="")
     assert done.returncode == 2 and "no terminal" in done.stderr
     assert baleine("container", "list", "-aq").stdout == ""
 
 
-def test_the_image_can_be_made_in_the_same_command(lab: LabHost, baleine: Any) -> None:
+def test_the_image_can_be_created_by_the_same_command(lab: LabHost, baleine: Any) -> None:
     words = ["--create-image", "--from-image", "tiny", "--packages", "none", "-s", "96M"]
     for _again in range(2):
         assert baleine("container", "run", "--rm", "-i", "own:2", *words, "--", "cat", "/www/index.html").stdout
@@ -254,7 +254,7 @@ def running(lab: LabHost, baleine: Any) -> str:
     return "web"
 
 
-def test_exec_has_a_terminal_inside_with_size_keys_and_code(lab: LabHost, running: str) -> None:
+def test_exec_has_a_terminal_with_size_keys_and_exit_code(lab: LabHost, running: str) -> None:
     script = f"tty; {SIZE}; read x; {LATER}; echo got $x; sleep 100"
     typist = Typist(lab, ["container", "exec", "-c", running, "-it", "--", "sh", "-c", script])
     typist.sees("/dev/pts/0")
@@ -267,7 +267,7 @@ def test_exec_has_a_terminal_inside_with_size_keys_and_code(lab: LabHost, runnin
     assert typist.ends() == 130
 
 
-def test_exec_without_a_terminal_gets_nothing_of_the_callers(lab: LabHost, running: str) -> None:
+def test_exec_without_a_terminal_is_connected_by_pipes_only(lab: LabHost, running: str) -> None:
     script = "for n in 0 1 2; do readlink /proc/self/fd/$n; done; read x; echo got $x; exit 6"
     typist = Typist(lab, ["container", "exec", "-c", running, "--", "sh", "-c", script])
     for _stream in range(3):
@@ -299,7 +299,7 @@ def test_exec_pipes_input_and_has_a_clean_environment_and_the_same_limits(
     assert baleine("container", "exec", running, "-w", "var/tmp", "--", "pwd").stdout == "/var/tmp\n"
 
 
-def test_runc_does_the_same_where_crun_is_not(lab: LabHost, baleine: Any) -> None:
+def test_runc_does_the_same_if_crun_is_missing(lab: LabHost, baleine: Any) -> None:
     crun = lab.sh("command -v crun").stdout.strip()
     lab.run(["mv", crun, f"{crun}.off"])
     try:
@@ -330,7 +330,7 @@ def shown(baleine: Any, name: str) -> dict[str, Any]:
     return found
 
 
-def test_kill_ends_at_once_and_says_that_it_shall_stay_so(lab: LabHost, baleine: Any, running: str) -> None:
+def test_kill_ends_a_container_at_once_and_keeps_it_stopped(lab: LabHost, baleine: Any, running: str) -> None:
     baleine("container", "kill", "-c", running)
     facts = shown(baleine, running)
     assert (facts["state"], facts["wanted_state"]) == ("stopped", "stopped")
@@ -350,7 +350,7 @@ def test_kill_passes_another_signal_on(lab: LabHost, baleine: Any) -> None:
     assert refused.returncode == 1 and "NONE" in refused.stderr
 
 
-def test_a_paused_container_is_listed_so_and_can_be_stopped(lab: LabHost, baleine: Any, running: str) -> None:
+def test_a_paused_container_is_listed_as_paused_and_can_be_stopped(lab: LabHost, baleine: Any, running: str) -> None:
     baleine("container", "pause", running)
     assert baleine("container", "list").stdout.splitlines()[1].split()[:3] == [running, "tiny", "paused"]
     assert "FROZEN" in lab.sh("cat /sys/fs/cgroup/freezer/baleine/*/freezer.state").stdout
@@ -364,7 +364,7 @@ def test_a_paused_container_is_listed_so_and_can_be_stopped(lab: LabHost, balein
     assert baleine("container", "pause", running, check=False).returncode == 1
 
 
-def test_paused_by_the_module_is_predicted_done_and_done_once(lab: LabHost, baleine: Any, running: str) -> None:
+def test_a_pause_by_the_module_is_predicted_and_done_once(lab: LabHost, baleine: Any, running: str) -> None:
     for check, changed in ((True, True), (False, True), (False, False), (True, False)):
         result = lab.module("baleine_container", name=running, state="paused", check=check)
         assert result["changed"] is changed
@@ -398,7 +398,7 @@ def test_logs_follow_until_the_container_has_ended_also_across_a_cut(lab: LabHos
     assert seen == [f"{number}\n" for number in range(1, 50_011)]
 
 
-def test_logs_since_a_time_leave_out_what_was_marked_before(lab: LabHost, baleine: Any) -> None:
+def test_logs_since_a_time_leave_out_earlier_lines(lab: LabHost, baleine: Any) -> None:
     script = "echo early; while [ ! -e /go ]; do sleep 0.05; done; echo late; sleep 100"
     baleine("container", "create", "-c", "since", "-i", "tiny", "-p", f"sh -c '{script}'")
     assert wait_for(lambda: baleine("container", "logs", "since").stdout == "early\n")
@@ -412,7 +412,7 @@ def test_logs_since_a_time_leave_out_what_was_marked_before(lab: LabHost, balein
     assert baleine("container", "logs", "since", "--since", "soon", check=False).returncode == 2
 
 
-def test_the_numbers_of_stats_move(lab: LabHost, baleine: Any) -> None:
+def test_the_numbers_of_stats_change(lab: LabHost, baleine: Any) -> None:
     lab.module("baleine_bridge", name="stats", addresses=["10.9.0.1/24"])
     script = (
         "ping -c 2 10.9.0.1 >/dev/null; dd if=/dev/zero of=/big bs=64k count=64 conv=fsync 2>/dev/null; "
@@ -447,7 +447,9 @@ def test_the_numbers_of_stats_move(lab: LabHost, baleine: Any) -> None:
     lab.module("baleine_bridge", name="stats", state="absent")
 
 
-def test_lists_are_narrowed_and_prune_takes_what_is_stopped_and_shall_be(baleine: Any, running: str) -> None:
+def test_lists_are_filtered_and_prune_removes_containers_that_are_meant_to_be_stopped(
+    baleine: Any, running: str
+) -> None:
     for name, label in (("one", "team=a"), ("two", "team=b"), ("three", "other=x")):
         baleine("container", "create", "-c", name, "-i", "tiny", "--label", label, "-p", "sleep 1000")
 
@@ -471,9 +473,7 @@ def record_of(lab: LabHost, name: str) -> Any:
     return lab.path(f"/var/lib/baleine/manifeste/containers/{name}.manifest")
 
 
-def test_a_list_is_true_after_a_kill_a_reboot_and_a_pid_with_another_owner(
-    lab: LabHost, baleine: Any, running: str
-) -> None:
+def test_a_list_is_correct_after_a_kill_a_reboot_and_a_reused_pid(lab: LabHost, baleine: Any, running: str) -> None:
     baleine("container", "create", "-c", "other", "-i", "tiny", "-p", "sleep 1000")
     lab.run(["kill", "-9", str(shown(baleine, running)["pid"])])
     assert wait_for(lambda: baleine("container", "list", "-q").stdout == "other\n")
@@ -503,7 +503,7 @@ def test_a_list_is_true_after_a_kill_a_reboot_and_a_pid_with_another_owner(
     ],
     ids=["0", "7", "killed", "out of memory"],
 )
-def test_the_exit_code_of_a_detached_program_is_right(
+def test_the_exit_code_of_a_detached_program_is_correct(
     baleine: Any, program: str, options: Sequence[str], code: int
 ) -> None:
     baleine("container", "create", "-c", "code", "-i", "tiny", "--restart", "no", *options, "-p", program)
@@ -511,7 +511,7 @@ def test_the_exit_code_of_a_detached_program_is_right(
     assert shown(baleine, "code")["exit_code"] == code
 
 
-def test_a_program_that_daemonises_lives_and_a_thousand_orphans_leave_no_zombie(lab: LabHost, baleine: Any) -> None:
+def test_a_program_that_daemonises_lives_on_and_a_thousand_orphans_leave_no_zombie(lab: LabHost, baleine: Any) -> None:
     script = "i=0; while [ $i -lt 1000 ]; do (true &); i=$((i+1)); done; (sleep 1000 &); echo done"
     baleine("container", "create", "-c", "forks", "-i", "tiny", "-p", f"sh -c '{script}'")
     assert wait_for(lambda: baleine("container", "logs", "forks").stdout == "done\n", 60)
@@ -528,7 +528,7 @@ def test_a_program_that_daemonises_lives_and_a_thousand_orphans_leave_no_zombie(
     baleine("container", "stop", "forks", "-t", "100", timeout=60)
 
 
-def test_many_containers_come_are_listed_and_go_without_a_trace(
+def test_many_containers_are_created_listed_and_removed_without_a_trace(
     lab: LabHost, baleine: Any, record_property: Any
 ) -> None:
     names = [f"many{number}" for number in range(12)]

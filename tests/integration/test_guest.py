@@ -123,7 +123,7 @@ def test_the_guest_is_a_debian_with_systemd_cgroup_v2_and_apparmor(guest: Guest)
     assert guest.run(["systemctl", "is-system-running", "--wait"], check=False).stdout.strip() == "running"
 
 
-def test_a_container_runs_by_crun_in_its_own_ids_on_an_idmapped_disk_and_answers(
+def test_a_container_runs_by_crun_with_mapped_ids_on_an_idmapped_disk_and_answers(
     guest: Guest, web1: dict[str, Any]
 ) -> None:
     pid = web1["pid"]
@@ -138,7 +138,7 @@ def test_a_container_runs_by_crun_in_its_own_ids_on_an_idmapped_disk_and_answers
     assert not container(guest, "web1", limits=LIMITS)["changed"]
 
 
-def test_its_limits_are_the_kernels_and_change_in_place_as_predicted(guest: Guest, web1: dict[str, Any]) -> None:
+def test_limits_are_set_in_the_kernel_and_change_in_place_as_predicted(guest: Guest, web1: dict[str, Any]) -> None:
     assert control_files(guest, "web1") == LIMITED
     more = {
         **LIMITS,
@@ -165,13 +165,13 @@ def test_its_limits_are_the_kernels_and_change_in_place_as_predicted(guest: Gues
     assert control_files(guest, "web1") == LIMITED
 
 
-def test_the_common_parent_gives_every_controller_that_the_root_has(guest: Guest, web1: dict[str, Any]) -> None:
+def test_the_parent_cgroup_enables_every_controller_of_the_root(guest: Guest, web1: dict[str, Any]) -> None:
     given, passed_on = controllers(guest)
     assert given >= {"cpu", "cpuset", "io", "memory", "pids"}
     assert passed_on == given
 
 
-def test_systemd_takes_no_controller_limit_or_process_away(guest: Guest, web1: dict[str, Any]) -> None:
+def test_systemd_removes_no_controller_limit_or_process(guest: Guest, web1: dict[str, Any]) -> None:
     before = state(guest, "web1")
     assert before[:2] == (web1["pid"], LIMITED)
     for command in (
@@ -221,7 +221,7 @@ def test_a_container_outlives_the_session_that_started_it_and_the_ssh_server(gue
     guest.baleine("container", "remove", "-c", "fromssh")
 
 
-def test_a_power_cut_loses_nothing_and_lists_stay_true(guest: Guest, web1: dict[str, Any]) -> None:
+def test_a_power_cut_loses_nothing_and_lists_stay_correct(guest: Guest, web1: dict[str, Any]) -> None:
     names = (*WRITERS[:2], "web1")
     write(guest, WRITERS[:2])
     guest.power_cut()
@@ -251,7 +251,7 @@ def test_an_orderly_reboot_unmounts_the_disks(guest: Guest) -> None:
         guest.run(["e2fsck", "-fn", f"{DISKS}/{name}"])  # with no journal to replay
 
 
-def test_cron_brings_all_back_after_a_power_cut_while_ten_containers_write(guest: Guest) -> None:
+def test_cron_restarts_all_containers_after_a_power_cut_during_writes(guest: Guest) -> None:
     guest.write("/etc/cron.d/baleine", CRON)
     guest.baleine("bridge", "-b", "private", "up")
     guest.baleine("container", "start", "web1", *WRITERS[:2])
@@ -291,7 +291,7 @@ def test_cron_brings_all_back_after_a_power_cut_while_ten_containers_write(guest
     guest.run(["ping", "-c1", "-w60", "192.168.42.2"])
 
 
-def test_what_cron_started_outlives_cron_and_systemds_reloads_and_sessions(guest: Guest) -> None:
+def test_containers_started_by_cron_survive_cron_sessions_and_reloads_of_systemd(guest: Guest) -> None:
     before = state(guest, "web1")
     assert guest.read(f"/proc/{before[0]}/cgroup").strip() == "0::/baleine/web1"
     for command in ("systemctl restart cron", "systemctl daemon-reload", "loginctl list-sessions"):
@@ -300,7 +300,7 @@ def test_what_cron_started_outlives_cron_and_systemds_reloads_and_sessions(guest
     check_disks(guest, WRITERS)
 
 
-def test_nothing_is_left_when_the_last_container_and_bridge_have_gone(guest: Guest) -> None:
+def test_the_removal_of_the_last_container_and_bridge_leaves_nothing(guest: Guest) -> None:
     guest.sh("rm -f /etc/cron.d/baleine; while [ -e /run/baleine/lock/.supervise ]; do sleep 0.2; done")
     guest.baleine("container", "remove", *guest.baleine("container", "list", "-a", "-q").stdout.split())
     guest.baleine("bridge", "remove", "private")

@@ -17,13 +17,13 @@ from tests.lab.run import wait_for
 
 
 @pytest.mark.parametrize(("program", "code"), [("exit 7", 7), ("kill -9 $$", 137), ("cat", 0)])
-def test_run_ends_with_the_programs_code_on_v2(guest: Guest, program: str, code: int) -> None:
+def test_run_ends_with_the_exit_code_of_the_program_on_v2(guest: Guest, program: str, code: int) -> None:
     words = ("container", "run", "--rm", "-i", "-i", "tiny", "--", "sh", "-c", program)
     done = guest.baleine(*words, check=False, input="piped\n")
     assert (done.returncode, done.stdout) == (code, "" if code else "piped\n")
 
 
-def test_pause_stats_and_kill_on_v2(guest: Guest) -> None:
+def test_pause_stats_and_kill_work_on_v2(guest: Guest) -> None:
     script = "dd if=/dev/zero of=/big bs=64k count=64 conv=fsync 2>/dev/null; while :; do :; done"
     guest.baleine("container", "create", "-c", "busy", "-i", "tiny", "--memory", "64M", "-p", f"sh -c '{script}'")
 
@@ -48,7 +48,7 @@ def test_pause_stats_and_kill_on_v2(guest: Guest) -> None:
     assert "busy" in guest.baleine("container", "prune").stdout.split()
 
 
-def test_apparmor_confines_the_program_and_exec_and_refuses_what_a_capability_would_allow(guest: Guest) -> None:
+def test_apparmor_confines_program_and_exec_even_with_more_capabilities(guest: Guest) -> None:
     def made(**options: Any) -> dict[str, Any]:
         settings = {"image": "tiny", "command": ["sleep", "100000"], "recreate": "on_change", "stop_timeout": 5}
         found: dict[str, Any] = guest.module("baleine_container", name="shut", **{**settings, **options})

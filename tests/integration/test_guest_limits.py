@@ -26,11 +26,11 @@ def limited(guest: Guest) -> Iterator[Callable[[str], Limited]]:
 
 
 @pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.__name__)
-def test_limits(limited: Callable[[str], Limited], case: Callable[[Limited], None]) -> None:
+def test_a_limit_case_holds(limited: Callable[[str], Limited], case: Callable[[Limited], None]) -> None:
     case(limited("limited"))
 
 
-def test_a_lighter_container_gets_less_of_a_cpu_that_both_want(limited: Callable[[str], Limited]) -> None:
+def test_a_container_of_less_weight_gets_less_of_a_contended_cpu(limited: Callable[[str], Limited]) -> None:
     cases.a_lighter_container_gets_less_of_a_cpu_that_both_want(limited("heavy"), limited("light"))
 
 
@@ -46,9 +46,7 @@ def test_limits_survive_a_reload_of_systemd(guest: Guest, limited: Callable[[str
     assert guest.sh(files).stdout == before
 
 
-def test_a_controller_that_is_not_there_is_refused_with_its_name(
-    guest: Guest, limited: Callable[[str], Limited]
-) -> None:
+def test_a_missing_controller_is_refused_with_its_name(guest: Guest, limited: Callable[[str], Limited]) -> None:
     it = limited("limited")
     it.set()
     guest.sh("mkdir -p /tmp/fake; echo 'cpu memory pids' >/tmp/fake/controllers")

@@ -25,7 +25,7 @@ def bring_mkfs(guest: Guest) -> None:
     guest.run(["mv", "/usr/sbin/mkfs.xfs.new", "/usr/sbin/mkfs.xfs"])
 
 
-def test_the_first_pass_after_a_boot_mounts_the_store_and_starts_what_runs_from_it(guest: Guest) -> None:
+def test_the_first_pass_after_a_boot_mounts_the_store_and_starts_its_containers(guest: Guest) -> None:
     bring_mkfs(guest)
     assert guest.module("baleine_store", size="640M", timeout=900)["store"]["state"] == "present"
     running = "head -n 1 /sys/fs/cgroup/baleine/web1/cgroup.procs"

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from tests.integration.support import SLEEP
 from tests.lab.host import LabHost
 
 LIBRARY = "/var/lib/baleine"
 IMAGE = f"{LIBRARY}/images/evil"
-SLEEP = ["sleep", "1000"]
 #: What is done to a sound file; $F is it, $G a copy of it. tests/unit/test_superblock.py holds the whole list.
 PANIC = "tune2fs -e panic -E mount_opts=data=journal $F"
 JOURNAL = (
@@ -65,7 +65,7 @@ def files(lab: LabHost) -> str:
 
 
 @pytest.mark.parametrize(("script", "words"), HOSTILE.values(), ids=HOSTILE.keys())
-def test_an_image_that_cannot_be_trusted_is_refused_everywhere_and_leaves_nothing(
+def test_an_untrusted_image_is_refused_by_every_command_and_leaves_nothing(
     lab: LabHost, baleine: Any, evil: Any, script: str, words: str
 ) -> None:
     evil(script)
@@ -82,7 +82,7 @@ def test_an_image_that_cannot_be_trusted_is_refused_everywhere_and_leaves_nothin
 
 
 @pytest.mark.parametrize("script", [PANIC, JOURNAL], ids=["superblock", "journal"])
-def test_what_would_panic_the_host_is_taken_out_of_every_copy(
+def test_settings_that_would_panic_the_host_are_removed_from_every_copy(
     lab: LabHost, baleine: Any, evil: Any, script: str
 ) -> None:
     evil(script)
@@ -99,7 +99,7 @@ def test_what_would_panic_the_host_is_taken_out_of_every_copy(
     baleine("image", "remove", "evil:2")
 
 
-def test_an_image_changed_by_hand_since_it_was_made_is_checked_again(lab: LabHost, baleine: Any, evil: Any) -> None:
+def test_an_image_changed_by_hand_is_checked_again(lab: LabHost, baleine: Any, evil: Any) -> None:
     evil(":")
     lab.module("baleine_container", name="hapless", image="evil", command=SLEEP, state="present")
     lab.module("baleine_container", name="hapless", state="absent")
@@ -110,7 +110,7 @@ def test_an_image_changed_by_hand_since_it_was_made_is_checked_again(lab: LabHos
     assert done.returncode == 1 and "image evil: e2fsck finds errors" in done.stderr
 
 
-def test_a_disk_of_the_older_scripts_is_looked_at_before_it_is_mounted(lab: LabHost, baleine: Any, evil: Any) -> None:
+def test_a_disk_of_the_old_scripts_is_checked_before_it_is_mounted(lab: LabHost, baleine: Any, evil: Any) -> None:
     lab.module("baleine_container", name="hapless", image="tiny", command=SLEEP, state="present")
     evil("tune2fs -O quota $F", f"{LIBRARY}/containers/hapless")
     lab.sh(f"cp {LIBRARY}/images/tiny {IMAGE}")
@@ -120,7 +120,7 @@ def test_a_disk_of_the_older_scripts_is_looked_at_before_it_is_mounted(lab: LabH
     assert "hapless" not in lab.sh("losetup -nlO BACK-FILE").stdout
 
 
-def test_two_disks_of_one_uuid_are_no_matter(lab: LabHost, baleine: Any, evil: Any) -> None:
+def test_two_disks_with_the_same_uuid_can_be_mounted_at_once(lab: LabHost, baleine: Any, evil: Any) -> None:
     lab.module("baleine_container", name="hapless", image="tiny", command=SLEEP)
     tree = baleine("image", "mount", "tiny").stdout.strip()  # the same UUID, mounted at the same time
     assert lab.sh(f"ls {tree}").stdout

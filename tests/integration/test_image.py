@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.support import record
 from tests.lab import trees
 from tests.lab.host import LabHost
 from tests.lab.run import wait_for
@@ -16,11 +17,6 @@ from tests.lab.wire import Wire
 
 IMAGES = "/var/lib/baleine/images"
 PLAIN = ["base-files"]  # already in every tree: nothing more to fetch
-
-
-def manifest(host: LabHost, name: str) -> dict[str, str]:
-    text = host.read(f"/var/lib/baleine/manifeste/images/{name}.manifest")
-    return {key: value.strip() for key, _colon, value in (line.partition(":") for line in text.splitlines())}
 
 
 def listing(host: LabHost, name: str, path: str) -> str:
@@ -57,8 +53,8 @@ def test_a_debian_tree_is_sparse_has_no_trace_of_the_builder_and_is_built_once(o
     facts = done["image"]
     assert facts["size"] == 10 << 30 and facts["allocated"] < 600 << 20
     assert not online.module("baleine_image", **request)["changed"]
-    record = manifest(online, "debian")
-    assert (record["nom_image"], record["taille"], record["chemin"]) == ("debian", "10240", IMAGES)
+    written = record(online, "image", "debian")
+    assert (written["nom_image"], written["taille"], written["chemin"]) == ("debian", "10240", IMAGES)
     assert "not found" in online.run(["debugfs", "-R", "stat /etc/resolv.conf", f"{IMAGES}/debian"]).stderr
     assert (
         "not found" in online.run(["debugfs", "-R", "stat /etc/apt/apt.conf.d/99mmdebstrap", f"{IMAGES}/debian"]).stderr
@@ -84,7 +80,7 @@ def test_a_derived_image_installs_writes_and_runs_and_follows_its_source(online:
         assert not online.module("baleine_image", name=name, state="absent")["changed"]
 
 
-def test_a_build_killed_at_any_moment_is_no_image_and_frees_its_loop_device(online: LabHost) -> None:
+def test_a_killed_build_leaves_no_image_and_no_loop_device(online: LabHost) -> None:
     build = ["baleine", "image", "create", "-i", "killed", "-s", "2048", "--packages", "none"]
     for seconds in (0.3, 1.5, 4):
         process = online.popen(build, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -109,7 +105,7 @@ def test_a_build_killed_at_any_moment_is_no_image_and_frees_its_loop_device(onli
     ]
 
 
-def test_each_option_alone_is_seen_and_the_same_spelled_otherwise_is_not(lab: LabHost, derive: Any) -> None:
+def test_each_changed_option_is_noticed_and_another_spelling_is_not(lab: LabHost, derive: Any) -> None:
     base = {"size": "128M", "files": [{"path": "/a", "content": "1"}], "commands": ["echo x > /x"]}
     derive(**base)
     assert not derive(**base)["changed"]
@@ -133,33 +129,78 @@ def test_each_option_alone_is_seen_and_the_same_spelled_otherwise_is_not(lab: La
     assert derive(**{**base, "size": "160M", "commands": [], "rebuild": "always"})["changed"]
 
 
-def test_an_edit_by_hand_is_recorded_kept_and_never_lost_unasked(lab: LabHost, baleine: Any, derive: Any) -> None:
-    base = {"files": [{"path": "/a", "content": "1"}]}
-    made = derive(**base)["image"]
-    before = made["digest"]
-    assert made["copy"]["method"] in ("reflink", "extents") and made["copy"]["bytes"] > 0 < made["copy"]["seconds"]
-    tree = baleine("image", "mount", "-i", "child").stdout.strip()
-    assert "being edited" in lab.module("baleine_image", name="child", state="absent", expect_failure=True)["msg"]
-    assert "already mounted" in baleine("image", "mount", "child", check=False).stderr
+FIRST = {"files": [{"path": "/a", "content": "1"}]}
+
+
+@pytest.fixture
+def mounted(baleine: Any, derive: Any) -> tuple[str, str]:
+    """The image child, which is being edited: its digest, and where its tree is."""
+    digest = derive(**FIRST)["image"]["digest"]
+    return digest, baleine("image", "mount", "-i", "child").stdout.strip()
+
+
+@pytest.fixture
+def edited(lab: LabHost, baleine: Any, mounted: tuple[str, str]) -> str:
+    """The image child with a file written by hand: its digest before that."""
+    digest, tree = mounted
     lab.write(f"{tree}/by-hand", "x")
-    again = derive(**base)
-    assert (
-        not again["changed"] and again["image"]["digest"] == before
-    )  # containers are made from the old one until umount
     baleine("image", "umount", "-i", "child")
-    edited = derive(**base)
-    assert not edited["changed"] and edited["image"]["edited"] and edited["image"]["digest"] != before
-    assert "edited by hand" in str(edited["warnings"])
-    told = [baleine("image", *words, "--format", "json").stdout for words in (("inspect", "child"), ("list",))]
-    assert [[one["edited"] for one in json.loads(text) if one["name"] == "child"] for text in told] == [[True], [True]]
-    refused = derive(files=[], expect_failure=True)
-    assert "edited by hand" in refused["msg"] and "rebuild: always" in refused["msg"]
+    return digest
+
+
+def test_a_derived_image_says_how_it_was_copied(derive: Any) -> None:
+    copy = derive(**FIRST)["image"]["copy"]
+    assert copy["method"] in ("reflink", "extents")
+    assert copy["bytes"] > 0
+    assert copy["seconds"] > 0
+
+
+def test_an_image_that_is_being_edited_is_neither_removed_nor_mounted_twice(
+    lab: LabHost, baleine: Any, mounted: tuple[str, str]
+) -> None:
+    refused = lab.module("baleine_image", name="child", state="absent", expect_failure=True)
+    assert "being edited" in refused["msg"]
+    assert "already mounted" in baleine("image", "mount", "child", check=False).stderr
+    baleine("image", "umount", "-i", "child")
+
+
+def test_an_image_keeps_its_digest_until_the_edit_ends(
+    lab: LabHost, baleine: Any, derive: Any, mounted: tuple[str, str]
+) -> None:
+    digest, tree = mounted
+    lab.write(f"{tree}/by-hand", "x")
+    again = derive(**FIRST)  # containers are made from the old content meanwhile
+    assert (again["changed"], again["image"]["digest"]) == (False, digest)
+    baleine("image", "umount", "-i", "child")
+
+
+def test_an_edit_by_hand_is_recorded_and_kept_with_a_warning(baleine: Any, derive: Any, edited: str) -> None:
+    again = derive(**FIRST)
+    assert not again["changed"]
+    assert again["image"]["edited"]
+    assert again["image"]["digest"] != edited
+    assert "edited by hand" in str(again["warnings"])
+
+
+def test_the_command_line_shows_an_edit_by_hand(baleine: Any, edited: str) -> None:
+    shown = [baleine("image", *words, "--format", "json").stdout for words in (("inspect", "child"), ("list",))]
+    assert [[one["edited"] for one in json.loads(text) if one["name"] == "child"] for text in shown] == [[True], [True]]
+
+
+def test_an_edited_image_is_rebuilt_only_if_the_task_asks_for_it(derive: Any, edited: str) -> None:
+    refused = derive(files=[], expect_failure=True)["msg"]
+    assert "edited by hand" in refused
+    assert "rebuild: always" in refused
     assert not derive(rebuild="never", files=[])["changed"]
     assert derive(rebuild="always", files=[])["image"]["edited"] is False
+
+
+def test_only_an_image_that_is_being_edited_can_be_unmounted(baleine: Any, derive: Any) -> None:
+    derive(**FIRST)
     assert "is not being edited" in baleine("image", "umount", "child", check=False).stderr
 
 
-def test_an_edit_that_its_host_had_no_room_for_is_told(lab: LabHost, baleine: Any) -> None:
+def test_an_edit_that_the_full_disk_of_the_host_lost_is_reported(lab: LabHost, baleine: Any) -> None:
     """The kernel tells nobody else: what is written to a file in a full filesystem is lost behind the loop device."""
     trees.tiny_image(lab, "cramped", "64M")
     lab.sh(
@@ -192,7 +233,7 @@ def test_an_image_of_the_old_scripts_is_adopted_and_a_missing_file_is_drift(lab:
     assert healed["changed"] and healed["drift"] == ["image child: its file is gone"]
 
 
-def test_an_image_in_use_is_not_removed_and_the_containers_are_named(lab: LabHost, derive: Any) -> None:
+def test_an_image_in_use_is_not_removed_and_its_containers_are_named(lab: LabHost, derive: Any) -> None:
     derive()
     lab.module("baleine_container", name="user", image="child", command=["sleep", "9"], state="present")
     refused = lab.module("baleine_image", name="child", state="absent", expect_failure=True)
@@ -217,7 +258,7 @@ def test_an_image_in_use_is_not_removed_and_the_containers_are_named(lab: LabHos
         ({"from_image": "tiny", "commands": ["exit 3"]}, "command 'exit 3'"),
     ],
 )
-def test_what_cannot_be_is_refused_and_leaves_nothing(
+def test_an_invalid_request_is_refused_and_leaves_nothing(
     lab: LabHost, tiny: str, options: dict[str, Any], words: str
 ) -> None:
     before = lab.sh("find /var/lib/baleine | sort").stdout
@@ -226,7 +267,7 @@ def test_what_cannot_be_is_refused_and_leaves_nothing(
     assert lab.sh("find /var/lib/baleine | sort").stdout == before
 
 
-def test_a_link_in_the_tree_does_not_lead_a_written_file_out_of_it(lab: LabHost, derive: Any) -> None:
+def test_a_link_in_the_tree_cannot_redirect_a_written_file_outside(lab: LabHost, derive: Any) -> None:
     lab.write("/etc/target", "mine")
     derive(commands=["rm -rf /etc/evil; ln -s /etc/target /etc/evil; mkdir -p /run/x; ln -s ../../../../etc /run/up"])
     lab.module(
@@ -239,9 +280,7 @@ def test_a_link_in_the_tree_does_not_lead_a_written_file_out_of_it(lab: LabHost,
     lab.module("baleine_image", name="child2", state="absent")
 
 
-def test_builds_of_two_images_and_an_edit_at_once_do_not_disturb_each_other(
-    lab: LabHost, baleine: Any, derive: Any
-) -> None:
+def test_two_builds_and_an_edit_at_once_do_not_disturb_each_other(lab: LabHost, baleine: Any, derive: Any) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     def build(one: tuple[str, float]) -> bool:
@@ -301,7 +340,7 @@ except BaleineError as error:
 """
 
 
-def test_an_image_whose_manifest_cannot_be_written_leaves_no_file_in_the_way_of_the_next(
+def test_an_image_whose_manifest_cannot_be_written_does_not_block_the_next_build(
     lab: LabHost, baleine: Any, tiny: str
 ) -> None:
     assert "UTF-8" in lab.run(["python3", "-"], input=TORN).stdout

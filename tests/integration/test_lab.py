@@ -68,7 +68,7 @@ def test_a_lab_host_has_its_own_names_processes_and_root(lab: LabHost, lab_facto
     assert other.stop() == []
 
 
-def test_images_lie_on_the_real_filesystem_and_nothing_of_the_machine_is_mounted(lab: LabHost) -> None:
+def test_images_are_on_the_real_filesystem_and_no_directory_of_the_machine_is_mounted(lab: LabHost) -> None:
     lines = lab.read("/proc/self/mountinfo").splitlines()
     points = {line.split()[4]: line.split(" - ")[1].split()[0] for line in lines}
     assert points["/"] == "overlay"
@@ -95,7 +95,7 @@ def test_images_lie_on_the_real_filesystem_and_nothing_of_the_machine_is_mounted
     ).stdout.split() == ["/var/lib/baleine:"]
 
 
-def test_commands_sit_in_cgroups_of_the_lab_host_alone(lab: LabHost) -> None:
+def test_commands_run_in_cgroups_of_their_lab_host_only(lab: LabHost) -> None:
     assert all(
         f"/{cgroups.LAB}/{lab.cgroup}" in line
         for line in lab.read("/proc/self/cgroup").splitlines()
@@ -118,7 +118,7 @@ def test_a_host_can_see_the_real_cgroup_roots(lab_factory: Factory) -> None:
         assert "cgroup freezer:/lab-test had to be removed" in host.stop()
 
 
-def test_a_command_gets_a_clean_environment_and_its_input_and_a_bounded_time(lab: LabHost) -> None:
+def test_a_command_gets_a_clean_environment_its_input_and_a_timeout(lab: LabHost) -> None:
     assert lab.run(["cat"], input="words").stdout == "words"
     assert set(lab.run(["env"], env={"MORE": "1"}).stdout.split()) == {
         *(f"{key}={value}" for key, value in run.CLEAN_ENV.items()),
@@ -156,7 +156,7 @@ def test_the_tiny_image_runs_under_a_runtime(lab: LabHost, tiny: str) -> None:
     lab.sh("rm -rf /run/try; rmdir /run/runc 2>/dev/null || true")
 
 
-def test_the_leak_check_is_silent_when_nothing_is_left(lab: LabHost) -> None:
+def test_the_leak_check_is_silent_if_nothing_is_left(lab: LabHost) -> None:
     assert lab.leaks() == []
 
 
@@ -217,7 +217,7 @@ def test_the_leak_check_is_silent_when_nothing_is_left(lab: LabHost) -> None:
         "rule",
     ],
 )
-def test_the_leak_check_names_what_is_left(lab: LabHost, make: str, message: str, clear: str) -> None:
+def test_the_leak_check_names_everything_that_is_left(lab: LabHost, make: str, message: str, clear: str) -> None:
     if make.startswith("mkdir /sys/fs/cgroup/*"):
         first = f"/sys/fs/cgroup/{cgroups.hierarchies()[0].name}/lost"
         make, clear = f"mkdir {first}", f"rmdir {first}"
@@ -230,7 +230,7 @@ def test_the_leak_check_names_what_is_left(lab: LabHost, make: str, message: str
         assert lab.leaks() == []
 
 
-def test_a_file_that_leaves_something_behind_fails(laboratory: Laboratory) -> None:
+def test_a_test_file_that_leaves_something_behind_fails(laboratory: Laboratory) -> None:
     other = type(laboratory)()
     host = other.host("untidy")
     host.sh("ip link add vif1 type bridge; mkdir -p /run/crun/web1")
@@ -241,7 +241,7 @@ def test_a_file_that_leaves_something_behind_fails(laboratory: Laboratory) -> No
     assert host.stopped
 
 
-def test_stopping_a_host_leaves_nothing_of_it(lab_factory: Factory) -> None:
+def test_a_stopped_host_leaves_nothing(lab_factory: Factory) -> None:
     before = leaks.snapshot()
     host = lab_factory("brief", leak_check=False)
     host.popen(["sleep", "600"])
@@ -261,7 +261,7 @@ def test_stopping_a_host_leaves_nothing_of_it(lab_factory: Factory) -> None:
     assert not folder.exists()
 
 
-def test_stopping_a_host_says_what_it_had_to_force(lab_factory: Factory) -> None:
+def test_the_stop_of_a_host_reports_everything_it_had_to_force(lab_factory: Factory) -> None:
     host = lab_factory("careless", leak_check=False)
     host.sh("truncate -s 8M /var/lib/baleine/f; losetup -f /var/lib/baleine/f")
     [problem] = host.stop()
@@ -269,7 +269,7 @@ def test_stopping_a_host_says_what_it_had_to_force(lab_factory: Factory) -> None
     assert problem.endswith("had to be detached")
 
 
-def test_a_killed_test_run_leaves_no_process_and_the_next_run_sweeps_the_rest(laboratory: object) -> None:
+def test_a_killed_test_run_leaves_no_process_and_the_next_run_removes_the_rest(laboratory: object) -> None:
     script = """if True:
         import sys; sys.path.insert(0, sys.argv[1])
         from tests.lab.host import LabHost

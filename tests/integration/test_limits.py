@@ -37,15 +37,15 @@ def limited(machine: LabHost) -> Iterator[Callable[[str], Limited]]:
 
 
 @pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.__name__)
-def test_limits(limited: Callable[[str], Limited], case: Callable[[Limited], None]) -> None:
+def test_a_limit_case_holds(limited: Callable[[str], Limited], case: Callable[[Limited], None]) -> None:
     case(limited("limited"))
 
 
-def test_a_lighter_container_gets_less_of_a_cpu_that_both_want(limited: Callable[[str], Limited]) -> None:
+def test_a_container_of_less_weight_gets_less_of_a_contended_cpu(limited: Callable[[str], Limited]) -> None:
     cases.a_lighter_container_gets_less_of_a_cpu_that_both_want(limited("heavy"), limited("light"))
 
 
-def test_the_next_owner_of_a_loop_device_is_not_throttled_by_the_last_ones_rule(
+def test_the_next_owner_of_a_loop_device_is_not_throttled_by_an_old_rule(
     machine: LabHost, limited: Callable[[str], Limited]
 ) -> None:
     first, second = limited("first"), limited("second")
@@ -77,7 +77,7 @@ def test_the_next_owner_of_a_loop_device_is_not_throttled_by_the_last_ones_rule(
     assert not {number, last} & {line.split()[0] for line in machine.read(rules).splitlines()}
 
 
-def test_what_this_host_cannot_have_is_refused_before_anything_changes(limited: Callable[[str], Limited]) -> None:
+def test_a_limit_that_this_host_cannot_enforce_is_refused_before_any_change(limited: Callable[[str], Limited]) -> None:
     it = limited("limited")
     pid = it.set()["pid"]
     for limits, message in (

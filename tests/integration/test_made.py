@@ -90,7 +90,7 @@ def test_a_suite_of_another_key_needs_its_keyring(lab: LabHost, baleine: Any, mi
     assert in_image(lab, "wonderful", "ls -p /var/cache/apt/archives").count(".deb") == 0
 
 
-def test_packages_are_fetched_once_for_all_builds_and_two_builds_at_once_do_not_meet(lab: LabHost, mirror: int) -> None:
+def test_packages_are_fetched_once_for_all_builds_even_for_two_at_once(lab: LabHost, mirror: int) -> None:
     """The second of two at once does without the common place, because apt wants it for itself."""
     lab.module("baleine_image", name="wonderful", keyring=debs.KEYRING, timeout=600, **WONDERFUL)
     lab.sh(f"echo spoiled | tee {CACHE}/*/bash_*.deb")  # of another size: fetched again
@@ -108,7 +108,7 @@ def test_packages_are_fetched_once_for_all_builds_and_two_builds_at_once_do_not_
     lab.module("baleine_image", name="other", state="absent")
 
 
-def test_a_suite_or_a_mirror_that_is_none_is_told_and_leaves_nothing(lab: LabHost, baleine: Any, mirror: int) -> None:
+def test_an_unknown_suite_or_mirror_is_reported_and_leaves_nothing(lab: LabHost, baleine: Any, mirror: int) -> None:
     refused(lab, "does not have a Release file", "suite exist", **{**WONDERFUL, "suite": "awful"})
     refused(lab, "Connection refused", "mirror can be reached", **{**WONDERFUL, "mirror": "http://127.0.0.1:9"})
     wanted = {"keyring": debs.KEYRING, **WONDERFUL, "packages": ["no-such-package"]}
@@ -143,7 +143,7 @@ print(json.dumps([process.in_child(work, "it"), families.forget_packages(8192), 
 """
 
 
-def test_packages_of_one_origin_are_not_shown_to_another_and_the_oldest_go_first(
+def test_packages_are_cached_per_mirror_and_the_oldest_are_removed_first(
     lab_factory: Any, install_baleine: Any
 ) -> None:
     """A tree whose directory is a link elsewhere, and a host without room, do without."""
@@ -168,7 +168,7 @@ def test_packages_of_one_origin_are_not_shown_to_another_and_the_oldest_go_first
 # ---- Red Hat's family
 
 
-def test_a_tree_of_signed_rpm_packages_runs_and_its_own_rpm_lists_them(
+def test_a_tree_of_signed_rpm_packages_runs_and_its_rpm_lists_them(
     lab: LabHost, baleine: Any, repository: None
 ) -> None:
     wanted = {"name": "red", **RED}
@@ -197,7 +197,7 @@ def test_an_rpm_package_without_the_right_signature_is_refused(lab: LabHost, bal
     assert "repository lab: gpgkey '' is none" in said.stderr
 
 
-def test_a_host_without_room_is_told_from_an_image_that_is_too_small(
+def test_a_full_host_is_distinguished_from_an_image_that_is_too_small(
     lab: LabHost, baleine: Any, repository: None
 ) -> None:
     lab.sh("mkdir /srv/small; mount -t tmpfs -o size=8M small /srv/small")
@@ -247,7 +247,7 @@ def emulator(lab: LabHost) -> Iterator[Any]:
     lab.run(["umount", ARM], check=False)
 
 
-def test_a_tree_for_another_processor_runs_only_where_the_kernel_has_an_emulator(
+def test_a_tree_for_another_processor_runs_only_if_the_kernel_has_an_emulator(
     lab: LabHost, baleine: Any, arm: str, emulator: Any
 ) -> None:
     run = ("container", "run", "--rm", "-i", arm, "--", "uname", "-m")
@@ -267,7 +267,7 @@ def test_a_tree_for_another_processor_runs_only_where_the_kernel_has_an_emulator
 # ---- from a directory, an archive or a container
 
 
-def test_an_image_of_a_directory_or_an_archive_is_made_anew_when_that_changed(lab: LabHost) -> None:
+def test_an_image_of_a_directory_or_archive_is_made_again_if_its_source_changed(lab: LabHost) -> None:
     lab.sh("mkdir -p /srv/tree/etc /srv/tree/bin; cp /bin/busybox /srv/tree/bin/sh; echo one > /srv/tree/etc/mark")
     pack = "tar -C /srv/tree -cf /srv/tree.tar ."
     lab.sh(pack)
@@ -284,30 +284,51 @@ def test_an_image_of_a_directory_or_an_archive_is_made_anew_when_that_changed(la
     lab.sh("rm -r /srv/tree /srv/tree.tar /srv/elsewhere")
 
 
-def test_a_task_that_describes_an_image_of_a_container_is_done_once(lab: LabHost, baleine: Any, tiny: str) -> None:
-    wanted = {"name": "kept:1", "from_container": "source"}
-    described = {"name": "source", "image": "tiny", "command": ["sleep", "1000"]}
-    missing = lab.module("baleine_image", check=True, **wanted)
-    assert missing["changed"] and "there is none" in str(missing["warnings"])
-    assert "there is none" in lab.module("baleine_image", expect_failure=True, **wanted)["msg"]
-    lab.module("baleine_container", **described)
+OF_SOURCE = {"name": "kept:1", "from_container": "source"}
+SOURCE = {"name": "source", "image": "tiny", "command": ["sleep", "1000"]}
+
+
+@pytest.fixture
+def source(lab: LabHost, baleine: Any, tiny: str) -> Iterator[None]:
+    """A container that has written /mark; it goes at the end, with the images made of it."""
+    lab.module("baleine_container", **SOURCE)
     baleine("container", "exec", "source", "--", "touch", "/mark")
-    predicted = lab.module("baleine_image", check=True, **wanted)
-    done = lab.module("baleine_image", **wanted)
-    assert done["changed"] and done["diff"] == predicted["diff"]
-    assert "Type: regular" in in_image(lab, "kept:1", "stat /mark")
-    baleine("container", "exec", "source", "--", "touch", "/later")
-    assert not lab.module("baleine_image", **wanted)["changed"]  # it writes all the time
-    assert lab.module("baleine_image", rebuild="always", **wanted)["changed"]
-    assert "Type: regular" in in_image(lab, "kept:1", "stat /later")
-    lab.module("baleine_container", name="source", state="absent")
-    assert not lab.module("baleine_image", **wanted)["changed"]  # the container may go
-    lab.module("baleine_image", name="other", from_image="tiny", files=[{"path": "/other"}])
-    lab.module("baleine_container", **{**described, "image": "other"})
-    assert "source" in lab.module("baleine_image", **wanted)["diff"]["after"]  # made of another content
-    assert "Type: regular" in in_image(lab, "kept:1", "stat /other")
-    baleine("container", "commit", "source", "-i", "kept:1", "--force")
-    assert not lab.module("baleine_image", **wanted)["changed"]  # the command line makes the same
+    yield
     lab.module("baleine_container", name="source", state="absent")
     for name in ("kept:1", "other"):
         lab.module("baleine_image", name=name, state="absent")
+
+
+def has_file(host: LabHost, path: str) -> bool:
+    """Whether the image kept:1 has a regular file of that path."""
+    return "Type: regular" in in_image(host, "kept:1", f"stat {path}")
+
+
+def test_an_image_of_a_missing_container_is_predicted_with_a_warning_and_then_refused(lab: LabHost, tiny: str) -> None:
+    missing = lab.module("baleine_image", check=True, **OF_SOURCE)
+    assert missing["changed"]
+    assert "there is none" in str(missing["warnings"])
+    assert "there is none" in lab.module("baleine_image", expect_failure=True, **OF_SOURCE)["msg"]
+
+
+def test_an_image_of_a_container_is_predicted_and_made_once(lab: LabHost, baleine: Any, source: None) -> None:
+    predicted = lab.module("baleine_image", check=True, **OF_SOURCE)
+    done = lab.module("baleine_image", **OF_SOURCE)
+    assert (done["changed"], done["diff"]) == (True, predicted["diff"])
+    assert has_file(lab, "/mark")
+    baleine("container", "exec", "source", "--", "touch", "/later")
+    assert not lab.module("baleine_image", **OF_SOURCE)["changed"]  # a container writes all the time
+    assert lab.module("baleine_image", rebuild="always", **OF_SOURCE)["changed"]
+    assert has_file(lab, "/later")
+
+
+def test_an_image_of_a_container_follows_the_image_of_its_container(lab: LabHost, baleine: Any, source: None) -> None:
+    lab.module("baleine_image", **OF_SOURCE)
+    lab.module("baleine_container", name="source", state="absent")
+    assert not lab.module("baleine_image", **OF_SOURCE)["changed"]  # the container may go
+    lab.module("baleine_image", name="other", from_image="tiny", files=[{"path": "/other"}])
+    lab.module("baleine_container", **{**SOURCE, "image": "other"})
+    assert "source" in lab.module("baleine_image", **OF_SOURCE)["diff"]["after"]
+    assert has_file(lab, "/other")
+    baleine("container", "commit", "source", "-i", "kept:1", "--force")
+    assert not lab.module("baleine_image", **OF_SOURCE)["changed"]  # the command line makes the same

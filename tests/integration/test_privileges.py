@@ -73,7 +73,7 @@ def program(lab: LabHost, pid: int) -> dict[str, int]:
     ],
     ids=["default", "changed", "none", "unconfined", "host ids"],
 )
-def test_program_and_exec_have_the_same_rights_and_inherit_none(
+def test_program_and_exec_have_the_same_capabilities_and_inherit_none(
     lab: LabHost, box: Any, options: dict[str, Any], bounding: int, no_new: int, filtered: int
 ) -> None:
     predicted = box(check=True, **options)
@@ -88,7 +88,7 @@ def test_program_and_exec_have_the_same_rights_and_inherit_none(
     assert rights(inside(lab, "cat /proc/self/status", "-u", "app")) == nobody
 
 
-def test_what_a_root_shell_inside_tries_is_refused_by_default(lab: LabHost, box: Any) -> None:
+def test_privileged_actions_of_a_root_shell_are_refused_by_default(lab: LabHost, box: Any) -> None:
     box()
     # Nothing that would harm the machine if it worked: a file is opened at most.
     tries = (
@@ -104,19 +104,19 @@ def test_what_a_root_shell_inside_tries_is_refused_by_default(lab: LabHost, box:
     assert inside(lab, "ls -A /sys/firmware /sys/dev/block /sys/devices/virtual/powercap 2>/dev/null | grep -v :") == ""
 
 
-def test_it_is_the_filter_that_refuses_new_namespaces(lab: LabHost, box: Any) -> None:
+def test_new_namespaces_are_possible_only_without_the_seccomp_filter(lab: LabHost, box: Any) -> None:
     box(seccomp="unconfined")
     assert inside(lab, "unshare -U id -u") == "65534"
 
 
-def test_dev_holds_what_is_needed_and_no_more(lab: LabHost, box: Any) -> None:
+def test_dev_holds_only_the_needed_devices(lab: LabHost, box: Any) -> None:
     box()
     needed = "null zero full random urandom tty console ptmx pts shm mqueue fd stdin stdout stderr core .baleine"
     assert set(inside(lab, "ls -A /dev").split()) <= set(needed.split())
     assert inside(lab, "find /dev -type b") == ""
 
 
-def test_a_profile_of_the_users_is_the_programs_and_that_of_exec(lab: LabHost, box: Any) -> None:
+def test_a_custom_seccomp_profile_applies_to_program_and_exec(lab: LabHost, box: Any) -> None:
     rule = {"names": ["chmod", "fchmodat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}
     lab.write("/etc/own.json", json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
     box(seccomp="/etc/own.json", command=["sh", "-c", "chmod 700 /srv || echo REFUSED; exec sleep 100000"])
@@ -128,7 +128,7 @@ def test_a_profile_of_the_users_is_the_programs_and_that_of_exec(lab: LabHost, b
     lab.sh("rm /etc/own.json")
 
 
-def test_set_user_id_programs_gain_nothing_unless_they_may(lab: LabHost, box: Any) -> None:
+def test_set_user_id_programs_gain_no_rights_unless_allowed(lab: LabHost, box: Any) -> None:
     box()
     inside(lab, "sed -i s/root:x/root:/ /etc/passwd; rm /bin/su; cp /bin/busybox /bin/su; chmod 4755 /bin/su")
     refused(lab, "/bin/su -c true", "-u", "app")
@@ -139,7 +139,7 @@ def test_set_user_id_programs_gain_nothing_unless_they_may(lab: LabHost, box: An
     assert inside(lab, "/bin/su -c 'id -u'", "-u", "app") == "0"
 
 
-def test_a_disk_can_be_read_only_with_places_to_write(lab: LabHost, box: Any) -> None:
+def test_a_disk_can_be_read_only_with_writable_tmpfs_mounts(lab: LabHost, box: Any) -> None:
     lab.sh("mkdir -p /srv/data && chmod 777 /srv/data")
     tmpfs = [{"target": "/run", "size": "16M", "mode": "0755"}, {"target": "/srv/tmp"}]
     command = ["sh", "-c", "echo begun; touch /run/up; exec sleep 100000"]
@@ -156,7 +156,7 @@ def test_a_disk_can_be_read_only_with_places_to_write(lab: LabHost, box: Any) ->
     assert lab.module("baleine_container", name="box", state="stopped")["container"]["exit_code"] == 7
 
 
-def test_the_hosts_ids_and_back_keep_the_disk_and_its_owners(lab: LabHost, box: Any) -> None:
+def test_a_change_to_the_ids_of_the_host_and_back_keeps_the_disk_and_its_owners(lab: LabHost, box: Any) -> None:
     first = box()["container"]
     inside(lab, "echo kept > /root/kept; chown app /root/kept")
     done = box(userns="host")["container"]
@@ -176,7 +176,7 @@ def test_the_hosts_ids_and_back_keep_the_disk_and_its_owners(lab: LabHost, box: 
     assert inside(lab, "stat -c %u /root/kept /root/in /root/in2").split() == ["1000", "0", "0"]
 
 
-def test_a_kernel_that_cannot_map_owners_is_named_and_the_hosts_ids_do_without(lab: LabHost, box: Any) -> None:
+def test_a_kernel_without_idmapped_mounts_is_named_and_the_ids_of_the_host_still_work(lab: LabHost, box: Any) -> None:
     """What Linux 5.11 would answer to mount_setattr(2)."""
     start = (
         "import sys; sys.path.insert(0, '/usr/local/lib/baleine'); from baleine import rootfs; from baleine_cli import main\n"
@@ -191,7 +191,7 @@ def test_a_kernel_that_cannot_map_owners_is_named_and_the_hosts_ids_do_without(l
     assert inside(lab, "id -u; for f in slabinfo kpageflags vmallocinfo; do cat /proc/$f; done") == "0"
 
 
-def test_with_the_hosts_ids_no_mild_attack_succeeds_but_to_be_its_root_in_a_volume(lab: LabHost) -> None:
+def test_no_harmless_attack_with_the_ids_of_the_host_succeeds_except_root_in_a_volume(lab: LabHost) -> None:
     suite.image(lab, "1:0")
     mild = {attack.name for attack in ATTACKS if attack.mild}
     found = suite.results(lab, suite.baleine({}, f"run {' '.join(sorted(mild))}", "--userns host"))
@@ -199,7 +199,7 @@ def test_with_the_hosts_ids_no_mild_attack_succeeds_but_to_be_its_root_in_a_volu
     assert {name for name, result in found.items() if result.done} == {"root-of-ids", "suid-for-host"}
 
 
-def test_a_range_that_somebody_uses_is_not_given_out(lab: LabHost, box: Any) -> None:
+def test_a_range_of_ids_in_use_is_not_assigned(lab: LabHost, box: Any) -> None:
     """Whoever it is: /etc/subuid, or a user namespace that lives."""
     taken = 0x70000000
     lab.sh(f"cp /etc/subuid /srv/subuid; echo somebody:{taken}:65536 >> /etc/subuid")
@@ -232,7 +232,7 @@ HOSTILE = {
 }
 
 
-def test_whatever_lies_where_something_is_mounted_the_host_is_not_touched(lab: LabHost, baleine: Any, box: Any) -> None:
+def test_a_hostile_mount_point_never_reaches_the_host(lab: LabHost, baleine: Any, box: Any) -> None:
     """CVE-2019-16884, CVE-2019-19921, CVE-2021-30465 and their kin: refused by name, or inside."""
     lab.sh("mkdir -p /srv/host /srv/data; echo mine > /srv/host/mine; touch /srv/data/volume /srv/file")
     tmpfs = [{"target": "/run/lock"}]
@@ -262,7 +262,7 @@ def running(lab: LabHost) -> int:
     )
 
 
-def test_nothing_of_the_caller_reaches_the_program_or_exec(lab: LabHost, box: Any) -> None:
+def test_the_environment_and_open_files_of_the_caller_do_not_reach_program_or_exec(lab: LabHost, box: Any) -> None:
     """Descriptors (CVE-2024-21626), variables, the working directory, a terminal, an umask."""
     script = "ls /proc/self/fd | wc -l; env | cut -d= -f1 | sort | xargs; pwd; umask; tty; echo done"
     lab.sh(
@@ -279,7 +279,7 @@ def test_nothing_of_the_caller_reaches_the_program_or_exec(lab: LabHost, box: An
     assert lab.sh(call, env={"SCRIPT": script, "SECRET": "1"}).stdout.splitlines() == expected
 
 
-def test_nobody_but_root_can_look_into_what_the_manager_keeps(lab: LabHost, box: Any) -> None:
+def test_only_root_can_read_the_directories_of_baleine(lab: LabHost, box: Any) -> None:
     lab.write("/srv/secret", "hush\n")
     box(secrets=[{"name": "key", "source": "/srv/secret"}])
     for path in ("/var/lib/baleine", "/var/lib/baleine/containers", "/var/lib/baleine/manifeste"):
@@ -290,7 +290,7 @@ def test_nobody_but_root_can_look_into_what_the_manager_keeps(lab: LabHost, box:
     assert "hush" not in lab.sh("cat /proc/*/cmdline | tr '\\0' ' '").stdout
 
 
-def test_a_full_host_stops_one_container_and_harms_nothing(lab: LabHost, baleine: Any, box: Any) -> None:
+def test_a_full_host_stops_one_container_and_harms_no_other(lab: LabHost, baleine: Any, box: Any) -> None:
     """Disks are sparse: its own filesystem is read-only then, as a disk that fails; with room again it starts whole."""
     disks = "/var/lib/baleine/containers"
     lab.sh(f"mkdir -p -m 700 {disks}; mount -t tmpfs -o size=16m,mode=700 none {disks}")
@@ -311,7 +311,7 @@ def test_a_full_host_stops_one_container_and_harms_nothing(lab: LabHost, baleine
         lab.sh(f"umount {disks}")
 
 
-def test_it_cannot_have_more_than_its_share_of_processes_memory_and_mounts(lab: LabHost, box: Any) -> None:
+def test_a_container_cannot_exceed_its_share_of_processes_memory_and_mounts(lab: LabHost, box: Any) -> None:
     box()
     assert lab.sh("cat $(find /sys/fs/cgroup -path '*baleine/box/pids.max')").stdout.strip() == "2048"
     assert inside(lab, "df -m /dev /dev/shm | awk 'NR>1 {print $2}'").split() == ["0", "64"]

@@ -93,7 +93,7 @@ def refused(lab: LabHost, site: Website, words: str, **options: Any) -> str:
     return str(result["msg"])
 
 
-def test_what_is_published_can_be_taken_apart_with_plain_tools(lab: LabHost, site: Website) -> None:
+def test_a_published_image_can_be_unpacked_with_standard_tools(lab: LabHost, site: Website) -> None:
     listed = lab.sh(f"cd {SITE}; stat -c '%n %a' *").stdout.split()
     assert listed == ["tiny-1.tar.zst", "644", "tiny.image", "644", "tiny.image.sig", "644"]
     lab.sh(
@@ -105,7 +105,7 @@ def test_what_is_published_can_be_taken_apart_with_plain_tools(lab: LabHost, sit
     assert wait_for(lambda: not lab.sh("pgrep -x gpg-agent || true").stdout)
 
 
-def test_the_round_trip_gives_the_same_content_once(lab: LabHost, fresh: Website, baleine: Any) -> None:
+def test_a_published_image_is_fetched_once_with_the_same_content(lab: LabHost, fresh: Website, baleine: Any) -> None:
     predicted = fetch(lab, fresh, check=True)
     done = fetch(lab, fresh)
     assert predicted["changed"] and predicted["diff"] == done["diff"]
@@ -124,7 +124,7 @@ def test_the_round_trip_gives_the_same_content_once(lab: LabHost, fresh: Website
     assert left(lab) == [f"{IMAGES}/copy", "/var/lib/baleine/manifeste/images/copy.manifest"]
 
 
-def test_the_command_line_imports_prints_no_progress_but_to_a_terminal(
+def test_the_command_line_imports_and_prints_progress_only_to_a_terminal(
     lab: LabHost, fresh: Website, baleine: Any
 ) -> None:
     words = ["image", "import", "-i", "copy", "--source", f"{fresh.url}/tiny.image", "--ca-certificate", AUTHORITY]
@@ -136,7 +136,7 @@ def test_the_command_line_imports_prints_no_progress_but_to_a_terminal(
     assert "100 %" in seen.stdout
 
 
-def test_a_name_is_held_against_the_keys_of_its_longest_prefix(lab: LabHost, fresh: Website, baleine: Any) -> None:
+def test_a_name_is_verified_with_the_keys_of_its_longest_prefix(lab: LabHost, fresh: Website, baleine: Any) -> None:
     baleine("image", "tag", "-i", "tiny", "--target", "tiny-web:7")
     config = '{"cmd": ["cat", "/www/index.html"], "env": {"A": "é: ,"}}'
     lab.sh(f"echo 'config: {config}' >> /var/lib/baleine/manifeste/images/tiny-web:7.manifest")
@@ -198,7 +198,7 @@ def test_a_key_that_has_expired_or_was_revoked_signs_nothing(lab: LabHost, fresh
     baleine("image", "trust", "--prefix", "tiny", "--key", "/srv/ours.asc")
 
 
-def test_one_signed_image_is_not_taken_for_another(lab: LabHost, fresh: Website, baleine: Any) -> None:
+def test_a_signed_image_is_not_accepted_under_another_name(lab: LabHost, fresh: Website, baleine: Any) -> None:
     baleine("image", "tag", "-i", "tiny", "--target", "tiny.evil")
     baleine("image", "publish", "-i", "tiny.evil", "--directory", SITE, *KEY)
     baleine("image", "remove", "tiny.evil")
@@ -206,7 +206,7 @@ def test_one_signed_image_is_not_taken_for_another(lab: LabHost, fresh: Website,
     refused(lab, fresh, "it describes the image 'tiny.evil', not tiny")
 
 
-def test_a_description_that_lies_is_found_out_by_whoever_signed_it(lab: LabHost, fresh: Website) -> None:
+def test_a_false_description_is_refused_even_with_a_valid_signature(lab: LabHost, fresh: Website) -> None:
     for changes, words in (
         ({"size": str(32 << 20)}, "there is no file of"),
         ({"size": str(1 << 43)}, "there is no file of"),
@@ -220,7 +220,7 @@ def test_a_description_that_lies_is_found_out_by_whoever_signed_it(lab: LabHost,
         refused(lab, fresh, words)
 
 
-def test_a_bomb_of_zeros_and_a_file_that_is_no_ext4_are_refused(lab: LabHost, fresh: Website) -> None:
+def test_a_decompression_bomb_and_a_file_without_ext4_are_refused(lab: LabHost, fresh: Website) -> None:
     lab.sh(f"""cd {SITE}; rm tiny-1.tar.zst; truncate -s 64M tiny
         tar -cf - tiny | (cat; head -c 512M /dev/zero) | zstd -q -o tiny-1.tar.zst; rm tiny""")
     size, digest = lab.sh(f"cd {SITE}; stat -c %s tiny-1.tar.zst; sha256sum < tiny-1.tar.zst").stdout.split()[:2]
@@ -235,7 +235,7 @@ from baleine import disk; print(disk.digest('tiny'))" > /srv/digest; rm tiny""")
     refused(lab, fresh, "no ext4 filesystem")
 
 
-def test_an_interrupted_download_goes_on_at_once_or_with_the_next_run(
+def test_an_interrupted_download_continues_at_once_or_in_the_next_run(
     lab: LabHost, fresh: Website, baleine: Any
 ) -> None:
     whole = int(described(lab)["file_size"])
@@ -257,7 +257,7 @@ def test_an_interrupted_download_goes_on_at_once_or_with_the_next_run(
     assert left(lab) == [f"{IMAGES}/copy", "/var/lib/baleine/manifeste/images/copy.manifest"]
 
 
-def test_a_download_that_was_killed_is_no_image_and_goes_on(lab: LabHost, fresh: Website, baleine: Any) -> None:
+def test_a_killed_download_leaves_no_image_and_continues_later(lab: LabHost, fresh: Website, baleine: Any) -> None:
     whole = int(described(lab)["file_size"])
     fresh.misbehave(cut=whole // 2, hangs=True)
     words = ["image", "import", "-i", "copy", "--source", f"{fresh.url}/tiny.image", "--ca-certificate", AUTHORITY]
@@ -272,7 +272,9 @@ def test_a_download_that_was_killed_is_no_image_and_goes_on(lab: LabHost, fresh:
     assert [line[1:3] for line in fresh.log() if line[0].endswith(".zst")] == [(206, whole // 2)]
 
 
-def test_what_cannot_be_published_is_refused_and_leaves_nothing(lab: LabHost, fresh: Website, baleine: Any) -> None:
+def test_an_image_that_cannot_be_published_is_refused_and_leaves_nothing(
+    lab: LabHost, fresh: Website, baleine: Any
+) -> None:
     before = lab.sh(f"cd {SITE}; ls -A; sha256sum tiny*").stdout
     for words, why in (
         (["-i", "nosuch"], "image nosuch: there is none"),
@@ -286,7 +288,7 @@ def test_what_cannot_be_published_is_refused_and_leaves_nothing(lab: LabHost, fr
     assert lab.sh("ls -A /srv/full; umount /srv/full; rmdir /srv/full").stdout == ""
 
 
-def test_what_came_of_an_interrupted_download_is_removed_with_the_image(
+def test_parts_of_an_interrupted_download_are_removed_with_the_image(
     lab: LabHost, fresh: Website, baleine: Any
 ) -> None:
     lab.sh(f"cd {SITE}; truncate -s 9000 tiny-1.tar.zst")
@@ -296,7 +298,7 @@ def test_what_came_of_an_interrupted_download_is_removed_with_the_image(
     assert left(lab) == []
 
 
-def test_a_server_without_ranges_one_that_errs_and_one_that_leads_astray(lab: LabHost, fresh: Website) -> None:
+def test_servers_without_ranges_with_wrong_answers_or_bad_redirects_are_handled(lab: LabHost, fresh: Website) -> None:
     whole = int(described(lab)["file_size"])
     fresh.misbehave(cut=whole // 4, cuts=1, no_ranges=True)
     assert fetch(lab, fresh)["changed"]
@@ -316,7 +318,7 @@ def test_a_server_without_ranges_one_that_errs_and_one_that_leads_astray(lab: La
     assert fetch(lab, fresh)["changed"]
 
 
-def test_a_server_that_nobody_vouches_for_and_plain_http_are_refused(lab: LabHost, fresh: Website) -> None:
+def test_an_untrusted_certificate_and_plain_http_are_refused(lab: LabHost, fresh: Website) -> None:
     refused(lab, fresh, "certificate verify failed", ca_certificate="")
     refused(lab, fresh, "is neither a source nor a target", source="http://localhost/tiny.image")
     refused(lab, fresh, "no plain URL", source="https://me:secret@localhost/tiny.image")
@@ -334,7 +336,7 @@ def test_a_full_disk_leaves_nothing(lab: LabHost, fresh: Website) -> None:
             lab.sh(f"umount {IMAGES}")
 
 
-def test_a_newer_image_is_fetched_an_older_one_refused_unless_asked(lab: LabHost, fresh: Website) -> None:
+def test_a_newer_image_is_fetched_and_an_older_one_only_if_the_task_asks_for_it(lab: LabHost, fresh: Website) -> None:
     describe(lab, created="2026-01-02T00:00:00Z", version="2")
     assert fetch(lab, fresh)["image"]["version"] == "2"
     describe(lab, created="2026-01-03T00:00:00Z", version="3")
@@ -360,7 +362,7 @@ def test_an_image_stays_when_its_server_is_away(lab: LabHost, fresh: Website) ->
     assert "503" not in str(fetch(lab, fresh))
 
 
-def test_files_and_commands_apply_on_top_of_what_was_fetched(lab: LabHost, fresh: Website) -> None:
+def test_files_and_commands_are_applied_on_top_of_a_fetched_image(lab: LabHost, fresh: Website) -> None:
     request = {"size": "96M", "files": [{"path": "/mine", "content": "mine\n"}]}
     done = fetch(lab, fresh, **request)
     assert done["image"]["size"] == 96 << 20 and not fetch(lab, fresh, **request)["changed"]

@@ -38,7 +38,7 @@ def at_once(lab: LabHost, *commands: list[str]) -> list[tuple[int, str]]:
     return [(process.communicate(timeout=300)[0], process.returncode)[::-1] for process in begun]
 
 
-def test_of_two_that_create_one_container_one_wins_and_the_other_says_so(lab: LabHost, baleine: Any) -> None:
+def test_only_one_of_two_commands_creates_a_container_and_the_other_reports_it(lab: LabHost, baleine: Any) -> None:
     for _round in range(4):
         words = ["container", "create", "-i", "tiny", "-c", "one", "-p", "sleep 1000"]
         ends = sorted(at_once(lab, words, words))
@@ -48,7 +48,7 @@ def test_of_two_that_create_one_container_one_wins_and_the_other_says_so(lab: La
         assert [code for code, _said in ends] == [0, 1] and "there is none" in ends[1][1], ends
 
 
-def test_a_stop_and_a_start_at_once_leave_one_of_both_states_and_the_truth(lab: LabHost, baleine: Any) -> None:
+def test_a_stop_and_a_start_at_once_leave_a_consistent_state(lab: LabHost, baleine: Any) -> None:
     baleine("container", "create", "-i", "tiny", "-c", "one", "-p", "sleep 1000")
     for _round in range(4):
         ends = at_once(lab, ["container", "stop", "one"], ["container", "start", "one"], ["container", "list", "-a"])
@@ -58,9 +58,7 @@ def test_a_stop_and_a_start_at_once_leave_one_of_both_states_and_the_truth(lab: 
         assert shown["wanted_state"] == wished and shown["recorded_state"] == shown["state"]
 
 
-def test_the_last_container_takes_common_directories_away_but_not_from_under_a_start(
-    lab: LabHost, baleine: Any
-) -> None:
+def test_the_last_container_removes_common_directories_but_never_during_a_start(lab: LabHost, baleine: Any) -> None:
     common = (
         "ls -d /sys/fs/cgroup/*/baleine /run/baleine/containers /run/baleine/crun /run/baleine/runc 2>/dev/null || true"
     )
@@ -92,7 +90,7 @@ def stopped(session: int) -> bool:
     return states <= {"T", "Z"}
 
 
-def test_a_slow_copy_blocks_nobody_else(lab: LabHost, baleine: Any) -> None:
+def test_a_slow_copy_blocks_no_other_command(lab: LabHost, baleine: Any) -> None:
     lab.sh("cd /var/lib/baleine; cp --sparse=always images/tiny images/big; head -c 300M /dev/zero | tr '\\0' x >> images/big;"
            "sed s/tiny/big/ manifeste/images/tiny.manifest > manifeste/images/big.manifest")  # fmt: skip
     part, words = lab.path(f"{DISKS}/.slow.part"), ["--no-start", "-i", "big", "-c", "slow", "-p", "sleep 1"]

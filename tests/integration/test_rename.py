@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.support import inspected
 from tests.lab.host import LabHost
 
 MANIFESTS = "/var/lib/baleine/manifeste/containers"
@@ -27,17 +28,13 @@ def containers(lab: LabHost, tiny: str, baleine: Any) -> Iterator[None]:
     baleine("bridge", "remove", "private")
 
 
-def facts(baleine: Any, name: str) -> dict[str, Any]:
-    return dict(json.loads(baleine("container", "inspect", name, "--format", "json").stdout)[0])
-
-
-def test_a_new_name_keeps_disk_links_macs_ids_and_log(lab: LabHost, baleine: Any) -> None:
-    before = facts(baleine, "old")
+def test_a_renamed_container_keeps_its_disk_links_macs_ids_and_log(lab: LabHost, baleine: Any) -> None:
+    before = inspected(baleine, "container", "old")
     refused = baleine("container", "rename", "-c", "old", "-n", "new", check=False)
     assert refused.returncode == 1 and "it runs" in refused.stderr
     baleine("container", "stop", "old", "-t", "1")
     baleine("container", "rename", "-c", "old", "-n", "new")
-    after = facts(baleine, "new")
+    after = inspected(baleine, "container", "new")
     assert baleine("container", "list", "-a", "-q").stdout == "new\n"
     assert after["interfaces"] == before["interfaces"] and after["first_id"] == before["first_id"]
     assert sorted(path.name for path in lab.path("/var/log/baleine").iterdir() if "old" in path.name) == []
@@ -49,7 +46,9 @@ def test_a_new_name_keeps_disk_links_macs_ids_and_log(lab: LabHost, baleine: Any
     assert not lab.module("baleine_container", name="new", networks=networks, **same)["changed"]
 
 
-def test_a_name_that_is_taken_or_that_others_count_on_is_refused(lab: LabHost, baleine: Any) -> None:
+def test_a_rename_is_refused_if_the_name_is_taken_or_other_containers_need_the_old_one(
+    lab: LabHost, baleine: Any
+) -> None:
     baleine("container", "stop", "old", "-t", "1")
     baleine("container", "create", "--no-start", "-c", "other", "-i", "tiny", "--depends-on", "old", "-p", "sleep 9")
     for new, says in (
@@ -64,7 +63,7 @@ def test_a_name_that_is_taken_or_that_others_count_on_is_refused(lab: LabHost, b
 
 @pytest.mark.parametrize("by", ["old", "new"])
 @pytest.mark.parametrize("moved", [False, True], ids=["before its disk moved", "after its disk moved"])
-def test_a_renaming_that_was_cut_off_is_finished_by_the_next_command(
+def test_an_interrupted_rename_is_finished_by_the_next_command(
     lab: LabHost, baleine: Any, by: str, moved: bool
 ) -> None:
     baleine("container", "stop", "old", "-t", "1")
@@ -83,15 +82,15 @@ def test_a_renaming_that_was_cut_off_is_finished_by_the_next_command(
     assert baleine("container", "exec", "-c", "new", "--", "cat", "/data").stdout == "kept\n"
 
 
-def test_a_renaming_that_had_hardly_begun_is_undone(lab: LabHost, baleine: Any) -> None:
+def test_a_rename_interrupted_at_its_beginning_is_undone(lab: LabHost, baleine: Any) -> None:
     baleine("container", "stop", "old", "-t", "1")
     text = lab.read(f"{MANIFESTS}/old.manifest").replace("state: stopped", "state: renaming", 1)
     lab.write(f"{MANIFESTS}/old.manifest", text + "renamed_to: new\n")
     baleine("container", "start", "old")
-    assert facts(baleine, "old")["state"] == "running"
+    assert inspected(baleine, "container", "old")["state"] == "running"
 
 
-def test_a_stopped_disk_grows_and_keeps_what_is_on_it(lab: LabHost, baleine: Any) -> None:
+def test_the_disk_of_a_stopped_container_grows_and_keeps_its_files(lab: LabHost, baleine: Any) -> None:
     refused = baleine("container", "grow", "-c", "old", "-s", "128", check=False)
     assert refused.returncode == 1 and "not while it runs" in refused.stderr
     baleine("container", "stop", "old", "-t", "1")
@@ -105,7 +104,7 @@ def test_a_stopped_disk_grows_and_keeps_what_is_on_it(lab: LabHost, baleine: Any
     assert words[0] == "kept" and int(words[2]) > 100
 
 
-def test_the_module_grows_a_disk_honestly_and_a_new_one_is_made_as_large(lab: LabHost, baleine: Any) -> None:
+def test_the_module_grows_a_disk_as_predicted_and_creates_a_new_one_of_that_size(lab: LabHost, baleine: Any) -> None:
     task: dict[str, Any] = {
         "name": "old",
         "image": "tiny",

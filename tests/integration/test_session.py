@@ -85,7 +85,7 @@ def answers(host: LabHost) -> None:
 
 
 @pytest.mark.parametrize("session", [AS_WRITTEN, IN_ANOTHER_ORDER], ids=["as written", "flags in another order"])
-def test_the_documents_session_works_line_by_line_and_leaves_nothing(host: LabHost, session: str) -> None:
+def test_the_documented_session_works_line_by_line_and_leaves_nothing(host: LabHost, session: str) -> None:
     for line in session.strip().splitlines():
         done = host.run(shlex.split(line), timeout=900)
         words = set(line.split())

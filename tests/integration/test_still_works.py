@@ -47,7 +47,7 @@ def box(host: LabHost) -> Any:
     host.run(["/usr/local/bin/baleine", "container", "remove", "box"])
 
 
-def test_apt_installs_packages_where_there_is_a_way_out(box: Any, wire: Wire) -> None:
+def test_apt_installs_packages_in_a_container_with_a_route_out(box: Any, wire: Wire) -> None:
     inside = box()
     proxy = f'Acquire::http::Proxy "http://{BRIDGE}:{PORT}";'
     settings = "\n".join([proxy, *(f"{option};" for option in wire.apt_options())])
@@ -64,7 +64,7 @@ def test_apt_installs_packages_where_there_is_a_way_out(box: Any, wire: Wire) ->
     inside("apt-get -q -y purge at && dpkg --audit", timeout=600)
 
 
-def test_root_inside_drops_to_another_user_as_entry_points_of_images_do(box: Any) -> None:
+def test_root_can_change_to_another_user_as_entry_points_of_images_do(box: Any) -> None:
     inside = box()
     drop = "setpriv --reuid=33 --regid=33 --clear-groups"
     assert inside(f"{drop} sh -c 'id -u; id -g; touch /tmp/mine; stat -c %U /tmp/mine'").split() == [
@@ -76,7 +76,7 @@ def test_root_inside_drops_to_another_user_as_entry_points_of_images_do(box: Any
     assert inside("id -un", "-u", "www-data").strip() == "www-data"
 
 
-def test_sudo_works_where_new_privileges_are_allowed_and_only_there(box: Any, host: LabHost) -> None:
+def test_sudo_works_only_if_new_privileges_are_allowed(box: Any, host: LabHost) -> None:
     allow = "echo 'www-data ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/test; chmod 440 /etc/sudoers.d/test"
     ask = "setpriv --reuid=33 --regid=33 --clear-groups sudo -n id -u"
     inside = box("--new-privileges")

@@ -6,15 +6,15 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from tests.integration.support import SLEEP
 from tests.lab import product
 from tests.lab.host import LabHost
 
 LIBRARY, STORE = "/var/lib/baleine", "/var/lib/baleine-store.xfs"
-SLEEP = ["sleep", "1000"]
 LISTING = (
     f"cd {LIBRARY} && find . -type f -printf '%m %U %G %n %s %p\\n' -o -printf '%y %m %U %G %l %p\\n' | sort -k6 | "
     "grep -v manifeste; find . -type f | grep -v manifeste | sort | xargs sha256sum"
@@ -53,42 +53,134 @@ def kinds(lab: LabHost) -> list[str]:
     return [kind for kind in lab.sh(f"findmnt -rno FSTYPE {LIBRARY} || true").stdout.split() if kind == "xfs"]
 
 
-def test_everything_moves_in_grows_and_moves_out_again_as_it_was(lab: LabHost, baleine: Any) -> None:
-    before, images = listing(lab), baleine("image", "list", "--format", "json").stdout
-    predicted = lab.module("baleine_store", size="640M", check=True)
-    assert predicted["changed"] and not kinds(lab)
-    done = lab.module("baleine_store", size="640M")
-    assert done["diff"] == predicted["diff"] and done["store"]["state"] == "present"
-    assert kinds(lab) == ["xfs"] and listing(lab) == before
-    assert int(lab.sh(f"stat -c '%b' {STORE}").stdout) * 512 >= 640 << 20  # reserved
-    for spelling in ("640M", "640", "655360K"):
-        assert not lab.module("baleine_store", size=spelling)["changed"]
-    now = json.loads(baleine("image", "list", "--format", "json").stdout)
-    for one, was in zip(now, json.loads(images)):
-        assert {**one, "allocated": 0} == {**was, "allocated": 0} and not one["edited"]
-    made = lab.module("baleine_container", name="new", image="web", command=SLEEP)["container"]
-    assert made["copy"]["method"] == "reflink" and made["copy"]["bytes"] > 9000000
-    refused = lab.module("baleine_store", state="absent", expect_failure=True)
-    assert "in use: container new" in refused["msg"]
-    predicted = lab.module("baleine_store", size="900M", check=True)
-    grown = lab.module("baleine_store", size="900M")  # while one runs
-    assert predicted["diff"] == grown["diff"] and grown["store"]["size"] == 900 << 20
-    assert int(lab.sh(f"stat -fc '%b*%S' {LIBRARY} | sed 's/.*/echo $((&))/' | sh").stdout) > 800 << 20
-    assert not lab.module("baleine_store", size="900M")["changed"]
-    assert "can only grow" in lab.module("baleine_store", size="640M", expect_failure=True)["msg"]
-    assert baleine("container", "exec", "-c", "new", "--", "stat", "-c", "%s", "/data").stdout.strip() == "9000000"
+class Act(NamedTuple):
+    """One change of the store: its prediction, what was done, and what the host holds afterwards."""
+
+    #: Whether the store was mounted after check mode.
+    early: list[str]
+    predicted: dict[str, Any]
+    done: dict[str, Any]
+    again: dict[str, Any]
+    kinds: list[str]
+    listing: str
+    images: list[dict[str, Any]]
+
+
+def images(baleine: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(baleine("image", "list", "--format", "json").stdout)
+    return found
+
+
+def act(lab: LabHost, baleine: Any, **words: str) -> Act:
+    predicted, early = lab.module("baleine_store", **words, check=True), kinds(lab)
+    done = lab.module("baleine_store", **words)
+    again = lab.module("baleine_store", **words)
+    return Act(early, predicted, done, again, kinds(lab), listing(lab), images(baleine))
+
+
+class Life(NamedTuple):
+    """A store from its beginning to its end, with a container that is made in it and one that moves with it."""
+
+    before: str
+    images: list[dict[str, Any]]
+    made: Act
+    reserved: int
+    spellings: list[bool]
+    container: dict[str, Any]
+    in_use: str
+    grown: Act
+    free: int
+    smaller: str
+    #: What the container that was made in the store and the one that was moved into it read from their disks.
+    contents: list[str]
+    last: str
+    left: Act
+
+
+@pytest.fixture(scope="module")
+def life(lab: LabHost, baleine: Any, prepared: None) -> Life:
+    before, first = listing(lab), images(baleine)
+    made = act(lab, baleine, size="640M")
+    reserved = int(lab.sh(f"stat -c '%b' {STORE}").stdout) * 512
+    spellings = [lab.module("baleine_store", size=size)["changed"] for size in ("640M", "640", "655360K")]
+    container = lab.module("baleine_container", name="new", image="web", command=SLEEP)["container"]
+    in_use = lab.module("baleine_store", state="absent", expect_failure=True)["msg"]
+    grown = act(lab, baleine, size="900M")  # while a container runs
+    free = int(lab.sh(f"stat -fc '%b*%S' {LIBRARY} | sed 's/.*/echo $((&))/' | sh").stdout)
+    smaller = lab.module("baleine_store", size="640M", expect_failure=True)["msg"]
+    new = baleine("container", "exec", "-c", "new", "--", "stat", "-c", "%s", "/data").stdout
     lab.module("baleine_container", name="new", state="absent")
     lab.module("baleine_container", name="old", state="started")
-    assert baleine("container", "exec", "-c", "old", "--", "cat", "/d/a").stdout == "x\n"
+    old = baleine("container", "exec", "-c", "old", "--", "cat", "/d/a").stdout
     lab.module("baleine_container", name="old", state="stopped")
-    before = listing(lab)
-    predicted = lab.module("baleine_store", state="absent", check=True)
-    left = lab.module("baleine_store", state="absent")
-    assert left["diff"] == predicted["diff"] and left["store"]["state"] == "absent" and not kinds(lab)
-    assert listing(lab) == before
-    assert not lab.module("baleine_store", state="absent")["changed"]
-    after = json.loads(baleine("image", "list", "--format", "json").stdout)
-    assert [one["digest"] for one in after] == [one["digest"] for one in json.loads(images)]
+    last = listing(lab)
+    left = act(lab, baleine, state="absent")
+    return Life(
+        before, first, made, reserved, spellings, container, in_use, grown, free, smaller, [new, old], last, left
+    )
+
+
+@pytest.mark.parametrize("name", ["made", "grown", "left"])
+def test_each_change_of_the_store_is_predicted_and_done_once(life: Life, name: str) -> None:
+    step: Act = getattr(life, name)
+    changed = [one["changed"] for one in (step.predicted, step.done, step.again)]
+    assert changed == [True, True, False]
+    assert step.done["diff"] == step.predicted["diff"]
+
+
+def test_check_mode_makes_no_store_and_removes_none(life: Life) -> None:
+    assert [life.made.early, life.left.early] == [[], ["xfs"]]
+
+
+def test_a_new_store_holds_all_that_the_directory_held(life: Life) -> None:
+    assert (life.made.done["store"]["state"], life.made.kinds) == ("present", ["xfs"])
+    assert life.made.listing == life.before
+
+
+def test_the_size_of_a_store_is_reserved_on_the_host(life: Life) -> None:
+    assert life.reserved >= 640 << 20
+
+
+def test_another_spelling_of_the_size_changes_nothing(life: Life) -> None:
+    assert life.spellings == [False, False, False]
+
+
+def test_images_keep_all_but_their_allocation_when_a_store_is_made(life: Life) -> None:
+    first = [{**one, "allocated": 0, "edited": False} for one in life.images]
+    assert [{**one, "allocated": 0} for one in life.made.images] == first
+
+
+def test_a_disk_in_a_store_shares_the_blocks_of_its_image(life: Life) -> None:
+    copy = life.container["copy"]
+    assert copy["method"] == "reflink"
+    assert copy["bytes"] > 9000000
+
+
+def test_a_store_is_not_removed_while_a_container_runs(life: Life) -> None:
+    assert "in use: container new" in life.in_use
+
+
+def test_a_store_grows_while_a_container_runs(life: Life) -> None:
+    assert life.grown.done["store"]["size"] == 900 << 20
+    assert life.free > 800 << 20
+
+
+def test_a_store_cannot_shrink(life: Life) -> None:
+    assert "can only grow" in life.smaller
+
+
+def test_containers_made_in_a_store_and_moved_into_it_read_their_data(life: Life) -> None:
+    assert life.contents == ["9000000\n", "x\n"]
+
+
+def test_a_removed_store_leaves_all_that_it_held_in_the_directory(life: Life) -> None:
+    assert (life.left.done["store"]["state"], life.left.kinds) == ("absent", [])
+    assert life.left.listing == life.last
+
+
+def test_images_keep_their_digests_when_a_store_is_removed(life: Life) -> None:
+    digests = [one["digest"] for one in life.images]
+    assert [one["digest"] for one in life.left.images] == digests
 
 
 def kill_at(lab: LabHost, step: str, **params: Any) -> int:
@@ -110,7 +202,7 @@ STEPS = {
 
 
 @pytest.mark.parametrize("size", STEPS, ids=["in", "out"])
-def test_a_move_that_is_killed_at_any_step_loses_nothing_and_the_next_run_finishes(
+def test_a_move_killed_at_any_step_loses_nothing_and_is_finished_by_the_next_run(
     lab: LabHost, baleine: Any, size: str
 ) -> None:
     words = {"size": size} if size else {"state": "absent"}
@@ -126,7 +218,7 @@ def test_a_move_that_is_killed_at_any_step_loses_nothing_and_the_next_run_finish
         assert not lab.module("baleine_store", **words)["changed"]
 
 
-def test_whoever_comes_first_after_a_boot_mounts_it_and_a_damaged_one_is_told(lab: LabHost, baleine: Any) -> None:
+def test_the_first_command_after_a_boot_mounts_the_store_and_reports_a_damaged_one(lab: LabHost, baleine: Any) -> None:
     lab.module("baleine_store", size="640M")
     for command in (["supervise"], ["image", "list"], ["container", "inspect", "old"]):
         lab.run(["umount", LIBRARY])
@@ -145,7 +237,7 @@ def test_whoever_comes_first_after_a_boot_mounts_it_and_a_damaged_one_is_told(la
     lab.sh(f"cat /srv/sound > {STORE}; rm /srv/sound")
 
 
-def test_other_commands_are_refused_while_it_moves_and_it_waits_for_those_at_work(lab: LabHost, baleine: Any) -> None:
+def test_a_move_waits_for_running_commands_and_refuses_new_ones(lab: LabHost, baleine: Any) -> None:
     lab.sh(
         "mkdir -p /run/baleine; flock -x /run/baleine/moving sh -c "
         "'baleine container start old; echo $?; baleine supervise; echo $?; baleine container list -aq' "
@@ -159,7 +251,7 @@ def test_other_commands_are_refused_while_it_moves_and_it_waits_for_those_at_wor
     lab.sh("rm -f /srv/said /run/baleine/lock/image.web")
 
 
-def test_a_host_that_can_share_blocks_needs_none(lab: LabHost, baleine: Any) -> None:
+def test_a_host_whose_filesystem_shares_blocks_needs_no_store(lab: LabHost, baleine: Any) -> None:
     lab.sh("truncate -s 400M /srv/x && mkfs.xfs -q /srv/x && mount -o loop /srv/x /var/lib")
     try:
         done = lab.module("baleine_store", size="640M")
@@ -168,7 +260,7 @@ def test_a_host_that_can_share_blocks_needs_none(lab: LabHost, baleine: Any) -> 
         lab.sh("umount /var/lib && rm /srv/x")
 
 
-def test_what_is_mounted_in_the_tree_is_never_moved(lab: LabHost, baleine: Any) -> None:
+def test_a_directory_with_a_mount_inside_is_never_moved(lab: LabHost, baleine: Any) -> None:
     lab.sh(f"mkdir /srv/mine {LIBRARY}/volumes/data/mine && mount --bind /srv/mine {LIBRARY}/volumes/data/mine")
     try:
         refused = lab.module("baleine_store", size="640M", expect_failure=True)

@@ -92,7 +92,7 @@ def reboot(lab: LabHost, name: str) -> None:
     edit(lab, name, boot_id="11111111-2222-3333-4444-555555555555")
 
 
-def test_an_idle_pass_is_silent_and_writes_nothing(lab: LabHost, name: str) -> None:
+def test_an_idle_pass_prints_and_writes_nothing(lab: LabHost, name: str) -> None:
     container(lab, name, networks=[{"bridge": "private", "addresses": ["192.168.42.9/24"]}])
     supervise(lab)
     lab.sh("touch /tmp/before; sleep 0.05")
@@ -101,7 +101,7 @@ def test_an_idle_pass_is_silent_and_writes_nothing(lab: LabHost, name: str) -> N
     assert set(found) <= {f"/var/lib/baleine/containers/{name}"}  # the kernel writes to its disk when it likes
 
 
-def test_what_was_killed_is_back_after_one_pass(lab: LabHost, name: str) -> None:
+def test_a_killed_container_runs_again_after_one_pass(lab: LabHost, name: str) -> None:
     first = container(lab, name)["container"]["pid"]
     end(lab, name, "unknown")
     assert supervise(lab) == [
@@ -116,7 +116,9 @@ def test_what_was_killed_is_back_after_one_pass(lab: LabHost, name: str) -> None
 @pytest.mark.parametrize(
     ("code", "comes_back"), [(0, False), (7, True), (137, True), ("unknown", True)], ids=["0", "7", "137", "unknown"]
 )
-def test_on_failure_follows_the_exit_code(lab: LabHost, baleine: Any, name: str, code: Any, comes_back: bool) -> None:
+def test_the_policy_on_failure_follows_the_exit_code(
+    lab: LabHost, baleine: Any, name: str, code: Any, comes_back: bool
+) -> None:
     container(lab, name, command=OBEDIENT, restart_policy="on-failure")
     end(lab, name, code)
     said = supervise(lab)
@@ -126,7 +128,7 @@ def test_on_failure_follows_the_exit_code(lab: LabHost, baleine: Any, name: str,
         assert record(lab, name)["exit_code"] == "0" and supervise(lab) == []
 
 
-def test_on_failure_gives_up_after_its_retries(lab: LabHost, name: str) -> None:
+def test_the_policy_on_failure_gives_up_after_its_retries(lab: LabHost, name: str) -> None:
     container(lab, name, command=OBEDIENT, restart_policy="on-failure", restart_retries=1)
     end(lab, name, 7)
     supervise(lab)
@@ -135,14 +137,14 @@ def test_on_failure_gives_up_after_its_retries(lab: LabHost, name: str) -> None:
     assert pid(lab, name) is None and supervise(lab) == []
 
 
-def test_the_policy_no_leaves_it(lab: LabHost, name: str) -> None:
+def test_the_policy_no_leaves_a_container_stopped(lab: LabHost, name: str) -> None:
     container(lab, name, restart_policy="no")
     end(lab, name, "unknown")
     supervise(lab)
     assert pid(lab, name) is None and supervise(lab) == []
 
 
-def test_what_keeps_ending_comes_back_with_growing_delays_and_a_long_run_resets_them(lab: LabHost, name: str) -> None:
+def test_a_crashing_container_restarts_with_growing_delays_and_a_long_run_resets_them(lab: LabHost, name: str) -> None:
     container(lab, name)
     for restarts, minutes in enumerate([0, 1, 2, 4, 8, 16, 32, 60, 60]):
         end(lab, name, "unknown")
@@ -167,7 +169,7 @@ def test_what_keeps_ending_comes_back_with_growing_delays_and_a_long_run_resets_
         assert record(lab, name)["restarts"] == "1"
 
 
-def test_its_user_resets_the_count(lab: LabHost, name: str, baleine: Any) -> None:
+def test_a_restart_by_the_user_resets_the_count(lab: LabHost, name: str, baleine: Any) -> None:
     container(lab, name)
     end(lab, name, "unknown")
     supervise(lab)
@@ -175,9 +177,7 @@ def test_its_user_resets_the_count(lab: LabHost, name: str, baleine: Any) -> Non
     assert "restarts" not in record(lab, name)
 
 
-def test_what_its_user_stopped_stays_stopped_even_after_a_crash_before_that(
-    lab: LabHost, baleine: Any, name: str
-) -> None:
+def test_a_container_stopped_by_the_user_stays_stopped(lab: LabHost, baleine: Any, name: str) -> None:
     container(lab, name, restart_policy="always")
     baleine("container", "stop", name)
     assert supervise(lab) == [] and pid(lab, name) is None
@@ -191,7 +191,9 @@ def test_what_its_user_stopped_stays_stopped_even_after_a_crash_before_that(
         ("on-failure", False, True), ("no", False, False),
     ],
 )  # fmt: skip
-def test_after_a_reboot(lab: LabHost, baleine: Any, name: str, policy: str, stopped: bool, comes_back: bool) -> None:
+def test_the_policy_decides_which_containers_start_after_a_reboot(
+    lab: LabHost, baleine: Any, name: str, policy: str, stopped: bool, comes_back: bool
+) -> None:
     container(lab, name, restart_policy=policy)
     if stopped:
         baleine("container", "stop", name)
@@ -206,7 +208,7 @@ def test_after_a_reboot(lab: LabHost, baleine: Any, name: str, policy: str, stop
     assert supervise(lab) == []
 
 
-def test_bridges_come_first(lab: LabHost, name: str) -> None:
+def test_bridges_are_restored_before_containers(lab: LabHost, name: str) -> None:
     container(lab, name, networks=[{"bridge": "private", "addresses": ["192.168.42.9/24"]}])
     reboot(lab, name)
     lab.sh("ip link del private")
@@ -222,7 +224,7 @@ def test_bridges_come_first(lab: LabHost, name: str) -> None:
     lab.run(["/usr/local/bin/baleine", "bridge", "up", "private"])
 
 
-def test_a_second_pass_and_a_busy_container_are_left_alone(lab: LabHost, name: str) -> None:
+def test_a_pass_skips_if_another_one_runs_or_the_container_is_locked(lab: LabHost, name: str) -> None:
     container(lab, name)
     end(lab, name, "unknown")
     lock = "/run/baleine/lock"
@@ -233,7 +235,7 @@ def test_a_second_pass_and_a_busy_container_are_left_alone(lab: LabHost, name: s
 
 
 @pytest.mark.parametrize("state", ["creating", "removing"])
-def test_what_was_half_made_or_half_removed_goes(lab: LabHost, name: str, state: str) -> None:
+def test_a_partly_created_or_partly_removed_container_is_removed(lab: LabHost, name: str, state: str) -> None:
     container(lab, name)
     end(lab, name, "unknown")
     edit(lab, name, state=state, pid="")
@@ -241,7 +243,7 @@ def test_what_was_half_made_or_half_removed_goes(lab: LabHost, name: str, state:
     assert not lab.path(f"/var/lib/baleine/containers/{name}").exists()
 
 
-def test_a_start_or_stop_that_was_interrupted_is_finished(lab: LabHost, baleine: Any, name: str) -> None:
+def test_an_interrupted_start_or_stop_is_finished(lab: LabHost, baleine: Any, name: str) -> None:
     first = container(lab, name)["container"]["pid"]
     edit(lab, name, state="starting")
     assert [line.split(": ")[1] for line in supervise(lab)] == ["settled", "started"]
@@ -255,7 +257,7 @@ def test_a_start_or_stop_that_was_interrupted_is_finished(lab: LabHost, baleine:
     assert record(lab, name)["state"] == "running"
 
 
-def test_a_recreate_that_was_interrupted_is_put_back(lab: LabHost, name: str) -> None:
+def test_an_interrupted_recreate_is_rolled_back(lab: LabHost, name: str) -> None:
     container(lab, name)
     end(lab, name, "unknown")
     lab.sh(f"cd /var/lib/baleine/containers; mv {name} {name}.old-x; echo new >{name}")
@@ -276,7 +278,7 @@ def test_a_manifest_of_2019_is_corrected_and_never_started(lab: LabHost, name: s
     assert supervise(lab) == []
 
 
-def test_a_pid_that_another_process_has_now_is_not_believed(lab: LabHost, baleine: Any, name: str) -> None:
+def test_a_reused_pid_is_not_taken_for_the_container(lab: LabHost, baleine: Any, name: str) -> None:
     container(lab, name)
     end(lab, name, "unknown")
     other = lab.popen(["sleep", "100000"])
@@ -293,7 +295,7 @@ def test_a_pid_that_another_process_has_now_is_not_believed(lab: LabHost, balein
         other.wait()
 
 
-def test_a_broken_one_is_named_and_the_others_go_on(lab: LabHost, name: str) -> None:
+def test_a_broken_container_is_named_and_the_others_continue(lab: LabHost, name: str) -> None:
     for letter in "abc":
         container(lab, f"{name}{letter}")
         end(lab, f"{name}{letter}", "unknown")
@@ -311,9 +313,7 @@ def test_a_broken_one_is_named_and_the_others_go_on(lab: LabHost, name: str) -> 
     assert pid(lab, f"{name}a") and pid(lab, f"{name}b")
 
 
-def test_what_somebody_wrote_into_a_manifest_stops_no_list_no_pass_and_no_exec(
-    lab: LabHost, baleine: Any, name: str
-) -> None:
+def test_a_manifest_damaged_by_hand_stops_no_list_and_no_pass(lab: LabHost, baleine: Any, name: str) -> None:
     container(lab, name)
     container(lab, f"{name}2")
     end(lab, f"{name}2", "unknown")
@@ -326,7 +326,7 @@ def test_what_somebody_wrote_into_a_manifest_stops_no_list_no_pass_and_no_exec(
     assert f"container {name}2: started: its program ended with unknown" in said
 
 
-def test_a_full_and_a_read_only_store_are_named_and_leave_what_runs_alone(lab_factory: Any) -> None:
+def test_a_full_or_read_only_store_is_named_and_running_containers_are_left_alone(lab_factory: Any) -> None:
     host = lab_factory("full", leak_check=False)
     host.install_baleine()
     host.sh("truncate -s 64M /srv/store; mkfs.ext4 -q -m 0 /srv/store; mount -o loop /srv/store /var/lib/baleine")
@@ -351,7 +351,7 @@ def test_a_full_and_a_read_only_store_are_named_and_leave_what_runs_alone(lab_fa
     host.sh("baleine container remove xa xb; until umount /var/lib/baleine; do sleep 0.1; done")
 
 
-def test_a_log_is_cut_while_it_is_written(lab: LabHost, name: str) -> None:
+def test_a_log_is_cut_while_a_program_writes_to_it(lab: LabHost, name: str) -> None:
     container(lab, name, command=["sh", "-c", "while :; do echo $((i+=1)); done"], log_size="64K")
     path = lab.path(f"/var/log/baleine/{name}.log")
     assert wait_for(lambda: path.stat().st_size > 1 << 18)
@@ -365,7 +365,7 @@ def test_a_log_is_cut_while_it_is_written(lab: LabHost, name: str) -> None:
     assert path.stat().st_size <= 64 << 10 and numbers == list(range(numbers[0], numbers[-1] + 1))
 
 
-def test_a_container_waits_for_those_it_depends_on(lab: LabHost, baleine: Any, name: str) -> None:
+def test_a_container_waits_for_its_dependencies(lab: LabHost, baleine: Any, name: str) -> None:
     first, second, third = (f"{name}{letter}" for letter in "zyx")  # the order of names is not theirs
     said = container(lab, second, depends_on=[{"name": first}], expect_failure=True)
     assert f"container {second}: it depends on {first}, which does not run" in said["msg"]
@@ -395,7 +395,7 @@ def test_a_container_waits_for_those_it_depends_on(lab: LabHost, baleine: Any, n
     assert "waits" not in record(lab, second)
 
 
-def test_circles_are_named_once(lab: LabHost, name: str) -> None:
+def test_dependency_cycles_are_named_once(lab: LabHost, name: str) -> None:
     one, two = f"{name}1", f"{name}2"
     container(lab, one)
     container(lab, two, depends_on=[{"name": one}])
@@ -453,13 +453,13 @@ def test_health_is_recorded_shown_waited_for_and_acted_on(lab: LabHost, baleine:
     ]
 
 
-def test_a_check_runs_as_the_program_does(lab: LabHost, name: str) -> None:
+def test_a_health_check_runs_like_the_program(lab: LabHost, name: str) -> None:
     check = {"command": ["sh", "-c", "test $WORD.$PWD.$(id -u) = well./tmp.1000"]}
     container(lab, name, env={"WORD": "well"}, workdir="/tmp", user="1000", healthcheck=check)
     assert supervise(lab) == [f"container {name}: healthy: its check passed"]
 
 
-def test_waiting_for_health_ends_with_the_last_error(lab: LabHost, name: str) -> None:
+def test_a_wait_for_health_ends_with_the_last_error(lab: LabHost, name: str) -> None:
     said = container(
         lab, name, command=MORTAL, healthcheck=WELL, wait={"healthy": True, "timeout": 0.3}, expect_failure=True
     )
@@ -469,7 +469,7 @@ def test_waiting_for_health_ends_with_the_last_error(lab: LabHost, name: str) ->
     assert "it has no health check to wait for" in said["msg"]
 
 
-def test_many_slow_checks_do_not_make_a_pass_long(lab: LabHost, name: str) -> None:
+def test_many_slow_health_checks_do_not_make_a_pass_long(lab: LabHost, name: str) -> None:
     for index in range(8):
         command = ["sh", "-c", "trap : TERM; while :; do sleep 99; done"] if index else "sleep 99"
         container(lab, f"{name}{index}", healthcheck={"command": command, "timeout": 8})
@@ -481,7 +481,7 @@ def test_many_slow_checks_do_not_make_a_pass_long(lab: LabHost, name: str) -> No
     assert gone, "what a check began inside is still there"
 
 
-def test_http_is_asked_from_the_host(lab: LabHost, name: str) -> None:
+def test_http_health_checks_are_sent_from_the_host(lab: LabHost, name: str) -> None:
     command = ["httpd", "-f", "-p", "80", "-h", "/www"]
     networks = [{"bridge": "private", "addresses": ["192.168.42.9/24"]}]
     container(lab, name, command=command, networks=networks, healthcheck={"http": "/"})
@@ -504,7 +504,7 @@ def scheduled(lab: LabHost) -> list[str]:
     return [re.sub(r"root mkdir .*; /usr/local/bin/(.*) >>.*", r"\1", line) for line in lines]
 
 
-def test_the_file_of_times_follows_the_containers(lab: LabHost, baleine: Any, name: str) -> None:
+def test_the_cron_file_follows_the_schedules_of_containers(lab: LabHost, baleine: Any, name: str) -> None:
     assert scheduled(lab) == []
     container(lab, f"{name}2", schedule={"start": "0  8 * * 1-5", "stop": "0 18 * * 1-5"})
     container(lab, f"{name}1", schedule={"start": "*/5 * * * *"}, check=True)
@@ -524,7 +524,7 @@ def test_the_file_of_times_follows_the_containers(lab: LabHost, baleine: Any, na
     assert not lab.path(TIMES).exists()
 
 
-def test_real_cron_makes_passes_and_keeps_the_times(lab_factory: Any) -> None:
+def test_cron_runs_the_passes_and_the_schedules(lab_factory: Any) -> None:
     host = lab_factory("cron")
     host.install_baleine()
     text = host.run(
@@ -562,7 +562,7 @@ def test_real_cron_makes_passes_and_keeps_the_times(lab_factory: Any) -> None:
     host.run(["/usr/local/bin/baleine", "container", "remove", "killed", "timed"])
 
 
-def test_a_pass_over_fifty_containers_that_run_is_short(lab: LabHost, name: str) -> None:
+def test_a_pass_over_fifty_running_containers_is_short(lab: LabHost, name: str) -> None:
     names = [f"{name}{index}" for index in range(50)]
     for each in names:
         container(lab, each, networks=[{"bridge": "private"}])

@@ -58,7 +58,7 @@ def short(lines: list[str]) -> dict[str, list[str]]:
     return kept
 
 
-def test_what_docker_and_podman_save_is_imported_whole_and_is_the_same_whoever_saved_it(
+def test_archives_of_docker_and_podman_are_imported_completely_and_give_the_same_image(
     host: LabHost, engines: Engines
 ) -> None:
     host.sh(f"cd {WORK}; gzip -k docker.tar")
@@ -107,7 +107,7 @@ json.dump([entry], open("manifest.json", "w"))
 """
 
 
-def test_a_container_of_an_imported_image_runs_as_the_image_says_unless_told_otherwise(host: LabHost) -> None:
+def test_a_container_of_an_imported_image_runs_as_the_image_says_unless_overridden(host: LabHost) -> None:
     imported(host, f"docker-archive:{WORK}/docker.tar")
     run = ["baleine", "container", "run", "--rm", "-i", "web"]
     assert host.run(run).stdout == SAID
@@ -138,7 +138,7 @@ def test_a_container_of_an_imported_image_runs_as_the_image_says_unless_told_oth
     )
 
 
-def test_an_image_comes_from_a_registry_once_and_follows_its_tag(host: LabHost, engines: Engines) -> None:
+def test_an_image_is_fetched_from_a_registry_once_and_follows_its_tag(host: LabHost, engines: Engines) -> None:
     engines.registry()
     host.sh(f"docker tag web:1 {REGISTRY}/team/web:1; docker push -q {REGISTRY}/team/web:1")
     request: dict[str, Any] = {"name": "fetched:1", "source": f"docker://{REGISTRY}/team/web:1", "size": "64M"}
@@ -158,7 +158,7 @@ def test_an_image_comes_from_a_registry_once_and_follows_its_tag(host: LabHost, 
     assert changed["changed"] and changed["image"]["config"]["env"]["MORE"] == "1"
 
 
-def test_what_is_exported_is_taken_and_run_by_docker_podman_and_a_registry(host: LabHost, engines: Engines) -> None:
+def test_an_exported_image_is_accepted_and_run_by_docker_podman_and_a_registry(host: LabHost, engines: Engines) -> None:
     engines.registry()
     imported(host, f"docker-archive:{WORK}/docker.tar")
     wanted = listing(host, "web")

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from tests.integration.support import SLEEP, inspected, refused
 from tests.lab.host import LabHost
 from tests.lab.run import wait_for
 
 IMAGES = "/var/lib/baleine/images"
-SLEEP = ["sleep", "1000"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,24 +35,13 @@ def latest(lab: LabHost, baleine: Any) -> Any:
             baleine("image", "remove", name)
 
 
-def shown(baleine: Any, kind: str, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(baleine(kind, "inspect", name, "--format", "json").stdout)[0]
-    return found
-
-
-def refused(baleine: Any, *words: str) -> str:
-    done = baleine(*words, check=False)
-    assert done.returncode == 1, done
-    return str(done.stderr)
-
-
 def version(baleine: Any, name: str) -> str:
     return str(baleine("container", "exec", "-c", name, "--", "cat", "/version").stdout.strip())
 
 
 def test_a_tag_is_a_copy_of_the_same_digest_and_recipe(lab: LabHost, baleine: Any, latest: None) -> None:
     made = json.loads(baleine("image", "tag", "-i", "web:1", "--target", "web:good", "--format", "json").stdout)[0]
-    one, good = shown(baleine, "image", "web:1"), shown(baleine, "image", "web:good")
+    one, good = inspected(baleine, "image", "web:1"), inspected(baleine, "image", "web:good")
     assert made == good and good["path"] == f"{IMAGES}/web:good"
     assert {key: one[key] for key in ("digest", "recipe", "size")} == {
         key: good[key] for key in ("digest", "recipe", "size")
@@ -68,82 +57,110 @@ def test_a_tag_is_a_copy_of_the_same_digest_and_recipe(lab: LabHost, baleine: An
     assert not lab.module("baleine_image", **request)["changed"]  # the task that describes that version
 
 
-def test_a_tag_of_an_image_of_the_old_scripts_and_of_an_edited_one_says_what_is_true(
-    lab: LabHost, baleine: Any, latest: None
-) -> None:
+def test_a_tag_of_an_old_or_edited_image_records_its_true_digest(lab: LabHost, baleine: Any, latest: None) -> None:
     baleine("image", "tag", "tiny", "--target", "tiny:old")
-    assert shown(baleine, "image", "tiny:old")["digest"].startswith("sha256:")
+    assert inspected(baleine, "image", "tiny:old")["digest"].startswith("sha256:")
     lab.run(["debugfs", "-w", "-R", "mkdir /sneaked", f"{IMAGES}/web"])
     baleine("image", "tag", "web", "--target", "web:edited")
-    edited, now = shown(baleine, "image", "web:edited"), shown(baleine, "image", "web")
+    edited, now = inspected(baleine, "image", "web:edited"), inspected(baleine, "image", "web")
     assert edited["edited"] and now["edited"] and edited["digest"] != now["digest"]  # what it is, what was recorded
     assert baleine("image", "diff", "web:2", "web:edited").stdout == "A /sneaked\n"
 
 
-def test_a_tag_that_was_killed_is_no_image_and_the_old_one_stays(lab: LabHost, baleine: Any, latest: None) -> None:
-    kept = shown(baleine, "image", "web")
+def test_a_killed_tag_leaves_no_image_and_keeps_the_old_one(lab: LabHost, baleine: Any, latest: None) -> None:
+    kept = inspected(baleine, "image", "web")
     for target, flags in (("web:new", []), ("web", ["--force"])):
         words = ["baleine", "image", "tag", "web:1", "--target", target, *flags]
         done = lab.run(words, env={"BALEINE_FAULT": "before build"}, check=False)
         assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
-    assert shown(baleine, "image", "web") == kept
+    assert inspected(baleine, "image", "web") == kept
     assert "web:new" not in baleine("image", "list", "-q").stdout
     baleine("image", "tag", "web:1", "--target", "web:new")
 
 
-def test_latest_is_the_name_alone_in_every_command_and_option(lab: LabHost, baleine: Any, latest: None) -> None:
+def test_latest_can_be_left_out_in_every_command_and_option_of_containers(
+    lab: LabHost, baleine: Any, latest: None
+) -> None:
     name, full = "web", "web:latest"
-    assert shown(baleine, "image", full) == shown(baleine, "image", name)
     lab.module("baleine_container", name="web1", image=full, command=SLEEP)
     assert not lab.module("baleine_container", name="web1", image=name, command=SLEEP)["changed"]
-    found = json.loads(baleine("container", "list", "--filter", f"image={full}", "--format", "json").stdout)
-    assert [one["image"] for one in found] == [name]
+    words = ("list", "--filter", f"image={full}", "--format", "json")
+    assert [one["image"] for one in json.loads(baleine("container", *words).stdout)] == [name]
     assert "containers use it: web1" in refused(baleine, "image", "remove", full)
-    baleine("container", "create", "--create-image", "-i", full, "-c", "web2", "-p", "sleep 1000")  # there is one
-    assert shown(baleine, "container", "web2")["image"] == name
-    assert lab.module("baleine_image", name="other:latest", from_image=full)["image"]["name"] == "other"
+    # the image exists, so it is not made
+    baleine("container", "create", "--create-image", "-i", full, "-c", "web2", "-p", "sleep 1000")
+    assert inspected(baleine, "container", "web2")["image"] == name
+    baleine("container", "run", "--rm", "-i", full, "--", "true")
+
+
+def test_latest_can_be_left_out_in_every_command_and_option_of_images(lab: LabHost, baleine: Any, latest: None) -> None:
+    name, full = "web", "web:latest"
+    assert inspected(baleine, "image", full) == inspected(baleine, "image", name)
+    made = lab.module("baleine_image", name="other:latest", from_image=full)
+    assert made["image"]["name"] == "other"
     assert not lab.module("baleine_image", name="other", from_image=name)["changed"]
     baleine("image", "tag", "other:latest", "--target", "third:latest")
+    lab.module("baleine_container", name="web1", image=full, command=SLEEP)
     baleine("container", "commit", "web1", "-i", "fourth:latest")
     tree = baleine("image", "mount", "third:latest").stdout.strip()
     assert tree == "/mnt/baleine-images/third"
     baleine("image", "umount", "third:latest")
-    infos = lab.module("baleine_image_info", names=["third:latest"])["images"][0]
-    assert infos["name"] == "third" and infos["exists"]
-    assert lab.sh(f"ls {IMAGES}").stdout.split() == ["fourth", "other", "third", "tiny", "web", "web:1", "web:2"]
+    found = lab.module("baleine_image_info", names=["third:latest"])["images"][0]
+    assert (found["name"], found["exists"]) == ("third", True)
+    names = ["fourth", "other", "third", "tiny", "web", "web:1", "web:2"]
+    assert lab.sh(f"ls {IMAGES}").stdout.split() == names
     assert lab.module("baleine_image", name="other:latest", state="absent")["changed"]
-    baleine("container", "run", "--rm", "-i", full, "--", "true")
 
 
-def test_containers_say_what_they_run_and_go_back_to_an_older_version(lab: LabHost, baleine: Any, latest: None) -> None:
-    two, one = (shown(baleine, "image", name)["digest"] for name in ("web:2", "web:1"))
+RECREATE = {"name": "web1", "image": "web", "command": SLEEP, "recreate": "on_change"}
+
+
+@pytest.fixture
+def digests(lab: LabHost, baleine: Any, latest: None) -> Any:
+    """The digests of web:1 and web:2; the container web1 runs the image web, which is web:2."""
     lab.module("baleine_container", name="web1", image="web", command=SLEEP)
-    assert shown(baleine, "container", "web1")["image_digest"] == two and version(baleine, "web1") == "2"
-    said = baleine("image", "tag", "web:1", "--target", "web", "--force").stderr
-    assert "containers of its older content are not changed: web1" in said
-    now = shown(baleine, "container", "web1")
-    assert (
-        now["image_outdated"] and now["image_digest"] == two and "web (outdated)" in baleine("container", "list").stdout
-    )
-    assert version(baleine, "web1") == "2"
-    request = {"name": "web1", "image": "web", "command": SLEEP, "recreate": "on_change"}
-    assert lab.module("baleine_container", check=True, **request)["changed"]
-    done = lab.module("baleine_container", **request)["container"]
-    assert done["image_digest"] == one and not done["image_outdated"] and version(baleine, "web1") == "1"
-    done = lab.module("baleine_container", **{**request, "image": "web:2"})["container"]
-    assert (done["image"], done["image_digest"]) == ("web:2", two) and version(baleine, "web1") == "2"
-    copied = done["copy"]
-    assert copied["method"] in ("reflink", "extents") and copied["bytes"] > 0 and copied["seconds"] > 0
+    yield [inspected(baleine, "image", name)["digest"] for name in ("web:1", "web:2")]
     lab.module("baleine_container", name="web1", state="absent")
     for disk in lab.sh("ls /var/lib/baleine/containers").stdout.split():
         baleine("container", "remove", disk)
 
 
-def test_a_creation_tells_in_json_what_was_made_and_how_it_was_copied(baleine: Any, latest: None) -> None:
+def test_a_container_shows_the_digest_of_its_image(baleine: Any, digests: list[str]) -> None:
+    assert inspected(baleine, "container", "web1")["image_digest"] == digests[1]
+    assert version(baleine, "web1") == "2"
+
+
+def test_a_container_is_outdated_if_its_tag_moved(baleine: Any, digests: list[str]) -> None:
+    said = baleine("image", "tag", "web:1", "--target", "web", "--force").stderr
+    assert "containers of its older content are not changed: web1" in said
+    now = inspected(baleine, "container", "web1")
+    assert (now["image_outdated"], now["image_digest"]) == (True, digests[1])
+    assert "web (outdated)" in baleine("container", "list").stdout
+    assert version(baleine, "web1") == "2"
+
+
+def test_a_recreate_takes_the_new_content_of_a_tag(lab: LabHost, baleine: Any, digests: list[str]) -> None:
+    baleine("image", "tag", "web:1", "--target", "web", "--force")
+    assert lab.module("baleine_container", check=True, **RECREATE)["changed"]
+    done = lab.module("baleine_container", **RECREATE)["container"]
+    assert (done["image_digest"], done["image_outdated"]) == (digests[0], False)
+    assert version(baleine, "web1") == "1"
+
+
+def test_a_container_returns_to_an_older_version_by_its_tag(lab: LabHost, baleine: Any, digests: list[str]) -> None:
+    done = lab.module("baleine_container", **{**RECREATE, "image": "web:1"})["container"]
+    assert (done["image"], done["image_digest"]) == ("web:1", digests[0])
+    assert version(baleine, "web1") == "1"
+    assert done["copy"]["method"] in ("reflink", "extents")
+    assert done["copy"]["bytes"] > 0
+    assert done["copy"]["seconds"] > 0
+
+
+def test_create_prints_the_container_and_its_copy_method_as_json(baleine: Any, latest: None) -> None:
     words = ["container", "create", "-i", "web:1", "-c", "web1", "--no-start", "-p", "true", "--format", "json"]
     made = json.loads(baleine(*words).stdout)[0]
     assert made["state"] == "stopped" and set(made["copy"]) == {"method", "seconds", "bytes"}
-    assert made == shown(baleine, "container", "web1")
+    assert made == inspected(baleine, "container", "web1")
     done = baleine("container", "create", "-i", "web:1", "-c", "web2", "-p", "true", "--format", "yaml", check=False)
     assert done.returncode == 2 and "web2" not in baleine("container", "list", "-aq").stdout
 
@@ -156,9 +173,7 @@ rm -rf /var/tmp; echo file > /var/tmp
 """
 
 
-def test_a_diff_of_two_versions_tells_each_kind_of_change_and_nothing_else(
-    lab: LabHost, baleine: Any, latest: None
-) -> None:
+def test_a_diff_of_two_versions_lists_exactly_each_kind_of_change(lab: LabHost, baleine: Any, latest: None) -> None:
     assert baleine("image", "diff", "web:2", "web").stdout == ""
     lab.module("baleine_image", name="web:3", from_image="web:2", size="96M", commands=[CHANGES])
     tree = baleine("image", "mount", "web:3").stdout.strip()
@@ -181,9 +196,7 @@ def test_a_diff_of_two_versions_tells_each_kind_of_change_and_nothing_else(
     assert wait_for(lambda: "/images/web:" not in lab.run(["losetup", "--list", "-nO", "BACK-FILE"]).stdout)
 
 
-def test_prune_takes_the_versions_that_nothing_needs_and_says_so_first(
-    lab: LabHost, baleine: Any, latest: None
-) -> None:
+def test_prune_removes_unneeded_versions_after_listing_them(lab: LabHost, baleine: Any, latest: None) -> None:
     lab.module("baleine_image", name="site", from_image="web:1", commands=["true"])
     for tag in ("a", "b", "c"):
         baleine("image", "tag", "web:2", "--target", f"web:{tag}")

@@ -31,9 +31,7 @@ def inside(baleine: Any, name: str, script: str, **options: Any) -> str:
     return str(baleine("container", "exec", "-c", name, "--", "sh", "-c", script, **options).stdout)
 
 
-def test_a_volume_is_made_by_the_start_shared_by_two_and_its_files_have_plain_owners(
-    lab: LabHost, baleine: Any
-) -> None:
+def test_a_volume_is_created_by_the_start_and_shared_with_unmapped_owners(lab: LabHost, baleine: Any) -> None:
     volumes = [{"source": "data", "target": "/data"}]
     predicted = container(lab, "one", volumes=volumes, check=True)
     assert not lab.path(f"{VOLUMES}/data").exists()
@@ -51,7 +49,7 @@ def test_a_volume_is_made_by_the_start_shared_by_two_and_its_files_have_plain_ow
     assert not container(lab, "one", volumes=volumes)["changed"]
 
 
-def test_a_volume_outlives_containers_and_is_kept_while_one_names_it(lab: LabHost, baleine: Any) -> None:
+def test_a_volume_outlives_its_containers_and_is_kept_while_one_names_it(lab: LabHost, baleine: Any) -> None:
     container(lab, "one", volumes=[{"source": "data", "target": "/data"}])
     inside(baleine, "one", "echo kept > /data/file")
     refused = lab.module("baleine_volume", name="data", state="absent", expect_failure=True)
@@ -109,7 +107,7 @@ def test_a_backup_restores_owners_modes_links_and_holes(lab: LabHost, baleine: A
     lab.sh("rm /srv/data.* /srv/torn.*")
 
 
-def test_of_two_backups_to_one_file_at_once_one_wins_and_is_whole(lab: LabHost, baleine: Any) -> None:
+def test_one_of_two_backups_to_the_same_file_wins_and_is_complete(lab: LabHost, baleine: Any) -> None:
     baleine("volume", "create", "-v", "data")
     lab.sh(f"head -c 30000000 /dev/urandom > {VOLUMES}/data/file; echo torn > /srv/.data.tar.part")
     baleine("volume", "backup", "-v", "data", "--target", "/srv/data.tar")  # what a killed one left is no hindrance
@@ -122,7 +120,7 @@ def test_of_two_backups_to_one_file_at_once_one_wins_and_is_whole(lab: LabHost, 
     lab.sh("rm /srv/data.tar")
 
 
-def test_a_path_of_the_host_can_be_mapped_to_the_containers_owners(lab: LabHost, baleine: Any) -> None:
+def test_a_host_path_can_be_mapped_to_the_owners_of_the_container(lab: LabHost, baleine: Any) -> None:
     lab.sh("mkdir -p /srv/mine; echo x > /srv/mine/f; chown 33:33 /srv/mine/f")
     baleine("container", "create", "-c", "one", "-i", "tiny", "-v", "/srv/mine:/m:idmap", "-p", "sleep 1000")
     assert inside(baleine, "one", "stat -c %u /m/f; echo y > /m/g").strip() == "33"
@@ -131,7 +129,7 @@ def test_a_path_of_the_host_can_be_mapped_to_the_containers_owners(lab: LabHost,
     lab.sh("rm -r /srv/mine")
 
 
-def test_a_source_that_is_not_there_is_refused_before_anything_is_changed(lab: LabHost, baleine: Any) -> None:
+def test_a_missing_source_is_refused_before_any_change(lab: LabHost, baleine: Any) -> None:
     for options in (
         {"volumes": [{"source": "/srv/none", "target": "/x"}]},
         {"secrets": [{"name": "k", "source": "/srv/none"}]},
@@ -142,7 +140,7 @@ def test_a_source_that_is_not_there_is_refused_before_anything_is_changed(lab: L
         assert container(lab, "one", check=True, **options)["changed"]
 
 
-def test_a_secret_is_seen_by_the_program_and_by_nobody_else(lab: LabHost, baleine: Any) -> None:
+def test_a_secret_is_visible_only_to_the_program(lab: LabHost, baleine: Any) -> None:
     lab.write("/srv/key", "hunter2-of-the-lab", mode=0o600)
     secrets = [{"name": "key", "source": "/srv/key"}, {"name": "other", "source": "/srv/key", "mode": "0440"}]
     done = container(lab, "one", secrets=secrets, user="app")
@@ -165,7 +163,7 @@ def test_a_secret_is_seen_by_the_program_and_by_nobody_else(lab: LabHost, balein
     assert failed.returncode == 1 and "secret key: /srv/key" in failed.stderr
 
 
-def test_resolver_ulimits_sysctls_and_extra_hosts_are_what_was_asked_for(lab: LabHost, baleine: Any) -> None:
+def test_resolver_ulimits_sysctls_and_extra_hosts_are_set_as_requested(lab: LabHost, baleine: Any) -> None:
     options = {
         "dns": {"servers": ["10.0.0.1"], "search": ["lab.example"]},
         "ulimits": {"nofile": "100:200"},
@@ -181,7 +179,7 @@ def test_resolver_ulimits_sysctls_and_extra_hosts_are_what_was_asked_for(lab: La
     assert inside(baleine, "one", "grep db /etc/hosts").split() == ["10.9.9.8", "db"]
 
 
-def test_neighbours_names_come_and_go_in_hosts_files(lab: LabHost, baleine: Any) -> None:
+def test_hosts_files_follow_the_names_of_neighbours(lab: LabHost, baleine: Any) -> None:
     lab.module("baleine_bridge", name="private", addresses=["192.168.42.1/24"])
     for number, name in enumerate(("one", "two"), 2):
         container(

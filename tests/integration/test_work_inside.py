@@ -59,7 +59,7 @@ def inside(box: LabHost, name: str, line: str) -> str:
     return box.run([BALEINE, "container", "exec", "-c", name, "--", "sh", "-c", line], check=False).stdout.strip()
 
 
-def test_all_containers_with_python_answer_a_ping_beside_their_host(controller: Controller) -> None:
+def test_every_container_with_python_answers_a_ping_like_its_host(controller: Controller) -> None:
     discovered = ("-e", "ansible_python_interpreter=auto_silent")  # as where no inventory names one
     done = controller.ansible("ansible", "all:!bare", "-m", "ping", *discovered)
     assert done.stdout.count('"pong"') == 3 and done.returncode == 0, done.stdout + done.stderr
@@ -97,7 +97,7 @@ def test_a_playbook_installs_configures_and_starts_a_server_and_then_changes_not
 
 
 @pytest.mark.parametrize(("pipelining", "limit"), [(False, "web1"), (True, "web2")])
-def test_files_users_facts_scripts_and_background_tasks_are_as_on_any_host(
+def test_files_users_facts_scripts_and_background_tasks_work_as_on_any_host(
     controller: Controller, pipelining: bool, limit: str
 ) -> None:
     names = controller.play("modules.yml", limit, pipelining=pipelining).changed
@@ -108,7 +108,7 @@ def test_files_users_facts_scripts_and_background_tasks_are_as_on_any_host(
             assert hashlib.sha256(back.read_bytes()).digest() == here.digest(), back
 
 
-def test_a_container_may_be_restarted_between_two_tasks_and_a_daemon_started_inside_ends_with_it(
+def test_a_container_may_restart_between_two_tasks_and_ends_the_daemons_started_inside(
     controller: Controller, box: LabHost
 ) -> None:
     done = controller.play("restart.yml", "web1")
@@ -122,7 +122,7 @@ def test_a_container_may_be_restarted_between_two_tasks_and_a_daemon_started_ins
         ("stop", "start", "it does not run. Start it first: baleine container start -c web2"),
     ],
 )
-def test_a_container_that_takes_no_task_is_unreachable_with_what_to_do(
+def test_a_container_that_cannot_run_tasks_is_unreachable_with_advice(
     controller: Controller, box: LabHost, before: str, after: str, words: str
 ) -> None:
     box.run([BALEINE, "container", before, "web2"])
@@ -134,7 +134,7 @@ def test_a_container_that_takes_no_task_is_unreachable_with_what_to_do(
     assert "UNREACHABLE" in shown and words in shown, shown
 
 
-def test_exec_of_a_paused_container_is_refused_by_both_fronts(box: LabHost) -> None:
+def test_exec_in_a_paused_container_is_refused_by_module_and_command_line(box: LabHost) -> None:
     box.run([BALEINE, "container", "pause", "web2"])
     try:
         done = box.run([BALEINE, "container", "exec", "-c", "web2", "--", "true"], check=False)
@@ -145,7 +145,7 @@ def test_exec_of_a_paused_container_is_refused_by_both_fronts(box: LabHost) -> N
     assert "baleine container unpause -c web2" in failed["msg"]
 
 
-def test_a_container_that_ends_under_a_task_is_unreachable_and_a_task_that_is_killed_in_one_is_not(
+def test_a_container_that_ends_during_a_task_is_unreachable_but_a_killed_task_is_a_failure(
     controller: Controller, box: LabHost
 ) -> None:
     done = controller.ansible("ansible", "web2", "-m", "raw", "-a", "kill -9 $$")
@@ -159,7 +159,7 @@ def test_a_container_that_ends_under_a_task_is_unreachable_and_a_task_that_is_ki
     assert "UNREACHABLE" in shown and "it does not run" in shown, shown
 
 
-def test_without_python_raw_works_and_modules_say_what_to_do(controller: Controller) -> None:
+def test_raw_works_without_python_and_modules_give_advice(controller: Controller) -> None:
     done = controller.ansible("ansible", "bare", "-m", "raw", "-a", "hostname")
     assert "bare" in done.stdout and done.returncode == 0, done.stdout + done.stderr
     done = controller.ansible("ansible", "bare", "-m", "ping")
@@ -167,12 +167,12 @@ def test_without_python_raw_works_and_modules_say_what_to_do(controller: Control
     assert done.returncode and "packages: [python3]" in shown and "ansible.builtin.raw" in shown, shown
 
 
-def test_a_user_who_is_the_hosts_is_refused_and_told_whose_he_is(controller: Controller) -> None:
+def test_a_user_of_the_host_is_refused_with_advice_to_set_baleine_host_user(controller: Controller) -> None:
     done = controller.ansible("ansible", "web1", "-m", "ping", "-e", "ansible_user=ops")
     shown = " ".join((done.stdout + done.stderr).split())
     assert "has no user ops" in shown and "baleine_host_user" in shown, shown
 
 
-def test_a_program_inside_may_end_with_the_code_that_is_also_baleines(controller: Controller) -> None:
+def test_a_program_may_end_with_an_exit_code_that_baleine_also_uses(controller: Controller) -> None:
     done = controller.ansible("ansible", "web1", "-m", "raw", "-a", "echo mine >&2; exit 125")
     assert "rc=125" in done.stdout and "mine" in done.stdout and "UNREACHABLE" not in done.stdout, done.stdout

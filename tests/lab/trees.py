@@ -73,29 +73,32 @@ def applets() -> list[str]:
     return subprocess.run([BUSYBOX, "--list-full"], check=True, capture_output=True, text=True).stdout.split()
 
 
+TINY_FOLDERS = [
+    "bin",
+    "sbin",
+    "usr/bin",
+    "usr/sbin",
+    "dev",
+    "proc",
+    "sys",
+    "etc",
+    "run",
+    "var/log",
+    "var/lib",
+    "var/www",
+    "var/tmp",
+    "mnt",
+    "srv",
+    "www",
+    "home/app",
+    "root",
+    "tmp",
+]
+
+
 def tiny_tree(tree: Path) -> None:
     """Make the tiny root filesystem: busybox, its links, the directories and users that tests count on."""
-    for name in (
-        "bin",
-        "sbin",
-        "usr/bin",
-        "usr/sbin",
-        "dev",
-        "proc",
-        "sys",
-        "etc",
-        "run",
-        "var/log",
-        "var/lib",
-        "var/www",
-        "var/tmp",
-        "mnt",
-        "srv",
-        "www",
-        "home/app",
-        "root",
-        "tmp",
-    ):
+    for name in TINY_FOLDERS:
         (tree / name).mkdir(parents=True, exist_ok=True)
     shutil.copy(BUSYBOX, tree / "bin/busybox")
     for path in applets():

@@ -93,66 +93,79 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        control_file = Path(self.folder, ".control")
-        control = json.loads(control_file.read_text())
-        path = self.path
-        status, start, given = 200, 0, 0
-        with open(f"{control['log']}.begun", "a") as log:
-            log.write(f"{path}\n")
+        self.control = json.loads(Path(self.folder, ".control").read_text())
+        self.status, self.start, self.given = 200, 0, 0
+        with open(f"{self.control['log']}.begun", "a") as log:
+            log.write(f"{self.path}\n")
         try:
-            if path in control.get("status", {}):
-                status = control["status"][path]
-                self.send_error(status)
-                return
-            if path in control.get("redirect", {}):
-                status = 302
-                self.send_response(302)
-                self.send_header("Location", control["redirect"][path])
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            if path == control.get("endless"):
-                self.send_response(200)
-                self.send_header("Connection", "close")
-                self.end_headers()
-                while True:
-                    self.wfile.write(bytes(1 << 16))
-                    given += 1 << 16
-            file = Path(self.folder, path.lstrip("/"))
-            if not file.is_file() or file.name.startswith("."):
-                status = 404
-                self.send_error(404)
-                return
-            content = file.read_bytes()
-            wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-            if wanted and not control.get("no_ranges"):
-                status, start = 206, int(wanted[1])
-                if start >= len(content):
-                    status = 416
-                    self.send_error(416)
-                    return
-            self.send_response(status)
-            shown = start - 1 if control.get("wrong_range") else start
-            if status == 206:
-                self.send_header("Content-Range", f"bytes {shown}-{len(content) - 1}/{len(content)}")
-            self.send_header("Content-Length", str(len(content) - start))
-            self.end_headers()
-            body = content[start:]
-            if control.get("hangs") and path.endswith(".zst"):
-                self.wfile.write(body[: control["cut"]])
-                time.sleep(60)
-                raise OSError
-            if control.get("cuts") and path.endswith(".zst"):
-                body = body[: control["cut"]]
-                control_file.write_text(json.dumps({**control, "cuts": control["cuts"] - 1}))
-                self.close_connection = True
-            self.wfile.write(body)
-            given = len(body)
+            if self.path in self.control.get("status", {}):
+                self.fail(self.control["status"][self.path])
+            elif self.path in self.control.get("redirect", {}):
+                self.redirect(self.control["redirect"][self.path])
+            elif self.path == self.control.get("endless"):
+                self.give_zeros()
+            else:
+                self.give_file(Path(self.folder, self.path.lstrip("/")))
         except OSError:
             self.close_connection = True
         finally:
-            with open(control["log"], "a") as log:
-                log.write(f"{path} {status} {start} {given}\n")
+            with open(self.control["log"], "a") as log:
+                log.write(f"{self.path} {self.status} {self.start} {self.given}\n")
+
+    def fail(self, status: int) -> None:
+        self.status = status
+        self.send_error(status)
+
+    def redirect(self, target: str) -> None:
+        self.status = 302
+        self.send_response(302)
+        self.send_header("Location", target)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def give_zeros(self) -> None:
+        """Answer without end, until the client closes the connection."""
+        self.send_response(200)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        while True:
+            self.wfile.write(bytes(1 << 16))
+            self.given += 1 << 16
+
+    def give_file(self, file: Path) -> None:
+        """Answer with a file, or with the part of it that is asked for."""
+        if not file.is_file() or file.name.startswith("."):
+            self.fail(404)
+            return
+        content = file.read_bytes()
+        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if wanted and not self.control.get("no_ranges"):
+            self.status, self.start = 206, int(wanted[1])
+            if self.start >= len(content):
+                self.fail(416)
+                return
+        self.send_response(self.status)
+        if self.status == 206:
+            shown = self.start - 1 if self.control.get("wrong_range") else self.start
+            self.send_header("Content-Range", f"bytes {shown}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(content) - self.start))
+        self.end_headers()
+        self.give_body(content[self.start :])
+
+    def give_body(self, body: bytes) -> None:
+        """Send what a file holds; of an archive, less than announced if the control says so."""
+        archive = self.path.endswith(".zst")
+        if self.control.get("hangs") and archive:
+            self.wfile.write(body[: self.control["cut"]])
+            time.sleep(60)
+            raise OSError
+        if self.control.get("cuts") and archive:
+            body = body[: self.control["cut"]]
+            fewer = {**self.control, "cuts": self.control["cuts"] - 1}
+            Path(self.folder, ".control").write_text(json.dumps(fewer))
+            self.close_connection = True
+        self.wfile.write(body)
+        self.given = len(body)
 
 
 def serve(folder: str, certificate: str, key: str, port: int) -> None:

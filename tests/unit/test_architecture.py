@@ -125,7 +125,7 @@ SAMPLE = "# House\n\n```\nother: x\n```\n\n```text\nfloors\ntop: task\nmiddle: l
 DRAWN = [("top", ["task"]), ("middle", ["left", "right"]), ("ground", ["errors"])]
 
 
-def test_the_drawing_is_read_from_its_block_alone():
+def test_the_diagram_is_read_from_its_own_block_only():
     assert floors(SAMPLE) == DRAWN
     assert floors("# House\n") == []
 
@@ -143,11 +143,11 @@ def test_the_drawing_is_read_from_its_block_alone():
     ],
     ids=["true", "left", "up", "missing", "new"],
 )  # fmt: skip
-def test_what_contradicts_a_drawing_is_found(imports, wrong):
+def test_an_import_that_contradicts_the_diagram_is_found(imports, wrong):
     assert upwards(DRAWN, imports) == wrong
 
 
-def test_the_core_stands_as_it_is_drawn():
+def test_the_core_imports_only_what_the_diagram_allows():
     assert DRAWING.exists(), "docs/architecture.md is not written yet"
     drawn = floors(DRAWING.read_text())
     assert drawn, "docs/architecture.md has no block whose first line is 'floors'"
@@ -155,7 +155,7 @@ def test_the_core_stands_as_it_is_drawn():
 
 
 @pytest.mark.parametrize("path", [*CORE_FILES, *COMMAND_FILES], ids=relative)
-def test_no_file_is_above_400_lines(path):
+def test_no_file_has_more_than_400_lines(path):
     assert lines(path) <= LARGEST_FILE
 
 
@@ -166,7 +166,7 @@ def test_the_core_and_the_command_line_do_not_grow():
     assert sum(lines_of_code(path) for path in counted) - texts < LARGEST_CORE
 
 
-def test_help_texts_are_lines_of_text_alone():
+def test_the_help_texts_of_a_table_are_counted_in_lines():
     table = '''"""What it is."""
 from x import y
 
@@ -189,7 +189,7 @@ class A:
 
 
 @pytest.mark.parametrize("path", CORE_FILES, ids=relative)
-def test_the_core_imports_nothing_but_itself_and_pythons_own_library(path):
+def test_the_core_imports_only_itself_and_the_standard_library(path):
     import sys
 
     if sys.version_info < (3, 10):
@@ -199,7 +199,7 @@ def test_the_core_imports_nothing_but_itself_and_pythons_own_library(path):
 
 
 @pytest.mark.parametrize("path", PLUGIN_FILES, ids=relative)
-def test_no_plugin_asserts_prints_or_runs_commands_by_itself(path):
+def test_no_plugin_uses_assert_print_or_subprocess(path):
     offences = [f"line {n}: import {name}" for n, name in modules(path) if name.partition(".")[0] == "subprocess"]
     banned = ["print", "os.system", "os.popen", *(["time.sleep"] if path.parent == CORE else [])]
     for node in ast.walk(ast.parse(path.read_text())):
@@ -213,7 +213,7 @@ def test_no_plugin_asserts_prints_or_runs_commands_by_itself(path):
 
 
 @pytest.mark.parametrize("path", [*CORE_FILES, *COMMAND_FILES, *PLUGIN_FILES], ids=relative)
-def test_every_file_says_its_licence_and_what_it_is(path):
+def test_every_file_has_a_licence_line_and_a_docstring(path):
     text = path.read_text()
     if not text.strip():
         return  # a package's empty marker
@@ -223,7 +223,7 @@ def test_every_file_says_its_licence_and_what_it_is(path):
 
 
 @pytest.mark.parametrize("path", CORE_FILES, ids=relative)
-def test_everything_public_in_the_core_says_what_it_does(path):
+def test_every_public_definition_in_the_core_has_a_docstring(path):
     """Functions and classes that others may use have a docstring; methods and nested functions need none."""
     silent = [
         node.name

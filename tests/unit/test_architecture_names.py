@@ -37,11 +37,11 @@ def head(machine: int, wide: bool = True, little: bool = True) -> bytes:
         (b"", ""),
     ],
 )
-def test_a_program_says_what_it_is_for(content, name):
+def test_the_architecture_of_a_program_is_read_from_its_header(content, name):
     assert architecture.of_program(content) == name
 
 
-def test_this_machines_own_programs_are_native_and_run():
+def test_the_programs_of_this_machine_are_native_and_run():
     with open(sys.executable, "rb") as stream:
         assert architecture.of_program(stream.read(20)) == architecture.native()
     architecture.need_runnable(architecture.native(), "image a")
@@ -49,7 +49,7 @@ def test_this_machines_own_programs_are_native_and_run():
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="openat2 below a root of its own is what root does")
-def test_a_tree_is_for_what_its_shell_is_for(tmp_path):
+def test_a_tree_has_the_architecture_of_its_shell(tmp_path):
     assert architecture.of_tree(str(tmp_path)) == ""
     (tmp_path / "usr/bin").mkdir(parents=True)
     (tmp_path / "usr/bin/dash").write_bytes(head(183))
@@ -75,7 +75,7 @@ def test_a_tree_is_for_what_its_shell_is_for(tmp_path):
         (None, False),
     ],
 )
-def test_another_architecture_runs_where_the_kernel_holds_its_emulator_open(tmp_path, monkeypatch, entry, fits):
+def test_another_architecture_runs_if_the_kernel_keeps_its_emulator_open(tmp_path, monkeypatch, entry, fits):
     monkeypatch.setattr(architecture, "EMULATORS", str(tmp_path))
     other = "s390x" if architecture.native() != "s390x" else "amd64"
     if entry is not None:

@@ -19,7 +19,7 @@ from bench.result import OURS, Cell
     ],
     ids=["none", "one", "two", "an outlier"],
 )
-def test_a_cell_gives_its_median_and_the_quarter_marks(
+def test_a_cell_shows_its_median_and_quartiles(
     samples: tuple[float, ...], median: float | None, spread: tuple[float, float] | None
 ) -> None:
     cell = Cell(samples)
@@ -27,7 +27,7 @@ def test_a_cell_gives_its_median_and_the_quarter_marks(
     assert cell.spread == (None if spread is None else pytest.approx(spread))
 
 
-def test_a_ratio_is_how_many_times_ours_and_none_where_something_is_missing() -> None:
+def test_a_ratio_is_a_multiple_of_our_time_and_missing_without_both_times() -> None:
     ours, other = Cell((0.1, 0.1, 0.1)), Cell((0.3, 0.2, 0.25))
     assert result.ratio(other, ours) == pytest.approx(2.5)
     assert result.ratio(ours, ours) == 1
@@ -37,11 +37,11 @@ def test_a_ratio_is_how_many_times_ours_and_none_where_something_is_missing() ->
 @pytest.mark.parametrize(
     ("seconds", "text"), [(None, "-"), (0.0123, "12.3 ms"), (0.0999, "100 ms"), (1.5, "1500 ms"), (10.26, "10.3 s")]
 )
-def test_times_are_shown_without_decimals_that_mean_nothing(seconds: float | None, text: str) -> None:
+def test_times_are_shown_without_insignificant_decimals(seconds: float | None, text: str) -> None:
     assert result.show_time(seconds) == text
 
 
-def test_the_table_has_ours_first_then_the_quickest_and_those_that_failed_last_with_their_reason() -> None:
+def test_the_table_lists_ours_first_then_the_fastest_and_failures_last_with_their_reason() -> None:
     cells = {
         "slow": Cell((0.4,)),
         "broken": Cell(reason="no daemon | really\nnot"),
@@ -55,19 +55,19 @@ def test_the_table_has_ours_first_then_the_quickest_and_those_that_failed_last_w
     assert lines[5] == "| broken | - | - | - | 0 | no daemon \\| really not |"
 
 
-def test_the_best_peer_is_the_quickest_of_those_that_give_the_same() -> None:
+def test_the_best_peer_is_the_fastest_with_the_same_result() -> None:
     cells = {OURS: Cell((0.1,)), "docker": Cell((0.3,)), "lxc": Cell((0.2,)), "crun": Cell((0.01,)), "podman": Cell()}
     assert result.best_peer(cells, ("docker", "lxc", "podman")) == ("lxc", pytest.approx(2.0))
     assert result.best_peer({OURS: Cell()}, ("docker",)) is None
 
 
-def test_the_growth_between_two_weighings_names_what_is_new_and_counts_equal_names() -> None:
+def test_the_growth_between_two_measurements_names_new_entries_and_counts_equal_names() -> None:
     before = {"host": 1, "host_bytes": 10, "names": ["shim"]}
     now = {"host": 3, "host_bytes": 35, "names": ["shim", "shim", "daemon"]}
     assert measures._less(now, before) == {"host": 2, "host_bytes": 25, "names": ["daemon", "shim"]}
 
 
-def test_a_profile_sums_equal_steps_of_a_run_and_tells_what_no_step_explains() -> None:
+def test_a_profile_sums_equal_steps_and_shows_the_time_outside_all_steps() -> None:
     runs = [
         [("imports", 0.02), ("manifests", 0.01), ("manifests", 0.02), ("all", 0.1)],
         [("imports", 0.02), ("manifests", 0.01), ("manifests", 0.02), ("all", 0.1)],
@@ -81,7 +81,7 @@ def test_a_profile_sums_equal_steps_of_a_run_and_tells_what_no_step_explains() -
 
 
 @pytest.mark.parametrize("words", [["--only", "exec"], ["--only", "whole,"], ["--peers", "rkt"]])
-def test_a_case_or_a_contender_that_there_is_not_is_refused_before_anything_is_measured(
+def test_an_unknown_case_or_contender_is_refused_before_anything_is_measured(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):

@@ -4,105 +4,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import threading
 from typing import Any
 
 import pytest
 
 from baleine import bridge, manifest
-from baleine.bridge import Found
 from baleine.errors import BaleineError
-from baleine.plan import Plan
-from baleine.process import Result
-from tests.unit.support import Addresses, link, reasons, replace, verbs
-
-MACHINE = "machine"
-MAC = bridge.units.make_mac(MACHINE, "bridge private", 0)
-PARAMS: dict[str, Any] = {"name": "private", "addresses": ["192.168.42.1/24", "fd00::1/64"], "ports": ["ens4"]}
-LINKS = {
-    "ens3": link("ens3", addresses=["192.0.2.5/24"]),
-    "ens4": link("ens4", master="private"),
-    "ens5": link("ens5"),
-    "ens6": link("ens6", master="br0"),
-    "ens7": link("ens7"),
-    "vifc866_0": link("vifc866_0", master="private"),
-}
-ROUTES = (
-    {"dst": "default", "gateway": "192.0.2.1", "dev": "ens7"},
-    {"dst": "192.0.2.0/24", "dev": "ens3"},
-    {"dst": "192.168.42.0/24", "dev": "private"},
-)
-EMPTY = Found(
-    links={k: {**v, "master": None} if k == "ens4" else v for k, v in LINKS.items()}, routes=ROUTES[:2], machine=MACHINE
-)
-
-
-def wanted(**changes: Any) -> bridge.Wanted:
-    return bridge.request({**PARAMS, **changes})
-
-
-def bridge_link(**changes: Any) -> dict[str, Any]:
-    stp = changes.pop("stp", 0)
-    defaults = {"address": MAC, "addresses": ["192.168.42.1/24", "fd00::1/64"]}
-    info = {"info_kind": "bridge", "info_data": {"forward_delay": 0, "stp_state": stp}}
-    return link("private", **{**defaults, "linkinfo": info, **changes})
-
-
-RECORD = {
-    "nom_bridge": "private", "state": "up", "address": "192.168.42.1/24,fd00::1/64", "mtu": "1500", "stp": "no",
-    "mac": MAC, "port": "ens4", "format": "1",
-}  # fmt: skip
-THERE = Found(
-    record=RECORD,
-    link=bridge_link(),
-    ports=("ens4", "vifc866_0"),
-    members={"vifc866_0": "mycontainer"},
-    users=("mycontainer",),
-    links=LINKS,
-    routes=ROUTES,
-    machine=MACHINE,
-)
-
-
-def after(decided: Plan, found: Found) -> Found:
-    """What is there once a plan is carried out, as a kernel does it."""
-    record, entry, ports = found.record, found.link, list(found.ports)
-    name = decided.name.partition(" ")[2]
-    for action in decided.actions:
-        value = action.data.get("value")
-        if action.verb == "record":
-            record = bridge._record(name, decided.after)
-        elif action.verb == "record_creating":
-            record = {**bridge._record(name, decided.after), "state": "creating"}
-        elif action.verb == "forget":
-            record = None
-        elif action.verb == "remove_link":
-            entry, ports = None, []
-        elif action.verb == "create":
-            entry = bridge_link(addresses=(), up=False, address=action.data["mac"], mtu=action.data["mtu"])
-        elif action.verb == "add_port":
-            ports.append(value)
-        elif action.verb == "remove_port":
-            ports.remove(value)
-        else:
-            assert entry is not None
-            key = action.verb.partition("_")[2]
-            now = Addresses(bridge.netlink.global_addresses(dict(entry)))
-            same = {"mtu": entry["mtu"], "address": entry["address"], "up": "UP" in entry["flags"]}
-            same["stp"] = entry["linkinfo"]["info_data"]["stp_state"]
-            if action.verb == "add_address":
-                now.add(value, replace=True)
-            elif action.verb == "remove_address":
-                now.delete(value)
-            else:
-                assert action.verb == f"set_{key}"
-                same[{"mac": "address", "state": "up"}.get(key, key)] = value == "up" if key == "state" else value
-                if (key, value) == ("state", "down"):
-                    now.list = [address for address in now.list if ":" not in address]
-            entry = bridge_link(addresses=now.list, **same)
-    return replace(found, record=record, link=entry, ports=tuple(ports))
+from tests.unit.bridges import EMPTY, MAC, PARAMS, RECORD, THERE, after, bridge_link, wanted
+from tests.unit.support import link, reasons, replace, verbs
 
 
 @pytest.mark.parametrize(
@@ -120,7 +29,7 @@ def after(decided: Plan, found: Found) -> Found:
     ],
     ids=["bare", "down", "nothing given", "mac", "spellings", "more"],
 )
-def test_a_request_has_one_form(params, normal):
+def test_a_request_has_one_normal_form(params, normal):
     assert bridge.request(params) == normal
 
 
@@ -142,7 +51,7 @@ def test_a_request_has_one_form(params, normal):
     ],
     ids=str,
 )
-def test_a_request_for_what_cannot_be_is_refused(params):
+def test_an_invalid_request_is_refused(params):
     with pytest.raises(BaleineError, match="bridge"):
         bridge.request(params)
 
@@ -171,7 +80,7 @@ def test_a_request_for_what_cannot_be_is_refused(params):
         "address less", "no address", "other prefix", "no port", "port more", "other port",
     ],
 )  # fmt: skip
-def test_each_option_changed_alone_is_exactly_its_change_in_place(changes, expected):
+def test_an_option_changed_alone_takes_exactly_its_own_step(changes, expected):
     decided = bridge.plan(wanted(**changes), THERE)
     assert verbs(decided) == expected
     assert decided.drift == ()
@@ -202,7 +111,7 @@ def test_each_option_changed_alone_is_exactly_its_change_in_place(changes, expec
         "interrupted at the end",
     ],
 )  # fmt: skip
-def test_what_the_kernel_lost_is_healed_and_called_drift(found, expected, drift):
+def test_settings_that_the_kernel_lost_are_restored_and_reported_as_drift(found, expected, drift):
     start = replace(THERE, **found)
     if start.link is None or "links" in found:
         start = replace(start, links={**EMPTY.links})
@@ -213,12 +122,12 @@ def test_what_the_kernel_lost_is_healed_and_called_drift(found, expected, drift)
     assert bool(decided.drift) == bool(drift)
 
 
-def test_an_address_too_many_is_taken_away():
+def test_an_additional_address_is_removed():
     decided = bridge.plan(wanted(), replace(THERE, link=bridge_link(addresses=[*PARAMS["addresses"], "172.16.0.1/12"])))
     assert [(a.verb, a.data["value"]) for a in decided.actions] == [("remove_address", "172.16.0.1/12")]
 
 
-def test_a_bridge_from_nothing_is_recorded_first_and_last():
+def test_a_new_bridge_is_recorded_before_and_after_it_is_made():
     decided = bridge.plan(wanted(), EMPTY)
     assert verbs(decided) == [
         "record_creating", "create", "set_state", "add_address", "add_address", "add_port", "record",
@@ -230,7 +139,7 @@ def test_a_bridge_from_nothing_is_recorded_first_and_last():
     assert decided.drift == ()
 
 
-def test_a_making_that_was_interrupted_is_finished_and_no_drift():
+def test_an_interrupted_creation_is_finished_and_not_reported_as_drift():
     decided = bridge.plan(wanted(), replace(EMPTY, record={**RECORD, "state": "creating"}))
     assert verbs(decided)[0] == "create"
     assert decided.drift == ()
@@ -243,7 +152,7 @@ def test_a_bridge_of_the_old_scripts_is_adopted():
 
 @pytest.mark.parametrize("state", ["up", "down"])
 @pytest.mark.parametrize("kind", ["bridge", "veth", ""])
-def test_a_foreign_link_of_that_name_is_refused_with_what_it_is(state, kind):
+def test_a_foreign_link_with_the_name_of_the_bridge_is_refused_with_its_kind(state, kind):
     foreign = {**bridge_link(), "linkinfo": {"info_kind": kind}}
     with pytest.raises(BaleineError, match=f"link private that Baleine did not make .*{kind or 'a device'}"):
         bridge.plan(wanted(state=state), replace(EMPTY, link=foreign))
@@ -252,20 +161,20 @@ def test_a_foreign_link_of_that_name_is_refused_with_what_it_is(state, kind):
 @pytest.mark.parametrize(
     "mtu", [{"mtu": 1280}, {"mtu": 1279, "addresses": ["10.0.0.1/8"]}, {"mtu": 68, "state": "absent"}]
 )
-def test_a_small_mtu_is_refused_only_with_an_ipv6_address_that_is_wanted(mtu):
+def test_a_small_mtu_is_refused_only_if_an_ipv6_address_is_requested(mtu):
     assert wanted(**mtu).mtu == mtu["mtu"]
 
 
 @pytest.mark.parametrize("state", ["up", "down"])
 @pytest.mark.parametrize("kind", ["veth", ""])
-def test_a_recorded_bridge_whose_name_is_another_link_now_is_refused_with_what_it_is(state, kind):
+def test_a_recorded_bridge_whose_name_belongs_to_another_link_is_refused_with_its_kind(state, kind):
     foreign = bridge_link(linkinfo={"info_kind": kind})
     with pytest.raises(BaleineError, match=f"link private that Baleine did not make .{kind or 'a device'}"):
         bridge.plan(wanted(state=state), replace(THERE, link=foreign))
 
 
 @pytest.mark.parametrize("record", [RECORD, {"nom_bridge": "private"}, {**RECORD, "state": "creating"}])
-def test_the_absence_of_a_bridge_whose_name_is_another_link_now_only_forgets_it(record):
+def test_the_removal_of_a_bridge_whose_name_belongs_to_another_link_deletes_only_the_record(record):
     moved = manifest.to_json({"ens4": {"addresses": [{"value": "10.9.0.1/24", "words": "10.9.0.1/24"}], "routes": []}})
     for one in (record, {**record, "moved": moved}):
         found = replace(THERE, users=(), record=one, link=bridge_link(linkinfo={"info_kind": "veth"}), ports=("ens4",))
@@ -280,112 +189,6 @@ def test_the_absence_of_a_bridge_whose_name_is_another_link_now_only_forgets_it(
         assert facts["state"] == "missing"
 
 
-class Kernel:
-    """A runner with a kernel behind it that has links and may refuse a change, and manifests of their own."""
-
-    def __init__(self, monkeypatch: Any, tmp_path: Any, refuse: str = "nothing", links: tuple[str, ...] = ()) -> None:
-        for folder in ("MANIFESTS", "LOCKS"):
-            monkeypatch.setattr(manifest, folder, str(tmp_path / folder))
-        monkeypatch.setattr(bridge.guard, "FOLDER", str(tmp_path))
-        monkeypatch.setattr(bridge.netlink, "need_program", lambda *_words: "ip")
-        self.refuse, self.links, self.done = refuse, dict.fromkeys(links, ""), list[str]()
-        self.records: list[list[str]] = []
-
-    def __call__(self, argv: Any, stdin: str = "", env: Any = None) -> Result:
-        if "-batch" in argv:
-            self.records.append(manifest.names("bridge"))
-            for at, line in enumerate(stdin.splitlines(), 1):
-                if self.refuse in line:
-                    return Result(tuple(argv), 1, "", f"RTNETLINK answers: no\nCommand failed -:{at}")
-                self.done.append(line)
-                if line.startswith("link add name"):
-                    self.links[line.split()[3]] = "bridge"
-                elif line.startswith("link del dev"):
-                    del self.links[line.split()[3]]
-            return Result(tuple(argv), 0, "", "")
-        shown = [link(name, linkinfo={"info_kind": kind}) for name, kind in self.links.items()]
-        return Result(tuple(argv), 0, json.dumps(shown if "address" in argv else []), "")
-
-
-def ask(name: str, *addresses: str, **more: Any) -> bridge.Wanted:
-    return bridge.request({"name": name, "addresses": addresses, **more})
-
-
-@pytest.mark.parametrize("refuse", ["link add", "link set", "address replace"])
-def test_a_new_bridge_that_the_kernel_refuses_leaves_neither_link_nor_record(monkeypatch, tmp_path, refuse):
-    kernel = Kernel(monkeypatch, tmp_path, refuse)
-    with pytest.raises(BaleineError, match=refuse):
-        bridge.ensure(kernel, [ask("b1", "10.1.0.1/16"), ask("b2", "10.2.0.1/16")])
-    assert (kernel.links, manifest.names("bridge")) == ({}, [])
-
-
-def test_a_recorded_bridge_that_the_kernel_refuses_to_heal_stays_recorded(monkeypatch, tmp_path):
-    kernel = Kernel(monkeypatch, tmp_path)
-    bridge.ensure(kernel, [ask("b1", "10.1.0.1/16")])
-    del kernel.links["b1"]
-    kernel.refuse = "address replace"
-    with pytest.raises(BaleineError):
-        bridge.ensure(kernel, [ask("b1", "10.1.0.1/16")])
-    assert (list(kernel.links), manifest.names("bridge")) == (["b1"], ["b1"])
-
-
-@pytest.mark.parametrize(
-    ("second", "why"),
-    [
-        (ask("b2", "10.1.9.1/24"), "meets 10.1.0.0/16 of the bridge b1"),
-        (ask("b2", ports=["ens5"]), "already a port of b1"),
-        (ask("b1"), "given twice"),
-        (ask("taken"), "did not make"),
-    ],
-    ids=["network", "port", "name", "foreign"],
-)
-@pytest.mark.parametrize("check", [True, False])
-def test_a_set_is_refused_whole_before_its_first_change(monkeypatch, tmp_path, check, second, why):
-    kernel = Kernel(monkeypatch, tmp_path, links=("ens5", "taken"))
-    with pytest.raises(BaleineError, match=why):
-        bridge.ensure(kernel, [ask("b1", "10.1.0.1/16", ports=["ens5"]), second], check)
-    assert (kernel.done, manifest.names("bridge")) == ([], [])
-
-
-def test_what_an_earlier_one_of_a_set_gives_up_a_later_one_may_take(monkeypatch, tmp_path):
-    kernel = Kernel(monkeypatch, tmp_path)
-    bridge.ensure(kernel, [ask("b1", "10.1.0.1/16")])
-    bridge.ensure(kernel, [ask("b1", state="absent"), ask("b2", "10.1.0.1/16")])
-    assert manifest.names("bridge") == ["b2"]
-
-
-def test_a_whole_set_is_recorded_before_its_first_change(monkeypatch, tmp_path):
-    kernel = Kernel(monkeypatch, tmp_path)
-    bridge.ensure(kernel, [ask("b1", "10.1.0.1/16"), ask("b2", "10.2.0.1/16")])
-    assert kernel.records[0] == ["b1", "b2"]
-    assert [manifest.read("bridge", name)["state"] for name in ("b1", "b2")] == ["up", "up"]  # type: ignore[index]
-
-
-def test_of_two_bridges_made_at_once_with_one_network_one_is_refused(monkeypatch, tmp_path):
-    kernel, real, failed = Kernel(monkeypatch, tmp_path), bridge.find, []
-    both = threading.Barrier(2)
-
-    def slowly(run: Any, name: str) -> Found:
-        found = real(run, name)
-        with contextlib.suppress(threading.BrokenBarrierError):
-            both.wait(0.3)  # the other one has looked as well, if it may
-        return found
-
-    def make(name: str) -> None:
-        try:
-            bridge.ensure(kernel, [ask(name, "10.1.0.1/16")])
-        except BaleineError as error:
-            failed.append(error.message)
-
-    monkeypatch.setattr(bridge, "find", slowly)
-    threads = [threading.Thread(target=make, args=(name,)) for name in ("b1", "b2")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(failed) == len(manifest.names("bridge")) == 1
-
-
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
@@ -397,11 +200,11 @@ def test_of_two_bridges_made_at_once_with_one_network_one_is_refused(monkeypatch
     ],
     ids=["none", "a foreign link is left alone", "there", "link gone", "old"],
 )
-def test_absence_takes_what_baleine_made(found, expected):
+def test_the_removal_of_a_bridge_removes_everything_that_baleine_made(found, expected):
     assert verbs(bridge.plan(wanted(state="absent"), found)) == expected
 
 
-def test_a_bridge_that_containers_use_is_not_removed_and_they_are_named():
+def test_a_bridge_in_use_is_not_removed_and_its_containers_are_named():
     with pytest.raises(BaleineError, match="cannot be removed.*: web1, web2"):
         bridge.plan(wanted(state="absent"), replace(THERE, users=("web1", "web2")))
 
@@ -417,12 +220,12 @@ def test_a_bridge_that_containers_use_is_not_removed_and_they_are_named():
     ids=["address", "other master", "default route", "none"],
 )
 @pytest.mark.parametrize("found", [EMPTY, THERE], ids=["from nothing", "there"])
-def test_a_port_that_would_cut_the_host_off_is_refused(port, why, found):
+def test_a_port_is_refused_if_it_would_cut_off_the_host(port, why, found):
     with pytest.raises(BaleineError, match=why):
         bridge.plan(wanted(ports=["ens4", port]), found)
 
 
-def test_a_range_the_host_routes_is_refused_with_the_route():
+def test_a_network_that_the_host_routes_is_refused_with_the_route():
     with pytest.raises(BaleineError, match=r"192.0.2.0/24 dev ens3"):
         bridge.plan(wanted(addresses=["192.0.2.77/24"]), EMPTY)
 
@@ -436,7 +239,7 @@ def test_a_range_the_host_routes_is_refused_with_the_route():
     ],
     ids=["IPv4", "IPv6", "apart"],
 )
-def test_the_range_of_another_bridge_is_refused_even_while_that_one_is_down(others, why):
+def test_the_network_of_another_bridge_is_refused_even_if_that_bridge_is_down(others, why):
     found = replace(EMPTY, others=others)
     if why is None:
         assert bridge.plan(wanted(), found).changed
@@ -446,7 +249,7 @@ def test_the_range_of_another_bridge_is_refused_even_while_that_one_is_down(othe
 
 
 @pytest.mark.parametrize("torn", ["192.168.", "x", "+"])
-def test_a_torn_address_of_another_bridge_is_that_bridges_trouble(torn):
+def test_an_invalid_address_of_another_bridge_is_ignored_or_reported_with_its_name(torn):
     try:
         decided = bridge.plan(wanted(), replace(EMPTY, others={"public": (torn,)}))
     except BaleineError as error:
@@ -487,21 +290,21 @@ GOALS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("goal", GOALS.values(), ids=GOALS.keys())
 @pytest.mark.parametrize("start", STARTS.values(), ids=STARTS.keys())
-def test_after_one_plan_a_second_one_is_empty(start, goal):
+def test_a_second_plan_is_empty(start, goal):
     first = bridge.plan(wanted(**goal), start)
     second = bridge.plan(wanted(**goal), after(first, start))
     assert verbs(second) == [], reasons(second)
     assert second.drift == ()
 
 
-def test_up_again_brings_the_ipv6_addresses_back():
+def test_a_bridge_that_goes_up_again_gets_its_ipv6_addresses_back():
     down = after(bridge.plan(wanted(state="down"), THERE), THERE)
     decided = bridge.plan(wanted(), down)
     assert verbs(decided) == ["set_state", "add_address", "record"]
     assert decided.drift == ()
 
 
-def test_the_facts_are_those_of_the_kernel_where_it_shows_any():
+def test_the_facts_come_from_the_kernel_if_the_link_exists():
     facts = bridge.facts(None, "private", THERE)  # type: ignore[arg-type]
     assert facts["state"] == "up"
     assert facts["containers"] == ["mycontainer"]
@@ -512,7 +315,7 @@ def test_the_facts_are_those_of_the_kernel_where_it_shows_any():
     assert bridge.facts(None, "private", EMPTY) == {}  # type: ignore[arg-type]
 
 
-def test_a_record_can_be_written_and_read_as_a_manifest(tmp_path, monkeypatch):
+def test_a_record_is_written_to_a_manifest_and_read_back(tmp_path, monkeypatch):
     monkeypatch.setattr(manifest, "MANIFESTS", str(tmp_path))
     decided = bridge.plan(wanted(), EMPTY)
     manifest.write("bridge", "private", bridge._record("private", decided.after))

@@ -32,13 +32,13 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 
 
 @pytest.mark.parametrize(("name", "french"), [("baleine.1", False), ("baleine.fr.1", True)])
-def test_the_page_of_the_manual_is_that_of_the_table_of_commands(name, french):
+def test_the_man_page_matches_the_table_of_commands(name, french):
     """`make manual` writes them."""
     assert (FOLDER / name).read_text() == manual.roff(french)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: f"{command.kind} {command.verb}")
-def test_a_command_is_understood_as_its_synopsis_has_it(command):
+def test_a_command_is_parsed_as_its_synopsis_says(command):
     words = re.sub(r"\[[^]]*\]", "", manual.synopsis(command, french=False)).split()[1:]
     found, options = parse([*words, "OTHER"] if command.names == "two" else words)
     assert found == command and all(options.text(key) for key in command.required)
@@ -58,11 +58,11 @@ def test_a_command_is_understood_as_its_synopsis_has_it(command):
         (["baleine", "image", "-s", "10G", "create", "--su"], set()),  # 10G is taken for the verb: nothing wrong is offered
     ],
 )  # fmt: skip
-def test_bash_completes(words, offered):
+def test_bash_completes_commands_flags_and_names(words, offered):
     assert offered <= set(completed(*words)) and (len(words[-1]) == 0 or offered == set(completed(*words)))
 
 
-def test_after_the_two_dashes_nothing_of_ours_is_offered():
+def test_bash_completes_no_flag_of_ours_after_two_dashes():
     assert completed("baleine", "container", "exec", "-c", "x", "--", "container") == []
 
 
@@ -74,7 +74,7 @@ def test_every_flag_of_every_command_is_completed(command):
 
 
 @pytest.mark.parametrize("word", ["version", "--version"])
-def test_the_version_is_the_collections(word, capsys):
+def test_the_version_is_that_of_the_collection(word, capsys):
     galaxy = (Path(__file__).parents[2] / "galaxy.yml").read_text()
     assert main([word]) == 0
     assert f"\nversion: {capsys.readouterr().out}" in galaxy

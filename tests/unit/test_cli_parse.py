@@ -61,12 +61,12 @@ DOCUMENTS = [
 
 
 @pytest.mark.parametrize(("line", "command", "names", "values"), DOCUMENTS)
-def test_a_line_is_understood(line: str, command: str, names: list[str], values: dict[str, object]) -> None:
+def test_a_command_line_is_parsed(line: str, command: str, names: list[str], values: dict[str, object]) -> None:
     found, options = parse(shlex.split(line))
     assert (f"{found.kind} {found.verb}", options.names, options.values) == (command, names, values)
 
 
-def test_flags_stand_in_any_order() -> None:
+def test_flags_are_accepted_in_any_order() -> None:
     pairs = [["-i", "apache2"], ["-c", "web1"], ["-b", "a,b"], ["-a", ",10.0.0.2/8"], ["--program", START]]
     for order in itertools.permutations(pairs):
         for place in range(len(order) + 1):
@@ -88,7 +88,7 @@ def test_flags_stand_in_any_order() -> None:
         ("container -c web1 exec -- list", ["web1"], ["list"], set()),
     ],
 )
-def test_exec_leaves_the_program_alone(line: str, names: list[str], program: list[str], flags: set[str]) -> None:
+def test_exec_passes_the_program_on_unchanged(line: str, names: list[str], program: list[str], flags: set[str]) -> None:
     command, options = parse(shlex.split(line))
     assert command.verb == "exec"
     assert (options.names, options.program, set(options.values)) == (names, program, flags)
@@ -126,7 +126,7 @@ def test_exec_leaves_the_program_alone(line: str, names: list[str], program: lis
         ("container run -i tiny a b -- true", "put -- before"),
     ],
 )
-def test_what_is_not_understood_is_named(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_word_is_named(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(Usage) as caught:
         parse(shlex.split(line))
     assert said in caught.value.message
@@ -158,7 +158,7 @@ def _create(*words: str) -> Options:
 
 
 @pytest.mark.parametrize(("bridge", "address", "gateway", "expected"), NETWORKS)
-def test_the_nth_address_is_the_nth_bridges(
+def test_the_nth_address_belongs_to_the_nth_bridge(
     bridge: str, address: str, gateway: str, expected: list[tuple[str, list[str], str]]
 ) -> None:
     words = [
@@ -182,7 +182,7 @@ def test_the_nth_address_is_the_nth_bridges(
         (("-e", "A"), "KEY=VALUE"),
     ],
 )
-def test_a_container_that_cannot_be_meant_is_refused(words: tuple[str, ...], said: str) -> None:
+def test_an_invalid_container_is_refused_with_the_reason(words: tuple[str, ...], said: str) -> None:
     with pytest.raises(Usage, match=said):
         containers.description(_create(*words))
 
@@ -222,11 +222,11 @@ def test_the_request_of_a_container_is_complete() -> None:
         ("apache2, vim", False, ["apache2", "vim"]),
     ],
 )
-def test_the_packages_of_an_image(text: str, bare: bool, expected: list[str]) -> None:
+def test_the_packages_of_an_image_are_parsed(text: str, bare: bool, expected: list[str]) -> None:
     assert images.packages(text, bare) == expected
 
 
-def test_every_handler_is_there_and_no_flag_is_defined_twice() -> None:
+def test_every_command_has_a_handler_and_no_flag_is_defined_twice() -> None:
     from importlib import import_module
 
     for command in COMMANDS:
@@ -238,14 +238,14 @@ def test_every_handler_is_there_and_no_flag_is_defined_twice() -> None:
         assert set(command.required) <= {flag.key for flag in command.flags}
 
 
-def test_only_root_may(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_root_may_run_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert main.main(["bridge", "list"]) == 1
     assert main.main(["container", "exec", "-c", "a", "--", "ls"]) == 125
     assert capsys.readouterr().err.startswith("baleine: this needs root\n")
 
 
-def test_bridges_keep_what_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bridges_keep_their_recorded_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     shown = {
         "name": "b",

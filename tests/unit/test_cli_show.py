@@ -32,7 +32,7 @@ def test_the_manual_names_every_command_and_flag(command: manual.Command, french
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: f"{command.kind} {command.verb}")
-def test_what_the_synopsis_says_is_understood_when_typed(command: manual.Command) -> None:
+def test_every_synopsis_is_parsed_when_typed(command: manual.Command) -> None:
     typed = re.sub(r" \[.*?\]", "", manual.synopsis(command, french=False)).replace("\u2026", "").split()[1:]
     if command.names == "two":
         typed += ["-i", "OTHER"]
@@ -45,7 +45,7 @@ def test_each_value_has_a_french_word() -> None:
     assert words - same_in_both <= set(manual.VALUES)
 
 
-def test_the_languages_differ() -> None:
+def test_the_french_help_differs_from_the_english() -> None:
     english, french = TEXTS[False], TEXTS[True]
     for command in COMMANDS:
         assert command.en != command.fr
@@ -67,7 +67,7 @@ def test_the_languages_differ() -> None:
         ({}, False),
     ],
 )
-def test_the_locale_decides(environment: dict[str, str], expected: bool) -> None:
+def test_the_locale_decides_the_language(environment: dict[str, str], expected: bool) -> None:
     assert manual.is_french(environment) is expected
 
 
@@ -81,14 +81,14 @@ def test_the_locale_decides(environment: dict[str, str], expected: bool) -> None
         (["container", "exec", "web1"], 1),
     ],
 )
-def test_a_part_of_the_manual(words: list[str], count: int) -> None:
+def test_help_shows_a_part_of_the_manual(words: list[str], count: int) -> None:
     assert len(manual.select(words)) == count
 
 
 @pytest.mark.parametrize(
     ("words", "topic"), [(["lst"], ""), (["container", "lst"], "container"), (["list", "containers"], "list")]
 )
-def test_help_about_what_is_no_command_says_so(words: list[str], topic: str) -> None:
+def test_help_about_an_unknown_command_names_it(words: list[str], topic: str) -> None:
     with pytest.raises(Usage) as caught:
         manual.select(words)
     assert (caught.value.message, caught.value.topic) == (f"there is no command '{' '.join(words)}'", topic)
@@ -119,7 +119,7 @@ CONTAINER = {
 }  # fmt: skip
 
 
-def test_the_rows_of_lists() -> None:
+def test_a_list_shows_one_row_per_resource() -> None:
     bridges_ = "private=192.168.42.2/24+fd12::2/64 public"
     assert containers.row(CONTAINER) == (
         "web1", "apache2", "running", "12", "01:02:05", bridges_, "memory=512M cpus=0.5"
@@ -133,7 +133,9 @@ def test_the_rows_of_lists() -> None:
     assert images.row(image) == ("i", "10G", "3M", "/p/i")
 
 
-def test_a_list_as_it_is_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_list_is_printed_in_the_requested_format(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     stopped = {**CONTAINER, "name": "web2", "state": "stopped", "pid": None, "running_seconds": None}
     every = {"web1": CONTAINER, "web2": stopped}
     monkeypatch.setattr("baleine.manifest.names", lambda kind: list(every))
@@ -150,7 +152,7 @@ def test_a_list_as_it_is_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert main.main(["container", "list", "--format", "yaml"]) == 2
 
 
-def test_one_that_is_broken_does_not_stop_the_rest(
+def test_a_broken_resource_does_not_stop_the_rest_of_a_list(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def facts(name: str) -> show.Facts:
@@ -164,7 +166,7 @@ def test_one_that_is_broken_does_not_stop_the_rest(
 
 
 @pytest.mark.parametrize(("force", "code"), [(False, 1), (True, 0)])
-def test_removing_what_is_not_there(
+def test_the_removal_of_a_missing_resource_is_an_error_unless_it_is_forced(
     force: bool, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from baleine.plan import Outcome, Plan
@@ -175,7 +177,7 @@ def test_removing_what_is_not_there(
     assert ("image gone: there is none" in capsys.readouterr().err) is not force
 
 
-def test_programs_are_judged_as_shells_do(tmp_path: Path) -> None:
+def test_the_exit_code_of_a_program_is_read_as_shells_do(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     for name, mode in (("bin/yes", 0o755), ("bin/no", 0o644)):
         (tmp_path / name).write_text("")
@@ -202,7 +204,7 @@ def test_programs_are_judged_as_shells_do(tmp_path: Path) -> None:
         assert enter.judge(str(tmp_path), program, {"PATH": "/sbin:/bin"}, "/bin") == code, program
 
 
-def test_an_error_says_words_of_others_so_that_no_terminal_obeys_them(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_escapes_control_characters_in_foreign_text(capsys: pytest.CaptureFixture[str]) -> None:
     main.complain("no layer \x1b]0;mine\x07\u009b31m\ud800 in é\nsecond line", "a hint\r")
     assert capsys.readouterr().err == (
         "baleine: no layer \\x1b]0;mine\\x07\\x9b31m\\ud800 in é\nsecond line\na hint\\r\n"
@@ -211,7 +213,7 @@ def test_an_error_says_words_of_others_so_that_no_terminal_obeys_them(capsys: py
     assert capsys.readouterr().err == "baleine: alone\n"
 
 
-def test_what_an_image_says_of_itself_is_shown_so_that_no_terminal_obeys_it() -> None:
+def test_control_characters_in_the_data_of_an_image_are_escaped() -> None:
     words = {"user": "\x1b[31mé", "labels": {"\u009b31m": "\x1b]0;x\x07\n"}}
     text = show.as_json(words)
     assert json.loads(text) == words and all(c.isprintable() or c == "\n" for c in text) and "é" in text

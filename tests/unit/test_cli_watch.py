@@ -17,17 +17,17 @@ from baleine_cli.parse import Options, Usage
 
 
 @pytest.mark.parametrize(("text", "ago"), [("30s", 30), ("10m", 600), ("2h", 7200), ("1d", 86400), ("0s", 0)])
-def test_a_time_is_so_long_ago(text: str, ago: int) -> None:
+def test_a_duration_is_a_time_in_the_past(text: str, ago: int) -> None:
     assert watch.moment(text, "") == pytest.approx(time.time() - ago, abs=1)
 
 
 @pytest.mark.parametrize("text", ["2026-01-31T13:05:09Z", "2026-01-31T14:05:09+01:00", "2026-01-31 13:05:09+00:00"])
-def test_a_time_is_iso_8601(text: str) -> None:
+def test_a_time_is_read_as_iso_8601(text: str) -> None:
     assert watch.moment(text, "") == 1769864709
 
 
 @pytest.mark.parametrize("text", ["", "soon", "10", "m", "10w", "2026-13-01"])
-def test_what_is_no_time_is_refused(text: str) -> None:
+def test_an_invalid_time_is_refused(text: str) -> None:
     with pytest.raises(Usage, match="--since"):
         watch.moment(text, "")
 
@@ -54,7 +54,7 @@ def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("\n", 1, "\n"),
     ],
 )
-def test_the_last_lines_of_a_log(logs: Path, text: str, count: int, last: str) -> None:
+def test_the_last_lines_of_a_log_are_found(logs: Path, text: str, count: int, last: str) -> None:
     (logs / "web.log").write_text(text)
     position = watch.last_lines("web", log.span("web")[1], count)
     assert log.read("web", position)[1].decode() == last
@@ -82,12 +82,12 @@ def _filtered(*filters: str) -> list[str]:
         (("state=running", "label=team=y=z"), []),
     ],
 )
-def test_filters_are_all_asked(filters: tuple[str, ...], names: list[str]) -> None:
+def test_a_container_must_match_every_filter(filters: tuple[str, ...], names: list[str]) -> None:
     assert _filtered(*filters) == names
 
 
 @pytest.mark.parametrize("text", ["", "label", "label=", "age=1", "state="])
-def test_a_filter_that_there_is_not_is_refused(text: str) -> None:
+def test_an_unknown_filter_is_refused(text: str) -> None:
     with pytest.raises(Usage, match="--filter"):
         _filtered(text)
 
@@ -105,7 +105,7 @@ def child() -> Iterator[tuple[int, int, int]]:
     os.waitpid(pid, 0)
 
 
-def test_what_is_carried_arrives_whole_and_in_the_log(
+def test_output_arrives_complete_at_the_caller_and_in_the_log(
     child: tuple[int, int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended, out, taken = child

@@ -48,7 +48,7 @@ LOST = image.Found(record=made(), file=False)
     ],
 )
 @pytest.mark.parametrize("check", [False, True])
-def test_it_is_made_anew_when_its_container_started_from_another_content(found, old, rebuild, expected, check):
+def test_an_image_is_made_again_if_its_container_started_from_other_content(found, old, rebuild, expected, check):
     decided = commit.plan_image("web", "web:1", found, old, rebuild, check)
     assert verbs(decided) == expected
     assert (decided.before != decided.after or rebuild == "always") == bool(expected)
@@ -56,7 +56,7 @@ def test_it_is_made_anew_when_its_container_started_from_another_content(found, 
     assert bool(decided.drift) == (old is LOST)
 
 
-def test_after_one_plan_a_second_one_is_empty():
+def test_a_second_plan_is_empty():
     first = commit.plan_image("web", "web:1", OTHER, MADE, "on_change", False)
     record = {**made(), "recipe": manifest.to_json({key: first.after[key] for key in ("from_container", "source")})}
     assert (
@@ -64,7 +64,7 @@ def test_after_one_plan_a_second_one_is_empty():
     )
 
 
-def test_without_its_container_check_mode_warns_and_earnest_refuses():
+def test_an_image_of_a_missing_container_is_warned_of_in_check_mode_and_refused_otherwise():
     decided = commit.plan_image("web", "web:1", GONE, image.Found(), "on_change", True)
     assert verbs(decided) == ["commit"] and "container web: there is none" in decided.warnings[0]
     for old, rebuild in ((image.Found(), "on_change"), (MADE, "always")):
@@ -84,12 +84,12 @@ def test_without_its_container_check_mode_warns_and_earnest_refuses():
         ),
     ],
 )
-def test_what_would_be_lost_or_is_half_done_is_refused(found, old, why):
+def test_a_commit_is_refused_if_it_would_lose_data_or_meets_unfinished_work(found, old, why):
     with pytest.raises(BaleineError, match=why):
         commit.plan_image("web", "web:1", found, old, "on_change", False)
 
 
 @pytest.mark.parametrize("option", [{"size": "1G"}, {"packages": ["vim"]}, {"from_image": "a"}, {"commands": ["true"]}])
-def test_nothing_else_says_how_it_is_made(option):
+def test_the_option_from_container_excludes_all_other_sources(option):
     with pytest.raises(BaleineError, match=f"{next(iter(option))} do not go with from_container"):
         commit.ensure(lambda *_args, **_more: None, {"name": "a", "from_container": "web", **option}, True)

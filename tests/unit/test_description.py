@@ -85,7 +85,7 @@ def round_trip(params: dict[str, Any], tmp_path: Any) -> tuple[Any, Any]:
     return (wanted, interfaces), description.from_record("web1", record)
 
 
-def test_every_description_survives_its_manifest(tmp_path, monkeypatch):
+def test_every_description_is_read_back_from_its_manifest(tmp_path, monkeypatch):
     monkeypatch.setattr(manifest, "MANIFESTS", str(tmp_path))
     monkeypatch.setattr(manifest, "sync_directory", lambda folder: None)
     monkeypatch.setattr(manifest.os, "fsync", lambda descriptor: None)
@@ -136,7 +136,7 @@ def test_a_text_that_a_manifest_cannot_hold_is_refused_at_once_or_kept(key, end,
         ({"user": 33}, {"user": "33"}),
     ],
 )  # fmt: skip
-def test_two_spellings_are_one_description(one, other):
+def test_two_spellings_give_the_same_description(one, other):
     what = "container web1"
     assert description.describe({**BASE, **one}, what) == description.describe({**BASE, **other}, what)
 
@@ -151,7 +151,7 @@ def test_two_spellings_are_one_description(one, other):
         ({"workdir": "/a"}, {"workdir": "/A"}),
     ],
 )
-def test_case_alone_is_a_difference(one, other):
+def test_upper_and_lower_case_make_a_difference(one, other):
     what = "container web1"
     assert description.describe({**BASE, **one}, what) != description.describe({**BASE, **other}, what)
 
@@ -195,7 +195,7 @@ def test_case_alone_is_a_difference(one, other):
     ],
     ids=lambda value: str(value)[:70],
 )  # fmt: skip
-def test_what_cannot_be_is_refused_naming_the_container(params, why):
+def test_an_invalid_description_is_refused_with_the_name_of_its_container(params, why):
     with pytest.raises(BaleineError, match=why) as caught:
         description.describe({**BASE, **params}, "container web1")
     assert "web1" in caught.value.message or "image" in caught.value.message or "bridge" in caught.value.message
@@ -238,7 +238,7 @@ def test_an_old_manifest_with_fewer_bridges_has_fewer_interfaces(bridges):
     assert len(described.networks) == len(interfaces) == len(bridges.split())
 
 
-def test_an_adopted_manifest_is_written_with_what_it_held():
+def test_an_adopted_manifest_keeps_its_values_when_it_is_written():
     described, interfaces = description.from_record("web1", OLD)
     record = description.to_record("web1", described, interfaces, OLD)
     assert {key: record[key] for key in OLD} == OLD
@@ -266,13 +266,13 @@ def test_an_adopted_manifest_is_written_with_what_it_held():
         ("command", "{}"),
     ],
 )
-def test_a_manifest_that_is_not_understood_is_an_error_in_words(key, value):
+def test_a_manifest_that_cannot_be_parsed_is_a_readable_error(key, value):
     with pytest.raises(BaleineError) as caught:
         description.from_record("web1", {**OLD, key: value})
     assert caught.value.message
 
 
-def test_the_keys_that_scripts_cut_are_comma_separated():
+def test_the_keys_that_scripts_read_are_comma_separated():
     described = description.describe({**BASE, "networks": OPTIONS["networks"][3]}, "container web1")
     interfaces = network.interfaces_for("web1", described.networks, [], [])
     record = description.to_record(

@@ -44,7 +44,7 @@ CONTENTS = {
 
 
 @pytest.mark.parametrize(("size", "pieces"), CONTENTS.values(), ids=CONTENTS.keys())
-def test_a_copy_has_the_same_bytes_holes_and_digest_whatever_the_way(size, pieces, tmp_path):
+def test_a_copy_has_the_same_bytes_holes_and_digest_by_every_method(size, pieces, tmp_path):
     source = sparse(tmp_path / "source", size, pieces)
     dense = tmp_path / "dense"
     with open(source, "rb") as stream:
@@ -58,7 +58,7 @@ def test_a_copy_has_the_same_bytes_holes_and_digest_whatever_the_way(size, piece
     assert os.stat(tmp_path / "copy").st_mode & 0o777 == 0o600
 
 
-def test_a_digest_tells_contents_places_and_sizes_apart(tmp_path):
+def test_a_digest_depends_on_content_position_and_size(tmp_path):
     made = [
         sparse(tmp_path / str(number), size, pieces)
         for number, (size, pieces) in enumerate(
@@ -70,7 +70,7 @@ def test_a_digest_tells_contents_places_and_sizes_apart(tmp_path):
     assert all(digest.startswith("sha256:") and len(digest) == 71 for digest in digests)
 
 
-def test_the_digest_of_a_large_hole_costs_nothing(tmp_path):
+def test_the_digest_of_a_large_hole_reads_no_data(tmp_path):
     assert disk.digest(sparse(tmp_path / "a", 1 << 40, {1 << 39: b"x"})).startswith("sha256:")
 
 
@@ -85,7 +85,7 @@ def test_the_digest_of_a_large_hole_costs_nothing(tmp_path):
         (4097, {4096: b"x"}, [(4096, 4097)]),
     ],
 )
-def test_extents_are_the_stretches_that_are_no_hole(size, pieces, expected, tmp_path):
+def test_extents_are_the_parts_of_a_file_without_holes(size, pieces, expected, tmp_path):
     descriptor = os.open(sparse(tmp_path / "a", size, pieces), os.O_RDONLY)
     try:
         assert list(disk.extents(descriptor, size)) == expected
@@ -114,12 +114,12 @@ def test_a_copy_that_fails_leaves_no_target(tmp_path, monkeypatch):
     assert not (tmp_path / "target").exists()
 
 
-def test_allocated_counts_what_is_written_not_the_size(tmp_path):
+def test_the_allocation_of_a_file_counts_written_blocks_and_not_its_size(tmp_path):
     assert disk.allocated(sparse(tmp_path / "a", 1 << 30, {})) == 0
     assert 4096 <= disk.allocated(sparse(tmp_path / "b", 1 << 30, {0: b"x" * 4096})) < MEBIBYTE
 
 
-def test_a_fingerprint_changes_with_a_write_and_stays_with_a_look(tmp_path):
+def test_a_fingerprint_changes_with_a_write_and_not_with_a_read(tmp_path):
     path = sparse(tmp_path / "a", 4096, {0: b"x"})
     first = disk.fingerprint(path)
     disk.digest(path)
@@ -128,13 +128,13 @@ def test_a_fingerprint_changes_with_a_write_and_stays_with_a_look(tmp_path):
     assert disk.fingerprint(path) != first
 
 
-def test_a_plain_file_has_no_holders_nor_one_that_is_not_there(tmp_path):
+def test_a_plain_or_missing_file_has_no_holders(tmp_path):
     assert disk.holders(sparse(tmp_path / "a", 4096, {})) == []
     assert disk.holders(str(tmp_path / "none")) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"#!/bin/sh\n" * 1000, b"\0" * 8192], ids=["empty", "text", "zeros"])
-def test_a_file_that_is_no_ext4_is_refused(content, tmp_path):
+def test_a_file_without_an_ext4_filesystem_is_refused(content, tmp_path):
     (tmp_path / "a").write_bytes(content)
     with pytest.raises(BaleineError, match="no ext4 filesystem"):
         disk.check_ext4(run, str(tmp_path / "a"))
@@ -142,7 +142,7 @@ def test_a_file_that_is_no_ext4_is_refused(content, tmp_path):
 
 @needs_e2fsprogs
 @pytest.mark.parametrize("size", [16 * MEBIBYTE, 64 * MEBIBYTE, 10 << 30], ids=["16M", "64M", "10G"])
-def test_a_new_disk_is_sparse_sound_and_for_root_alone(size, tmp_path):
+def test_a_new_disk_is_sparse_sound_and_readable_only_by_root(size, tmp_path):
     path = str(tmp_path / "disk")
     disk.create(run, path, size)
     disk.check_ext4(run, path)
@@ -166,7 +166,7 @@ def test_a_new_disk_never_replaces_a_file(tmp_path):
 
 
 @needs_e2fsprogs
-def test_a_disk_that_was_cut_is_refused(tmp_path):
+def test_a_truncated_disk_is_refused(tmp_path):
     path = str(tmp_path / "disk")
     disk.create(run, path, 32 * MEBIBYTE)
     os.truncate(path, 20 * MEBIBYTE)
@@ -175,7 +175,7 @@ def test_a_disk_that_was_cut_is_refused(tmp_path):
 
 
 @needs_e2fsprogs
-def test_a_disk_that_is_damaged_is_refused_in_e2fscks_words(tmp_path):
+def test_a_damaged_disk_is_refused_with_the_words_of_e2fsck(tmp_path):
     path = str(tmp_path / "disk")
     disk.create(run, path, 32 * MEBIBYTE)
     with open(path, "r+b") as stream:

@@ -63,7 +63,7 @@ def moved(found: Found, decided: Plan, **kernel: Any) -> Found:
 THERE = moved(FREE, bridge.plan(wanted(), FREE))
 
 
-def test_a_bridge_answers_under_the_mac_of_the_port_whose_addresses_it_holds_unless_another_is_asked_for() -> None:
+def test_a_bridge_has_the_mac_of_the_port_whose_addresses_it_holds_unless_a_mac_is_requested() -> None:
     mac = "02:00:00:00:00:aa"
     port = replace(FREE, links={"eth0": {**FREE.links["eth0"], "address": mac}})
     assert bridge.plan(wanted(), port).after["mac"] == mac
@@ -76,7 +76,7 @@ def test_a_bridge_answers_under_the_mac_of_the_port_whose_addresses_it_holds_unl
     assert bridge.plan(wanted(mac=other), port).after["mac"] == other
 
 
-def test_an_interface_with_addresses_is_refused_unless_asked() -> None:
+def test_an_interface_with_addresses_is_refused_without_move_addresses() -> None:
     with pytest.raises(BaleineError, match="Set move_addresses"):
         bridge.plan(wanted(move_addresses=False), FREE)
     only_routed = replace(FREE, links={"eth0": link("eth0")})
@@ -113,13 +113,13 @@ def test_a_move_is_one_step_between_the_bridge_and_its_record() -> None:
     ]
 
 
-def test_a_second_run_is_unchanged() -> None:
+def test_a_second_run_changes_nothing() -> None:
     assert bridge.plan(wanted(), THERE).actions == ()
     both = moved(FREE, bridge.plan(wanted(addresses=[ADDRESS, "10.0.0.1/8"]), FREE))
     assert bridge.plan(wanted(addresses=[ADDRESS, "10.0.0.1/8"]), both).actions == ()
 
 
-def test_the_bridges_own_addresses_come_after_what_moves_and_what_moves_is_not_added_twice() -> None:
+def test_moved_addresses_come_before_those_of_the_bridge_and_are_not_added_twice() -> None:
     decided = bridge.plan(wanted(addresses=["172.30.0.150/24", ADDRESS]), FREE)
     assert verbs(decided)[-3:] == ["hand_over", "add_address", "record"]
     assert decided.actions[-2].data["value"] == "172.30.0.150/24"
@@ -135,7 +135,7 @@ def test_the_bridges_own_addresses_come_after_what_moves_and_what_moves_is_not_a
         ({"state": "absent"}, ["hand_over", "remove_link", "forget"]),
     ],
 )
-def test_a_port_that_leaves_gets_everything_back(changes: dict[str, Any], steps: list[str]) -> None:
+def test_a_port_that_leaves_gets_its_addresses_and_routes_back(changes: dict[str, Any], steps: list[str]) -> None:
     for asked in (True, False):
         decided = bridge.plan(wanted(**changes, move_addresses=asked), THERE)
         assert verbs(decided) == steps
@@ -144,7 +144,7 @@ def test_a_port_that_leaves_gets_everything_back(changes: dict[str, Any], steps:
         assert action(decided).data == {"forward": first["backward"], "backward": first["forward"], "moved": {}}
 
 
-def test_the_way_back_leaves_out_what_is_gone_but_restores_it() -> None:
+def test_the_move_back_skips_lost_addresses_but_restores_them_on_the_port() -> None:
     there = link("br", addresses=[ADDRESS])
     damaged = replace(
         THERE, links={**THERE.links, "br": there}, link={**THERE.link, "addr_info": there["addr_info"]}, routes=()
@@ -173,13 +173,13 @@ def test_the_way_back_leaves_out_what_is_gone_but_restores_it() -> None:
     ],
     ids=["route", "port", "bridge", "boot"],
 )  # fmt: skip
-def test_drift_is_healed(kernel: dict[str, Any], steps: list[str], drift: list[str]) -> None:
+def test_drift_of_a_move_is_restored(kernel: dict[str, Any], steps: list[str], drift: list[str]) -> None:
     decided = bridge.plan(wanted(), replace(THERE, **kernel))
     assert verbs(decided) == steps
     assert [text.partition(": ")[2] for text in decided.drift] == drift
 
 
-def test_after_a_boot_only_what_the_port_has_now_moves() -> None:
+def test_only_the_present_addresses_of_a_port_move_after_a_boot() -> None:
     booted = replace(THERE, ports=(), link=None, links={"eth0": link("eth0", addresses=["172.30.0.99/24"])}, routes=())
     assert bridge.plan(wanted(), booted).after["addresses"] == ["172.30.0.99/24"]
     # and nothing stale goes back
@@ -199,7 +199,7 @@ def test_after_a_boot_only_what_the_port_has_now_moves() -> None:
     ],
     ids=["there", "taken back", "still there"],
 )
-def test_how_a_move_ended_the_kernel_says(record: dict[str, str], kernel: dict[str, Any], steps: list[str]) -> None:
+def test_the_kernel_decides_how_a_move_ended(record: dict[str, str], kernel: dict[str, Any], steps: list[str]) -> None:
     found = moved(FREE, bridge.plan(wanted(), FREE), record=record)
     if kernel:
         empty = {**found.link, "addr_info": []}
@@ -223,7 +223,9 @@ def test_how_a_move_ended_the_kernel_says(record: dict[str, str], kernel: dict[s
         ({}, {"links": {"eth0": link("eth0", addresses=[ADDRESS], master="other")}}, "already a port of other"),
     ],
 )
-def test_what_cannot_move_is_refused(changes: dict[str, Any], kernel: dict[str, Any], words: str) -> None:
+def test_an_address_or_route_that_cannot_move_is_refused(
+    changes: dict[str, Any], kernel: dict[str, Any], words: str
+) -> None:
     with pytest.raises(BaleineError, match=words):
         bridge.plan(wanted(**changes), replace(FREE, **kernel))
 
@@ -237,7 +239,7 @@ def test_what_cannot_move_is_refused(changes: dict[str, Any], kernel: dict[str, 
         ({"ports": [], "addresses": [ADDRESS]}, {}, "172.30.0.0/24 dev eth0"),
     ],
 )
-def test_what_would_cut_off_what_has_moved_is_refused(
+def test_a_change_that_would_cut_off_moved_addresses_is_refused(
     changes: dict[str, Any], kernel: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(BaleineError, match=words):
@@ -262,7 +264,7 @@ ENTRY = {"family": "inet", "local": "10.0.0.1", "prefixlen": 24, "scope": "globa
         ),
     ],
 )
-def test_an_address_keeps_what_it_was_given(entry: dict[str, Any], words: str, back: str) -> None:
+def test_an_address_keeps_its_attributes(entry: dict[str, Any], words: str, back: str) -> None:
     found = replace(FREE, links={"eth0": {**link("eth0"), "addr_info": [{**ENTRY, **entry}]}}, routes=())
     decided = action(bridge.plan(wanted(), found)).data
     assert f"address del {words} dev eth0" in decided["forward"]
@@ -288,12 +290,12 @@ def test_an_address_keeps_what_it_was_given(entry: dict[str, Any], words: str, b
         ({**OWN, "dst": "10.9.0.0/24", "metric": 100}, "10.9.0.0/24 proto kernel scope link src 172.30.0.11 metric 100"),
     ],
 )  # fmt: skip
-def test_a_route_keeps_what_it_was_given(route: dict[str, Any], words: str) -> None:
+def test_a_route_keeps_its_attributes(route: dict[str, Any], words: str) -> None:
     share = handover.share_of("bridge br", "eth0", FREE.links["eth0"], [OWN, OWN6, LOCAL6, route])
     assert share["routes"] == [{"words": words}]
 
 
-def test_what_runs_out_moves_but_is_neither_healed_nor_exact() -> None:
+def test_a_temporary_address_moves_but_is_neither_restored_nor_compared_exactly() -> None:
     leased = {**ENTRY, "local": "10.0.0.9", "dynamic": True, "valid_life_time": 500, "preferred_life_time": 400}
     entry = link("eth0", addresses=[ADDRESS])
     found = replace(FREE, links={"eth0": {**entry, "addr_info": [*entry["addr_info"], leased]}}, routes=(LEARNT,))
@@ -314,7 +316,7 @@ def test_what_runs_out_moves_but_is_neither_healed_nor_exact() -> None:
     assert not any("10.0.0.9" in line for line in gone)
 
 
-def test_a_confirmation_needs_the_token_of_a_guard_that_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_confirmation_needs_the_token_of_a_running_guard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "FOLDER", str(tmp_path))
     ticks = guard.start_ticks(os.getpid())
     marker = tmp_path / "br"
@@ -339,7 +341,7 @@ def test_a_confirmation_needs_the_token_of_a_guard_that_lives(tmp_path: Path, mo
     assert not marker.exists()
 
 
-def test_a_record_with_a_move_can_be_written_and_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_with_a_move_is_written_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifest, "MANIFESTS", str(tmp_path))
     manifest.write("bridge", "br", THERE.record or {})
     assert bridge.plan(wanted(), replace(THERE, record=manifest.read("bridge", "br"))).actions == ()

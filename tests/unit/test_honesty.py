@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.integration.honesty_cases import TABLES
+from tests.integration.honesty.cases import TABLES
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
@@ -50,10 +50,10 @@ def test_every_module_has_a_table():
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_every_option_of_a_module_is_in_its_table_and_nothing_else_is(module, monkeypatch):
+def test_every_option_of_a_module_and_nothing_else_is_in_its_table(module, monkeypatch):
     declared = set(paths(specification(module, monkeypatch)))
     tabled = {key.partition("#")[0] for key in TABLES[module]}
-    assert sorted(declared - tabled) == [], "add a Case for each to tests/integration/honesty_cases.py"
+    assert sorted(declared - tabled) == [], "add a Case for each to tests/integration/honesty"
     assert sorted(tabled - declared) == []
 
 
@@ -82,7 +82,7 @@ def test_the_documentation_of_a_module_can_be_read(module):
 EVERYWHERE = ("name", "state", "containers", "containers.name", "prune")
 
 
-def test_a_case_says_what_it_does():
+def test_a_case_has_a_known_effect_and_only_the_parts_it_needs():
     known = ("change", "act", "nothing", "refuse", "fail", "unknown", "everywhere")
     for module, table in TABLES.items():
         for key, case in table.items():
@@ -92,7 +92,7 @@ def test_a_case_says_what_it_does():
             assert case.does != "everywhere" or key in EVERYWHERE, (module, key)
 
 
-def test_a_case_compares_different_things_and_holds_nothing_that_is_not_tried():
+def test_a_case_compares_different_values_and_has_no_unused_parts():
     for module, table in TABLES.items():
         for key, case in table.items():
             others = [*case.same, *([] if case.fewer is None else [case.fewer]), *([case.cased] if case.cased else [])]

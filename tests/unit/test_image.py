@@ -1,6 +1,6 @@
 # Copyright: Baleine contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Images and the installed command line: requests, and plans from what is wanted and found."""
+"""Images: requests, and plans from what is wanted and found."""
 
 from __future__ import annotations
 
@@ -8,45 +8,11 @@ from typing import Any
 
 import pytest
 
-from baleine import architecture, image, install, manifest
+from baleine import architecture, image, manifest
 from baleine.errors import BaleineError, known
 from baleine.image import Found
+from tests.unit.images import PARAMS, SOURCE, THERE, WEB, built, derived, wanted
 from tests.unit.support import reasons, replace, verbs
-
-PARAMS: dict[str, Any] = {
-    "name": "apache2",
-    "size": "2G",
-    "suite": "bookworm",
-    "packages": ["apache2", "vim"],
-    "mirror": "http://mirror.example.org/debian",
-    "files": [{"path": "/etc/motd", "content": "hello\n", "mode": "0644"}],
-    "commands": ["a2enmod proxy", "true"],
-}
-DERIVED: dict[str, Any] = {"name": "web", "from_image": "apache2", "commands": ["true"]}
-SOURCE: dict[str, Any] = {"source_digest": "sha256:s1", "source_size": 2 << 30}
-
-
-def wanted(**changes: Any) -> image.Wanted:
-    return image.request({**PARAMS, **changes})
-
-
-def derived(**changes: Any) -> image.Wanted:
-    return image.request({**DERIVED, **changes})
-
-
-def built(goal: image.Wanted, **more: Any) -> Found:
-    """What is there after a build: the recipe is recorded as image_store.py records it."""
-    empty = Found(**{key: value for key, value in more.items() if key.startswith("source")})
-    decided = image.plan(goal, empty)
-    record = {
-        "nom_image": goal.name, "taille": "2048", "chemin": goal.directory, "state": "present",
-        "digest": "sha256:d1", "recipe": manifest.to_json({**decided.after}),
-    }  # fmt: skip
-    return Found(record=record, file=True, **more)
-
-
-THERE = built(wanted())
-WEB = built(derived(), **SOURCE)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +28,7 @@ WEB = built(derived(), **SOURCE)
         ({"from_image": "debian", "size": "1G"}, 1 << 30),
     ],
 )
-def test_a_bare_size_is_mib_and_whole_blocks_are_taken(params, size):
+def test_a_size_without_unit_is_in_mib_and_rounded_to_whole_blocks(params, size):
     recipe = image.request({"name": "a", **params}).recipe
     assert recipe is not None
     assert recipe.size == size
@@ -107,7 +73,7 @@ def test_a_bare_size_is_mib_and_whole_blocks_are_taken(params, size):
     ],
     ids=str,
 )
-def test_a_request_for_what_cannot_be_is_refused(params, why):
+def test_an_invalid_request_is_refused(params, why):
     with pytest.raises(BaleineError, match=why):
         image.request({**PARAMS, **params})
 
@@ -143,7 +109,7 @@ BASE = RED["repositories"][0]
     ],
     ids=str,
 )
-def test_a_tree_of_red_hats_family_that_cannot_be_is_refused(params, why):
+def test_an_invalid_request_for_a_red_hat_tree_is_refused(params, why):
     assert image.request(RED).recipe is not None
     with pytest.raises(BaleineError, match=why):
         image.request({**RED, **params})
@@ -159,7 +125,7 @@ def test_a_tree_of_red_hats_family_that_cannot_be_is_refused(params, why):
         ("repositories", [BASE, {**BASE, "name": "more"}]),
     ],
 )
-def test_each_part_of_a_tree_of_red_hats_family_is_seen(key, value):
+def test_each_changed_option_of_a_red_hat_tree_is_a_rebuild(key, value):
     there = built(image.request(RED))
     assert verbs(image.plan(image.request(RED), there)) == []
     decided = image.plan(image.request({**RED, key: value}), there)
@@ -167,7 +133,7 @@ def test_each_part_of_a_tree_of_red_hats_family_is_seen(key, value):
 
 
 @pytest.mark.parametrize("package", ["apache2", "libc6:amd64", "g++", "vim=2:9.0.1378-2", "vim/bookworm", "0ad"])
-def test_a_package_as_apt_names_it_is_accepted(package):
+def test_package_names_of_apt_are_accepted(package):
     recipe = wanted(packages=[package, package]).recipe
     assert recipe is not None
     assert recipe.packages == (package,)
@@ -209,7 +175,7 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("changes", SAME.values(), ids=SAME.keys())
-def test_another_spelling_is_unchanged(changes):
+def test_another_spelling_changes_nothing(changes):
     decided = image.plan(wanted(**changes), THERE)
     assert verbs(decided) == [], reasons(decided)
     assert decided.warnings == ()
@@ -217,7 +183,7 @@ def test_another_spelling_is_unchanged(changes):
 
 
 @pytest.mark.parametrize(("key", "changes"), CHANGED.items(), ids=CHANGED.keys())
-def test_each_part_of_a_recipe_changed_alone_is_a_rebuild(key, changes):
+def test_each_changed_part_of_a_recipe_is_a_rebuild(key, changes):
     decided = image.plan(wanted(**changes), THERE)
     assert verbs(decided) == ["build"]
     assert next(iter(changes)) in decided.actions[0].reason
@@ -226,7 +192,7 @@ def test_each_part_of_a_recipe_changed_alone_is_a_rebuild(key, changes):
 
 
 @pytest.mark.parametrize("changes", CHANGED.values(), ids=CHANGED.keys())
-def test_rebuild_never_keeps_it_and_says_that_the_request_differs(changes):
+def test_rebuild_never_keeps_the_image_and_warns_of_the_difference(changes):
     decided = image.plan(wanted(rebuild="never", **changes), THERE)
     assert verbs(decided) == []
     assert len(decided.warnings) == 1
@@ -240,13 +206,13 @@ def test_rebuild_always_builds(changes, edited):
 
 
 @pytest.mark.parametrize("changes", [{}, *SAME.values(), *CHANGED.values()])
-def test_after_one_plan_a_second_one_is_empty(changes):
+def test_a_second_plan_is_empty(changes):
     goal = wanted(**changes)
     second = image.plan(goal, built(goal))
     assert (verbs(second), second.warnings) == ([], ())
 
 
-def test_an_image_made_before_an_option_came_is_not_rebuilt_for_it():
+def test_an_image_older_than_an_option_is_not_rebuilt_for_it():
     record = known(THERE.record, "the record")
     recipe = {
         key: value
@@ -258,7 +224,7 @@ def test_an_image_made_before_an_option_came_is_not_rebuilt_for_it():
     assert verbs(image.plan(wanted(keyring="/k.gpg"), older)) == ["build"]
 
 
-def test_an_image_from_nothing_is_built():
+def test_a_new_image_is_built():
     decided = image.plan(wanted(), Found())
     assert verbs(decided) == ["build"]
     assert decided.before == {}
@@ -267,24 +233,24 @@ def test_an_image_from_nothing_is_built():
 
 
 @pytest.mark.parametrize("check", [False, True])
-def test_a_file_that_is_not_ours_is_refused_before_anything_is_built_and_in_check_mode_too(check):
+def test_a_foreign_file_is_refused_before_anything_is_built_also_in_check_mode(check):
     with pytest.raises(BaleineError, match="a file /var/lib/x that Baleine did not make"):
         image.plan(wanted(), Found(stray="/var/lib/x"), check)
 
 
-def test_a_file_that_is_gone_is_drift():
+def test_a_missing_file_is_drift():
     decided = image.plan(wanted(), replace(THERE, file=False))
     assert verbs(decided) == ["build"]
     assert decided.drift == ("image apache2: its file is gone",)
 
 
-def test_an_image_edited_by_hand_is_kept_and_said():
+def test_an_image_edited_by_hand_is_kept_with_a_warning():
     decided = image.plan(wanted(), replace(THERE, edited=True))
     assert verbs(decided) == []
     assert "edited by hand" in decided.warnings[0]
 
 
-def test_an_edited_image_is_not_rebuilt_without_being_asked():
+def test_an_edited_image_is_rebuilt_only_if_the_task_asks_for_it():
     with pytest.raises(BaleineError, match="suite bookworm -> trixie.*edited by hand") as caught:
         image.plan(wanted(suite="trixie"), replace(THERE, edited=True))
     assert "rebuild: always" in caught.value.hint
@@ -296,13 +262,13 @@ def test_an_image_that_is_being_edited_is_not_rebuilt():
     assert not image.plan(wanted(), replace(THERE, open=True)).changed
 
 
-def test_a_rebuild_names_the_containers_that_stay_as_they_are():
+def test_a_rebuild_names_the_containers_that_stay_unchanged():
     decided = image.plan(wanted(suite="trixie"), replace(THERE, users=("web1", "web2")))
     assert verbs(decided) == ["build"]
     assert "web1, web2" in decided.warnings[0]
 
 
-def test_an_image_of_the_old_scripts_is_kept_as_it_is():
+def test_an_image_of_the_old_scripts_is_kept_unchanged():
     old = Found(record={"nom_image": "apache2", "taille": "10240", "chemin": "/var/lib/baleine/images"}, file=True)
     decided = image.plan(wanted(), old)
     assert verbs(decided) == []
@@ -338,7 +304,7 @@ def test_a_derived_image_cannot_be_smaller_than_its_source():
 
 
 @pytest.mark.parametrize("found", [Found(), replace(WEB, source_digest=None, source_size=0)], ids=["nothing", "there"])
-def test_without_its_source_check_mode_warns_and_earnest_refuses(found):
+def test_a_missing_source_is_warned_of_in_check_mode_and_refused_otherwise(found):
     with pytest.raises(BaleineError, match="there is no image apache2 to start from"):
         image.plan(derived(), found)
     decided = image.plan(derived(), found, check=True)
@@ -346,77 +312,10 @@ def test_without_its_source_check_mode_warns_and_earnest_refuses(found):
     assert verbs(decided) == (["build"] if found.record is None else []), reasons(decided)
 
 
-# ---- images of a web server
-
-URL = "https://www.example.org/images/apache2.image"
-OFFERED: dict[str, Any] = {"source_digest": "sha256:t1", "source_size": 2 << 30, "published": "2026-01-02T00:00:00Z"}
-AWAY = BaleineError("the server is away")
-
-
-def published(**changes: Any) -> image.Wanted:
-    return image.request({"name": "apache2", "source": URL, **changes})
-
-
-FETCHED = built(published(), **OFFERED)
-FETCHED = replace(FETCHED, record={**(FETCHED.record or {}), "published": "2026-01-02T00:00:00Z"})
-NEWER = replace(FETCHED, source_digest="sha256:t2", published="2026-01-03T00:00:00Z")
-OLDER = replace(FETCHED, source_digest="sha256:t0", published="2026-01-01T00:00:00Z")
-UNASKED = replace(FETCHED, source_digest=None, source_size=0, published="", unasked=AWAY)
-
-
-@pytest.mark.parametrize(
-    ("changes", "found", "expected"),
-    [
-        ({}, FETCHED, []),
-        ({"source": "https://mirror.example.org/apache2.image"}, FETCHED, []),
-        ({"unsigned": True, "ca_certificate": "/ca.pem", "proxy": "http://proxy:1"}, FETCHED, []),
-        ({"size": "3G"}, FETCHED, ["build"]),
-        ({"commands": ["true"]}, FETCHED, ["build"]),
-        ({}, Found(**OFFERED), ["build"]),
-        ({}, NEWER, ["build"]),
-        ({"rebuild": "never"}, NEWER, []),
-        ({"rebuild": "never"}, replace(UNASKED, unasked=None), []),
-        ({"rebuild": "never"}, OLDER, []),
-        ({"rebuild": "always"}, OLDER, ["build"]),
-        ({}, UNASKED, []),
-    ],
-)
-def test_an_image_of_a_web_server_follows_it(changes, found, expected):
-    assert verbs(image.plan(published(**changes), found)) == expected
-
-
-def test_an_image_that_is_there_is_kept_with_a_warning_while_its_server_is_away():
-    decided = image.plan(published(), UNASKED)
-    assert not decided.changed and "the server is away" in str(decided.warnings)
-
-
-@pytest.mark.parametrize(
-    ("changes", "found"),
-    [
-        ({}, Found(unasked=AWAY)),
-        ({"commands": ["true"]}, UNASKED),
-        ({"rebuild": "always"}, UNASKED),
-        ({}, replace(UNASKED, file=False)),
-    ],
-)
-def test_what_must_be_made_of_a_server_that_is_away_is_an_error_and_in_check_mode_a_warning(changes, found):
-    with pytest.raises(BaleineError, match="the server is away"):
-        image.plan(published(**changes), found)
-    assert image.plan(published(**changes), found, check=True).changed
-
-
-def test_an_older_image_is_not_taken_unasked():
-    with pytest.raises(BaleineError, match="older .*rebuild: always"):
-        image.plan(published(), OLDER)
-
-
-# ---- absence
-
-
 @pytest.mark.parametrize(
     ("found", "expected"), [(Found(), []), (THERE, ["remove"]), (replace(THERE, file=False), ["remove"])]
 )
-def test_absence_takes_what_is_there(found, expected):
+def test_the_removal_of_an_image_removes_everything_of_it(found, expected):
     decided = image.plan(image.request({"name": "apache2", "state": "absent"}), found)
     assert verbs(decided) == expected
     assert decided.after == {}
@@ -430,55 +329,6 @@ def test_absence_takes_what_is_there(found, expected):
     ],
     ids=["used", "edited"],
 )
-def test_what_is_in_use_is_not_removed(found, why):
+def test_an_image_in_use_is_not_removed(found, why):
     with pytest.raises(BaleineError, match=why):
         image.plan(image.request({"name": "apache2", "state": "absent"}), found)
-
-
-# ---- the command line on a host
-
-FILES = {"baleine/units.py": "units\n", "baleine_cli/main.py": "main\n"}
-INSTALLED = install.wanted(FILES)
-
-
-@pytest.mark.parametrize(
-    ("files", "found", "expected"),
-    [
-        (FILES, {}, ["write"] * 5),
-        (FILES, INSTALLED, []),
-        ({**FILES, "baleine/units.py": "Units\n"}, INSTALLED, ["write"]),
-        ({"baleine/units.py": "units\n"}, INSTALLED, ["delete"]),
-        (FILES, {**INSTALLED, f"{install.LIBRARY}/baleine/old.py": ""}, ["delete"]),
-        (FILES, {**INSTALLED, install.LAUNCHER: "#!/bin/sh\n"}, ["write"]),
-        (None, INSTALLED, ["delete"] * 5),
-        (None, {}, []),
-    ],
-    ids=["nothing", "same", "changed", "gone", "left over", "launcher", "absent", "absent twice"],
-)
-def test_only_files_that_differ_are_written_and_only_surplus_ones_deleted(files, found, expected):
-    decided = install.plan(install.wanted(files), found)
-    assert verbs(decided) == expected
-    left = {path: text for path, text in found.items() if not files or path in install.wanted(files)}
-    for action in decided.actions:
-        if action.verb == "write":
-            left[action.data["path"]] = install.wanted(files)[action.data["path"]]
-        else:
-            left.pop(action.data["path"], None)
-    assert not install.plan(install.wanted(files), left).changed
-
-
-def test_pages_of_the_manual_go_where_man_looks_for_them():
-    goal = install.wanted({**FILES, "baleine_cli/baleine.fr.1": "page\n"})
-    assert goal["/usr/local/share/man/fr/man1/baleine.1"] == "page\n" and len(goal) == len(INSTALLED) + 1
-
-
-def test_the_lines_of_cron_are_installed_unless_that_is_not_wanted():
-    lines = INSTALLED["/etc/cron.d/baleine"].splitlines()
-    assert [line.split(" root ")[0] for line in lines if " root " in line] == ["* * * * *", "@reboot"]
-    assert verbs(install.plan(install.wanted(FILES, cron=False), INSTALLED)) == ["delete"]
-
-
-@pytest.mark.parametrize("name", ["/etc/passwd", "../x", "baleine/../../x"])
-def test_no_file_is_installed_outside_the_library(name):
-    with pytest.raises(BaleineError, match="no path below"):
-        install.wanted({name: ""})

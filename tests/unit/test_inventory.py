@@ -15,7 +15,7 @@ FACTS = {
 }
 
 
-def test_variables_say_how_a_container_is_reached_and_keep_its_environment_to_the_host() -> None:
+def test_variables_hold_the_connection_to_a_container_but_not_its_environment() -> None:
     found = baleine.variables_of("server", FACTS)
     assert found["ansible_connection"] == "lab.baleine.baleine"
     assert (found["baleine_container"], found["baleine_host"]) == ("web1", "server")
@@ -23,7 +23,7 @@ def test_variables_say_how_a_container_is_reached_and_keep_its_environment_to_th
     assert "baleine_env" not in found
 
 
-def test_the_controllers_own_containers_have_no_host() -> None:
+def test_containers_of_the_controller_have_no_host() -> None:
     assert "baleine_host" not in baleine.variables_of("", FACTS)
 
 

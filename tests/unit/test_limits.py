@@ -79,7 +79,7 @@ def read(*parts: Any) -> str:
     return Path(*parts).read_text().strip()
 
 
-def test_everything_is_written_on_v1_and_block_io_for_the_root_group_too(v1: Path, device: str):
+def test_every_limit_is_written_on_v1_and_block_io_in_the_root_group_too(v1: Path, device: str):
     cgroup.set_limits("web1", os.getpid(), ALL)
     group = "baleine/web1"
     assert (
@@ -99,7 +99,7 @@ def test_everything_is_written_on_v1_and_block_io_for_the_root_group_too(v1: Pat
     assert read(v1, "blkio", "blkio.throttle.read_bps_device") == ""  # reads are the container's own
 
 
-def test_everything_is_written_on_v2_swap_closed(v2: Path, device: str):
+def test_every_limit_is_written_on_v2_with_swap_disabled(v2: Path, device: str):
     cgroup.set_limits("web1", os.getpid(), ALL)
     group = v2 / "baleine/web1"
     shown = {file: read(group, file) for file in V2.split()[:8]}
@@ -116,7 +116,7 @@ def test_everything_is_written_on_v2_swap_closed(v2: Path, device: str):
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_what_is_written_is_read_back(version: str, request: pytest.FixtureRequest):
+def test_written_limits_are_read_back(version: str, request: pytest.FixtureRequest):
     tree = request.getfixturevalue(version)
     cgroup.set_limits("web1", os.getpid(), ALL)
     if version == "v1":
@@ -125,7 +125,7 @@ def test_what_is_written_is_read_back(version: str, request: pytest.FixtureReque
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_a_limit_that_is_none_is_taken_away(version: str, request: pytest.FixtureRequest):
+def test_a_limit_of_none_is_removed(version: str, request: pytest.FixtureRequest):
     request.getfixturevalue(version)
     cgroup.set_limits("web1", os.getpid(), ALL)
     cgroup.set_limits("web1", os.getpid(), NONE)
@@ -134,7 +134,7 @@ def test_a_limit_that_is_none_is_taken_away(version: str, request: pytest.Fixtur
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_no_container_has_processes_without_end(version: str, request: pytest.FixtureRequest):
+def test_every_container_has_a_limit_of_processes(version: str, request: pytest.FixtureRequest):
     """What no limit means is 2048, which is what is read back as none; a bare ``max`` is not."""
     tree = request.getfixturevalue(version)
     (file,) = tree.rglob("web1/pids.max")
@@ -146,7 +146,7 @@ def test_no_container_has_processes_without_end(version: str, request: pytest.Fi
     assert limits.parse({"pids": 2048}, "container web1") == limits.parse({}, "container web1")
 
 
-def test_swappiness_is_closed_where_there_is_no_accounting_of_swap(v1: Path):
+def test_swappiness_is_0_if_the_host_does_not_account_swap(v1: Path):
     (v1 / "memory/memory.swappiness").write_text("60")
     (v1 / "memory/baleine/web1/memory.memsw.limit_in_bytes").unlink()
     cgroup.set_limits("web1", os.getpid(), ALL)
@@ -156,7 +156,7 @@ def test_swappiness_is_closed_where_there_is_no_accounting_of_swap(v1: Path):
 
 
 @pytest.mark.parametrize("key", [key for key in limits.KEYS if key != "devices"])
-def test_a_limit_whose_file_is_missing_is_an_error_and_none_is_not(v2: Path, key: str):
+def test_a_limit_without_its_file_is_an_error_only_if_it_is_set(v2: Path, key: str):
     for file in V2.split()[:8]:
         (v2 / "baleine/web1" / file).unlink()
     with pytest.raises(BaleineError, match=rf"container web1: limits\.{key}: .*: "):
@@ -164,7 +164,7 @@ def test_a_limit_whose_file_is_missing_is_an_error_and_none_is_not(v2: Path, key
     cgroup.set_limits("web1", os.getpid(), NONE)
 
 
-def test_the_next_owner_of_a_loop_device_takes_the_rule_and_its_note(v1: Path, tmp_path: Path, device: str):
+def test_the_next_owner_of_a_loop_device_takes_over_its_rule_and_its_note(v1: Path, tmp_path: Path, device: str):
     cgroup.set_limits("web1", os.getpid(), ALL)
     assert read(tmp_path, "bundles/web1/throttled") == device
     cgroup.set_limits("web2", os.getpid(), NONE)
@@ -175,20 +175,20 @@ def test_the_next_owner_of_a_loop_device_takes_the_rule_and_its_note(v1: Path, t
     assert read(v1, "blkio/blkio.throttle.write_bps_device") == "untouched"
 
 
-def test_the_end_of_a_container_takes_its_rule_back(v1: Path, tmp_path: Path, device: str):
+def test_the_end_of_a_container_removes_its_rule(v1: Path, tmp_path: Path, device: str):
     cgroup.set_limits("web1", os.getpid(), ALL)
     cgroup.unthrottle("web1")
     assert read(v1, "blkio/blkio.throttle.write_bps_device") == f"{device} 0"
     assert not list(tmp_path.glob("bundles/*/throttled"))
 
 
-def test_a_rule_in_the_root_group_changed_by_hand_is_seen(v1: Path, device: str):
+def test_a_rule_in_the_root_group_changed_by_hand_is_noticed(v1: Path, device: str):
     cgroup.set_limits("web1", os.getpid(), ALL)
     (v1 / "blkio/blkio.throttle.write_bps_device").write_text(f"{device} 5000000\n")
     assert cgroup.current_limits("web1", os.getpid(), ALL)["io_write_rate"] == [2097152, 5000000]
 
 
-def test_a_controller_that_the_host_lacks_is_refused_before_anything_changed(v2: Path):
+def test_a_limit_is_refused_before_any_change_if_the_host_lacks_its_controller(v2: Path):
     (v2 / "cgroup.controllers").write_text("cpu memory")
     error = limits.refuse({**NONE, "io_read_ops": 5}, "container web1")
     assert error and error.message == "container web1: limits.io_read_ops: this host has no cgroup controller io"
@@ -208,7 +208,7 @@ def test_a_controller_that_the_host_lacks_is_refused_before_anything_changed(v2:
     ],
     ids=["cpu", "node", "no device", "a directory"],
 )
-def test_what_the_host_has_not_is_refused(v1: Path, wanted: dict[str, Any], message: str):
+def test_a_limit_above_the_resources_of_the_host_is_refused(v1: Path, wanted: dict[str, Any], message: str):
     error = limits.refuse({**NONE, **wanted}, "container web1")
     assert error and message in error.message
 
@@ -250,7 +250,7 @@ def test_limits_have_one_normal_form(given: dict[str, Any], normal: dict[str, An
         ({"devices": [{"path": "/dev/fuse", "access": "x"}]}, "limits.devices"),
     ],
 )
-def test_what_is_no_limit_is_refused(given: dict[str, Any], message: str):
+def test_an_invalid_limit_is_refused(given: dict[str, Any], message: str):
     with pytest.raises(BaleineError, match=f"container x: {message}"):
         limits.parse(given, "container x")
 
@@ -260,7 +260,7 @@ def test_limits_are_shown_in_few_words():
     assert limits.show({"memory": 1 << 26, "cpus": 0.5, "pids": None}) == ["memory=64M", "cpus=0.5"]
 
 
-def test_runc_on_v2_is_refused_other_devices_while_the_container_runs(v2: Path):
+def test_other_devices_of_a_running_container_are_refused_with_runc_on_v2(v2: Path):
     run, new = Recorded(), [{"path": "/dev/zero", "access": "r"}]
     with pytest.raises(BaleineError, match="limits.devices: runc cannot change them while it runs"):
         devices.change(run, "web1", {"runtime": "runc", "pid": "1", "first_id": "1"}, None, new)

@@ -35,7 +35,7 @@ def append(logs: Path, text: str) -> None:
         stream.write(text)
 
 
-def test_a_cut_takes_whole_blocks_and_moves_no_position(logs):
+def test_a_cut_frees_whole_blocks_and_moves_no_offset(logs):
     append(logs, "".join(f"{index:09}\n" for index in range(5000)))
     assert log.cut("web1", 60_000) == 0
     assert log.cut("web1", 10_000) == 10 * BLOCK
@@ -49,13 +49,13 @@ def test_a_cut_takes_whole_blocks_and_moves_no_position(logs):
     assert log.span("web1")[0] == 14 * BLOCK
 
 
-def test_the_last_block_is_never_taken(logs):
+def test_the_last_block_is_never_freed(logs):
     append(logs, "x" * BLOCK * 3)
     assert log.cut("web1", 0) == 2 * BLOCK
     assert os.stat(logs / "web1.log").st_size == BLOCK
 
 
-def test_a_log_that_is_not_there_is_empty(logs):
+def test_a_missing_log_is_empty(logs):
     log.mark("web1")
     assert (log.cut("web1", 0), log.span("web1"), log.read("web1", 7), log.offset_since("web1", 0)) == (
         0, (0, 0), (7, b""), 0
@@ -63,7 +63,7 @@ def test_a_log_that_is_not_there_is_empty(logs):
     assert os.listdir(logs) == []
 
 
-def test_a_mark_is_made_where_the_log_grew_and_answers_since(logs, clock):
+def test_a_mark_is_made_if_the_log_grew_and_is_found_by_time(logs, clock):
     for text in ("one\n", "", "two\n", "three\n"):
         append(logs, text)
         log.mark("web1")
@@ -74,7 +74,7 @@ def test_a_mark_is_made_where_the_log_grew_and_answers_since(logs, clock):
     ]  # fmt: skip
 
 
-def test_a_cut_drops_the_marks_of_what_is_gone(logs, clock):
+def test_a_cut_drops_the_marks_of_freed_blocks(logs, clock):
     for _index in range(10):
         append(logs, "x" * BLOCK)
         log.mark("web1")
@@ -85,7 +85,7 @@ def test_a_cut_drops_the_marks_of_what_is_gone(logs, clock):
     assert log.offset_since("web1", 1000) == BLOCK * 7
 
 
-def test_the_marks_are_bounded(logs, clock, monkeypatch):
+def test_the_number_of_marks_is_bounded(logs, clock, monkeypatch):
     monkeypatch.setattr(log, "MOST_MARKS", 10)
     for _index in range(100):
         append(logs, "x")
@@ -95,7 +95,7 @@ def test_the_marks_are_bounded(logs, clock, monkeypatch):
     assert len(positions) <= 10 and positions == sorted(positions) and positions[-4:] == [97, 98, 99, 100]
 
 
-def test_a_log_that_somebody_emptied_goes_on_where_it_was(logs):
+def test_a_log_emptied_by_hand_continues_at_its_offset(logs):
     append(logs, "x" * 100)
     log.mark("web1")
     os.truncate(logs / "web1.log", 0)
@@ -106,7 +106,7 @@ def test_a_log_that_somebody_emptied_goes_on_where_it_was(logs):
 
 
 @pytest.mark.parametrize("text", ["", "cut\n", "\xff\xfe", "cut x\n1 2 3\nno\n5 x\n"])
-def test_torn_marks_are_no_marks(logs, text):
+def test_damaged_marks_are_ignored(logs, text):
     append(logs, "one\n")
     (logs / "web1.marks").write_bytes(text.encode("latin-1"))
     assert log.span("web1") == (0, 4)
@@ -114,7 +114,7 @@ def test_torn_marks_are_no_marks(logs, text):
     assert (logs / "web1.marks").read_text().startswith("cut 0\n")
 
 
-def test_where_no_blocks_can_be_taken_away_there_is_a_hole(monkeypatch):
+def test_a_hole_is_punched_if_blocks_cannot_be_removed(monkeypatch):
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:  # tmpfs has no COLLAPSE_RANGE
         monkeypatch.setattr(log, "LOGS", folder)
         Path(folder, "web1.log").write_bytes(b"x" * BLOCK * 10 + b"the end\n")
@@ -125,7 +125,7 @@ def test_where_no_blocks_can_be_taken_away_there_is_a_hole(monkeypatch):
         assert log.read("web1", 0) == (BLOCK * 10 + 8, b"x" * BLOCK + b"the end\n")
 
 
-def test_what_refuses_both_says_so(logs, monkeypatch):
+def test_a_filesystem_without_fallocate_is_an_error(logs, monkeypatch):
     def refuse(*_arguments: object) -> None:
         raise OSError(95, "Operation not supported")
 
@@ -136,7 +136,7 @@ def test_what_refuses_both_says_so(logs, monkeypatch):
     assert log.span("web1") == (0, BLOCK * 10)
 
 
-def test_no_line_is_lost_that_is_written_during_cuts(logs):
+def test_no_line_written_during_cuts_is_lost(logs):
     total = 200_000
     writer = subprocess.Popen(
         ["sh", "-c", f"i=0; while [ $i -lt {total} ]; do echo line $i; i=$((i+1)); done"],

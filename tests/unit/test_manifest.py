@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 import subprocess
@@ -60,12 +59,12 @@ def test_the_first_colon_of_a_line_ends_its_key(line, key, value):
         ("a: 1\n\n\x7fELF: 2", 3),
     ],
 )
-def test_a_torn_or_foreign_line_is_refused_with_its_number(text, number):
+def test_a_damaged_or_foreign_line_is_refused_with_its_number(text, number):
     with pytest.raises(BaleineError, match=f"manifest /p: line {number} is not understood"):
         manifest.parse(text, "/p")
 
 
-def test_empty_lines_are_no_harm():
+def test_empty_lines_are_ignored():
     assert manifest.parse("\na: 1\n\n  \nb: 2", "p") == {"a": "1", "b": "2"}
 
 
@@ -85,7 +84,7 @@ RECORDS = {
 
 
 @pytest.mark.parametrize("kind", manifest.KINDS)
-def test_the_contracts_keys_come_first_in_their_order(kind):
+def test_the_documented_keys_come_first_in_their_order(kind):
     manifest.write(kind, "a", RECORDS[kind])
     with open(manifest.path_of(kind, "a")) as stream:
         keys = [line.partition(":")[0] for line in stream]
@@ -96,19 +95,19 @@ def test_the_contracts_keys_come_first_in_their_order(kind):
 
 
 @pytest.mark.parametrize("kind", manifest.KINDS)
-def test_what_was_written_is_read_back(kind):
+def test_a_written_record_is_read_back(kind):
     manifest.write(kind, "a", RECORDS[kind])
     assert manifest.read(kind, "a") == {**RECORDS[kind], "format": "1"}
 
 
-def test_a_record_that_lacks_a_leading_key_gets_it_empty():
+def test_a_missing_documented_key_is_written_empty():
     manifest.write("container", "a", {"nom_container": "a"})
     assert manifest.read("container", "a") == {
         "nom_container": "a", "nom_image": "", "pid": "", "nom_bridge": "", "starting_time": "", "format": "1",
     }  # fmt: skip
 
 
-def test_a_value_is_cut_with_cut():
+def test_a_value_can_be_read_with_cut():
     manifest.write("bridge", "a", {"nom_bridge": "a", "address": "fd00::1/64,10.0.0.1/8"})
     line = subprocess.run(
         f"grep ^address: {manifest.path_of('bridge', 'a')} | cut -d: -f2-",
@@ -121,7 +120,7 @@ def test_a_value_is_cut_with_cut():
 
 
 @pytest.mark.parametrize("character", ["\n", "\r", "\0"], ids=repr)
-def test_a_value_with_a_line_end_is_refused_and_nothing_is_written(character):
+def test_a_value_with_a_newline_is_refused_and_nothing_is_written(character):
     with pytest.raises(BaleineError, match="bridge a: the value of x "):
         manifest.write("bridge", "a", {"nom_bridge": "a", "x": f"1{character}pid: 2"})
     assert manifest.names("bridge") == []
@@ -132,25 +131,25 @@ def test_a_value_with_a_line_end_is_refused_and_nothing_is_written(character):
     ["a, b: c", "two\nlines", "\x0b\x0c\x1c\x1d\x1e", "\x85", "\u2028\u2029", "déjà vu 🐋", "tab\there", "'\"\\"],
     ids=repr,
 )
-def test_any_text_survives_as_json_on_one_line(value):
+def test_any_text_is_kept_as_json_on_one_line(value):
     manifest.write("container", "a", {"nom_container": "a", "env": manifest.to_json({"KEY": value})})
     record = manifest.read("container", "a")
     assert record is not None
     assert manifest.from_json(record, "env", {}) == {"KEY": value}
 
 
-def test_what_nobody_could_read_any_more_is_not_written():
+def test_a_record_that_could_not_be_read_back_is_not_written():
     with pytest.raises(BaleineError, match="a manifest holds at most"):
         manifest.write("container", "web1", {"env": "x" * manifest.LARGEST})
     assert manifest.read("container", "web1") is None
 
 
-def test_a_value_that_is_no_text_is_refused_in_words():
+def test_a_value_other_than_text_is_refused_with_a_readable_error():
     with pytest.raises(BaleineError, match="container a"):
         manifest.write("container", "a", {"nom_container": "a", "env": manifest.to_json({"KEY": "\udcff"})})
 
 
-def test_a_manifest_is_for_root_alone_and_nothing_else_is_left_beside_it():
+def test_a_manifest_is_readable_only_by_root_and_no_other_file_is_left():
     manifest.write("bridge", "a", {"nom_bridge": "a"})
     path = manifest.path_of("bridge", "a")
     assert os.stat(path).st_mode & 0o777 == 0o600
@@ -181,13 +180,13 @@ def test_a_write_that_fails_leaves_the_old_one_and_no_temporary_file(monkeypatch
     assert os.listdir(f"{manifest.MANIFESTS}/bridges") == ["a.manifest"]
 
 
-def test_a_resource_without_a_manifest_is_none():
+def test_a_missing_manifest_is_read_as_none():
     assert manifest.read("bridge", "a") is None
     assert manifest.names("bridge") == []
     manifest.remove("bridge", "a")
 
 
-def test_names_are_sorted_and_temporary_files_are_none_of_them():
+def test_names_are_sorted_and_exclude_temporary_files():
     for name in ("web2", "web1", "a.b"):
         manifest.write("container", name, {"nom_container": name})
     put("container", ".web3", b"half")
@@ -225,7 +224,7 @@ def test_names_are_sorted_and_temporary_files_are_none_of_them():
         "long",
     ],
 )
-def test_a_torn_foreign_or_newer_manifest_is_named(content, why):
+def test_a_damaged_foreign_or_newer_manifest_is_named(content, why):
     path = put("bridge", "a", content)
     with pytest.raises(BaleineError) as caught:
         manifest.read("bridge", "a")
@@ -258,7 +257,7 @@ def test_only_a_regular_file_is_a_manifest_and_no_link_is_followed(kind, tmp_pat
         manifest.read("bridge", "a")
 
 
-def test_removing_takes_the_manifest_alone():
+def test_the_removal_of_a_manifest_removes_only_its_file():
     for name in ("a", "b"):
         manifest.write("bridge", name, {"nom_bridge": name})
     manifest.remove("bridge", "a")
@@ -272,7 +271,7 @@ def test_repeated_values_are_comma_separated(values, text):
 
 
 @pytest.mark.parametrize("text", ["{", "[1,", "nan?", "[" * 100000], ids=lambda text: text[:5])
-def test_json_that_is_none_is_named_by_its_key(text):
+def test_invalid_json_is_named_by_its_key(text):
     with pytest.raises(BaleineError, match="env"):
         manifest.from_json({"env": text}, "env", {})
 
@@ -283,147 +282,8 @@ def test_json_of_another_kind_is_refused(text):
         manifest.from_json({"env": text}, "env", {})
 
 
-# ---- locks
-
-
-def held() -> list[str]:
-    with contextlib.suppress(FileNotFoundError):
-        return sorted(os.listdir(manifest.LOCKS))
-    return []
-
-
-def refused(wanted: list[tuple[str, str, bool]]) -> str:
-    """Try to take locks in another process, without waiting; return what it was told."""
-    read_end, write_end = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(read_end)
-        said = ""
-        try:
-            with manifest.lock(wanted, wait=False):
-                pass
-        except BaleineError as error:
-            said = error.message
-        finally:
-            os.write(write_end, said.encode())
-            os._exit(0)
-    os.close(write_end)
-    with os.fdopen(read_end) as stream:
-        said = stream.read()
-    os.waitpid(child, 0)
-    return said
-
-
-@pytest.mark.parametrize(
-    ("mine", "theirs", "meet"), [(False, False, True), (False, True, True), (True, False, True), (True, True, False)]
-)
-def test_two_processes_hold_a_lock_together_only_where_both_share_it(mine, theirs, meet):
-    with manifest.lock([("image", "debian", mine)]):
-        said = refused([("image", "debian", theirs)])
-    assert said.startswith("image debian: another command is at work on it") is meet
-    assert bool(said) is meet
-    assert held() == []
-
-
-@pytest.mark.parametrize("other", [("image", "debian2", False), ("container", "debian", False)])
-def test_locks_of_different_resources_do_not_meet(other):
-    with manifest.lock([("image", "debian", False)]):
-        assert refused([other]) == ""
-    assert held() == []
-
-
-def test_the_lock_that_is_taken_is_named_and_the_others_are_let_go():
-    with manifest.lock([("container", "web1", False)]):
-        said = refused([("container", "web1", False), ("image", "debian", True), ("bridge", "private", True)])
-        assert said.startswith("container web1: ")
-        assert held() == ["container.web1"]
-    assert held() == []
-
-
-def test_locks_are_taken_in_one_order_whoever_asks(monkeypatch):
-    taken = []
-    take = manifest._take
-    monkeypatch.setattr(
-        manifest, "_take", lambda path, *rest: taken.append(os.path.basename(path)) or take(path, *rest)
-    )
-    wanted = [("container", "b", False), ("bridge", "z", True), ("container", "a", False), ("image", "y", True)]
-    with manifest.lock([*wanted, ("image", "x:v2", False), ("image", "y:latest", True)]):
-        pass
-    assert taken == ["image.x:v2", "image.y", "bridge.z", "container.a", "container.b"]
-
-
-def test_a_lock_asked_for_in_both_ways_is_exclusive():
-    with manifest.lock([("image", "a", True), ("image", "a", False), ("image", "a", True)]):
-        assert refused([("image", "a", True)])
-
-
-def test_after_an_error_inside_nothing_is_held():
-    with pytest.raises(ZeroDivisionError), manifest.lock([("image", "a", False), ("bridge", "b", True)]):
-        raise ZeroDivisionError
-    assert held() == []
-    assert refused([("image", "a", False)]) == ""
-
-
-@pytest.mark.parametrize("shared", [True, False])
-def test_the_lock_of_a_killed_process_is_free(shared):
-    read_end, write_end = os.pipe()
-    child = os.fork()
-    if child == 0:
-        with manifest.lock([("image", "a", shared)]):
-            os.write(write_end, b".")
-            os.kill(os.getpid(), 9)
-    os.read(read_end, 1)
-    os.close(read_end)
-    os.close(write_end)
-    os.waitpid(child, 0)
-    assert refused([("image", "a", False)]) == ""
-    assert held() == []
-
-
-def test_who_waits_gets_the_lock_and_only_one_at_a_time(tmp_path):
-    """20 processes add one to a number in a file: none is lost."""
-    number = tmp_path / "number"
-    number.write_text("0")
-    children = []
-    for _child in range(20):
-        child = os.fork()
-        if child == 0:
-            try:
-                for _turn in range(10):
-                    with manifest.lock([("container", "web1", False)]):
-                        number.write_text(str(int(number.read_text()) + 1))
-            finally:
-                os._exit(0)
-        children.append(child)
-    for child in children:
-        assert os.waitpid(child, 0)[1] == 0
-    assert number.read_text() == "200"
-    assert held() == []
-
-
-def test_a_lock_does_not_pass_to_a_program_that_is_started(tmp_path):
-    with manifest.lock([("image", "a", False)]):
-        done = subprocess.run(
-            ["ls", "-l", "/proc/self/fd"], capture_output=True, text=True, close_fds=False, check=True
-        )
-    assert manifest.LOCKS not in done.stdout
-
-
-def test_the_registry_is_held_by_one_and_leaves_nothing():
-    with manifest.registry():
-        assert held() == [".registry"]
-    assert held() == []
-
-
-@pytest.mark.parametrize("name", ["../a", "a/b", ""])
-def test_no_lock_has_a_name_that_leads_elsewhere(name):
-    with pytest.raises(BaleineError), manifest.lock([("container", name, False)]):
-        pass
-    assert held() == []
-
-
 @pytest.mark.parametrize(("lasting", "flushed"), [(True, ["file", "directory"]), (False, ["file"])])
-def test_a_manifest_is_whole_after_a_power_cut_and_the_last_one_where_it_shall_last(monkeypatch, lasting, flushed):
+def test_a_manifest_is_flushed_to_disk_and_its_directory_if_it_must_last(monkeypatch, lasting, flushed):
     seen = []
 
     def fsync(descriptor):

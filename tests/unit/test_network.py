@@ -4,14 +4,11 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from baleine import netlink, network
+from baleine import network
 from baleine.errors import BaleineError
 from baleine.network import Interface, Network
-from tests.unit.support import Addresses, Recorded, link
 
 PRIVATE = Network("private", ("192.168.42.2/24",))
 
@@ -50,7 +47,7 @@ PRIVATE = Network("private", ("192.168.42.2/24",))
     ],
     ids=["bare", "empty", "spellings", "gateway", "route"],
 )
-def test_a_network_has_one_form(request_, normal):
+def test_a_network_has_one_normal_form(request_, normal):
     assert network.parse_network(request_, "container c") == normal
 
 
@@ -72,7 +69,7 @@ def test_a_network_has_one_form(request_, normal):
     ],
     ids=["no bridge", "long", "prefix", "no address", "outside", "family", "route", "mac", "mtu"],
 )
-def test_a_network_that_cannot_be_is_refused(request_, why):
+def test_an_invalid_network_is_refused(request_, why):
     with pytest.raises(BaleineError, match=why):
         network.parse_network(request_, "container c")
 
@@ -85,7 +82,7 @@ def test_a_network_that_cannot_be_is_refused(request_, why):
     ],
     ids=["same destination", "default beside the gateway"],
 )
-def test_two_ways_to_one_destination_are_refused(routes):
+def test_two_routes_to_one_destination_are_refused(routes):
     """The second `route replace` would take the first away, at every run."""
     request = {
         "bridge": "b",
@@ -124,7 +121,7 @@ ROUTES = [
         "2001:db9::1/48",
     ],
 )
-def test_a_range_that_nothing_routes_is_free_default_routes_and_the_bridges_own_apart(address):
+def test_a_network_is_free_if_only_default_routes_and_those_of_its_bridge_contain_it(address):
     network.check_overlap("bridge private", [address], ROUTES, "private")
 
 
@@ -139,18 +136,18 @@ def test_a_range_that_nothing_routes_is_free_default_routes_and_the_bridges_own_
         ("198.51.100.1/24", "198.51.100.0/24"),
     ],
 )
-def test_a_range_the_host_routes_is_refused_with_the_route(address, route):
+def test_a_network_that_the_host_routes_is_refused_with_the_route(address, route):
     with pytest.raises(BaleineError, match="bridge private.*route") as caught:
         network.check_overlap("bridge private", [address], ROUTES, "private")
     assert route in caught.value.message
 
 
-def test_the_own_range_of_another_bridge_is_refused():
+def test_the_network_of_another_bridge_is_refused():
     with pytest.raises(BaleineError, match="192.168.42.0/24 dev private"):
         network.check_overlap("bridge public", ["192.168.42.9/24"], ROUTES, "public")
 
 
-def test_10_0_0_1_of_8_works_where_nothing_else_routes_it():
+def test_10_0_0_1_of_8_is_accepted_if_no_other_route_contains_it():
     free = [route for route in ROUTES if not route["dst"].startswith("10.")]
     network.check_overlap("bridge public", ["10.0.0.1/8"], free, "public")
 
@@ -166,7 +163,7 @@ def test_10_0_0_1_of_8_works_where_nothing_else_routes_it():
         ("10.0.0.2/8", ["10.0.0.1/8"]),
     ],
 )
-def test_an_address_that_belongs_on_the_bridge_is_taken(address, bridge):
+def test_an_address_in_the_network_of_its_bridge_is_accepted(address, bridge):
     network.check_member("container c", Network("private", (address,)), bridge, {"192.168.42.9": "container d"})
 
 
@@ -181,7 +178,7 @@ def test_an_address_that_belongs_on_the_bridge_is_taken(address, bridge):
     ],
     ids=["outside", "outside6", "the bridge's", "another's", "another's, other prefix"],
 )
-def test_an_address_outside_or_in_use_is_refused(address, bridge, used, why):
+def test_an_address_outside_the_network_or_in_use_is_refused(address, bridge, used, why):
     with pytest.raises(BaleineError, match=why):
         network.check_member("container c", Network("private", (address,)), bridge, used)
 
@@ -189,7 +186,7 @@ def test_an_address_outside_or_in_use_is_refused(address, bridge, used, why):
 # ---- names and MACs of interfaces
 
 
-def test_new_interfaces_get_names_in_order_and_macs_of_their_own():
+def test_new_interfaces_get_names_in_order_and_unique_macs():
     made = network.interfaces_for("mycontainer", [PRIVATE, Network("public")], [], [])
     assert [(item.link, item.inside, item.index) for item in made] == [
         ("vifc866_0", "eth0", 0),
@@ -199,7 +196,7 @@ def test_new_interfaces_get_names_in_order_and_macs_of_their_own():
     assert network.interfaces_for("mycontainer", [PRIVATE, Network("public")], [], []) == made
 
 
-def test_names_and_macs_that_were_given_are_kept():
+def test_interfaces_keep_their_names_and_macs():
     old = (Interface(PRIVATE, "vifold_0", "02:00:00:00:00:07", 0),)
     made = network.interfaces_for("mycontainer", [PRIVATE, Network("public")], old, [])
     assert made[0] == old[0]
@@ -216,190 +213,14 @@ def test_names_and_macs_that_were_given_are_kept():
         (None, None, "kept"),
     ],
 )
-def test_a_mac_is_what_is_asked_for_or_what_was_made(recorded, wanted, mac):
+def test_a_mac_is_the_requested_one_or_the_generated_one(recorded, wanted, mac):
     old = (Interface(Network("b", mac=recorded), "vifc866_0", recorded or "02:00:00:00:00:07", 0),)
     (made,) = network.interfaces_for("mycontainer", [Network("b", mac=wanted)], old, [])
     fresh = network.interfaces_for("mycontainer", [Network("b")], [], [])[0].mac
     assert made.mac == {"made": fresh, "kept": "02:00:00:00:00:07"}.get(mac, mac)
 
 
-def test_names_that_meet_another_containers_get_more_digits():
+def test_interface_names_that_collide_with_another_container_get_more_digits():
     made = network.interfaces_for("web251", [PRIVATE], [], ["vifcb42_0"])
     assert made[0].link.startswith("vifcb42")
     assert made[0].link != "vifcb42_0"
-
-
-# ---- mending
-
-MAC = "02:00:00:00:00:01"
-GATED = Network("private", ("192.168.42.2/24", "fd00::2/64"), "192.168.42.1", (("10.9.0.0/16", "192.168.42.3"),))
-ITEM = Interface(GATED, "vifc866_0", MAC, 0)
-HOST = link("vifc866_0", master="private")
-INSIDE = {
-    "mac": MAC,
-    "mtu": 1500,
-    "up": True,
-    "addresses": ["192.168.42.2/24", "fd00::2/64"],
-    "routes": {("default", "192.168.42.1"), ("10.9.0.0/16", "192.168.42.3")},
-}
-
-
-def test_an_interface_that_is_as_it_should_be_needs_nothing():
-    assert network.mend(ITEM, HOST, INSIDE, 1500) == network.Mending()
-
-
-@pytest.mark.parametrize(("host", "inside"), [(None, INSIDE), (HOST, None), (None, None)])
-def test_a_link_that_is_gone_is_made_anew(host, inside):
-    mending = network.mend(ITEM, host, inside, 1500)
-    assert mending.remake
-    assert mending.reasons == ("its link is gone",)
-
-
-@pytest.mark.parametrize(
-    ("host", "inside", "mtu", "reason", "host_lines", "inside_lines"),
-    [
-        ({"master": None}, {}, 1500, "not on private", ["link set dev vifc866_0 master private up"], []),
-        ({"master": "public"}, {}, 1500, "not on private", ["link set dev vifc866_0 master private up"], []),
-        ({"flags": []}, {}, 1500, "not on private", ["link set dev vifc866_0 master private up"], []),
-        ({}, {}, 9000, "mtu 1500 -> 9000", ["link set dev vifc866_0 mtu 9000"], ["link set dev eth0 mtu 9000"]),
-        ({"mtu": 1400}, {}, 1500, "mtu", ["link set dev vifc866_0 mtu 1500"], ["link set dev eth0 mtu 1500"]),
-        (
-            {},
-            {"mac": "02:00:00:00:00:02"},
-            1500,
-            f"mac 02:00:00:00:00:02 -> {MAC}",
-            [],
-            [f"link set dev eth0 address {MAC}"],
-        ),
-        ({}, {"up": False}, 1500, "down", [], ["link set dev eth0 up"]),
-        ({"rate": 8_000_000}, {}, 1500, "rate_in 8mbit -> none", ["qdisc del dev vifc866_0 root"], []),
-        ({}, {"rate": 64_000}, 1500, "rate_out 64kbit -> none", [], ["qdisc del dev eth0 root"]),
-    ],
-    ids=["no master", "other master", "host down", "mtu", "mtu of one end", "mac", "down", "rate in", "rate out"],
-)
-def test_one_difference_of_a_link_is_one_change(host, inside, mtu, reason, host_lines, inside_lines):
-    mending = network.mend(ITEM, {**HOST, **host}, {**INSIDE, **inside}, mtu)
-    assert not mending.remake
-    assert len(mending.reasons) == 1
-    assert reason in mending.reasons[0]
-    assert list(mending.host) == host_lines
-    assert list(mending.inside) == inside_lines
-
-
-@pytest.mark.parametrize(
-    ("wanted", "found", "count"),
-    [
-        (GATED, {"addresses": ["192.168.42.2/24"]}, 1),
-        (GATED, {"addresses": []}, 2),
-        (GATED, {"addresses": [*INSIDE["addresses"], "192.168.42.7/24"]}, 1),
-        (GATED, {"addresses": ["192.168.42.2/16", "fd00::2/64"]}, 2),
-        (GATED, {"addresses": ["192.168.42.7/24", "fd00::2/64"]}, 2),
-        (GATED, {"addresses": ["192.168.42.7/24", "192.168.42.2/24", "fd00::2/64"]}, 1),
-        (GATED, {"addresses": ["192.168.42.7/24"], "routes": {("default", "192.168.42.7")}}, 6),
-        (GATED, {"routes": set()}, 2),
-        (GATED, {"routes": {*INSIDE["routes"], ("172.16.0.0/12", "192.168.42.1")}}, 1),
-        (GATED, {"routes": {("default", "192.168.42.9"), ("10.9.0.0/16", "192.168.42.3")}}, 2),
-        (Network("private"), {}, 4),
-        (Network("private", ("10.0.0.2/8",)), {}, 5),
-        (Network("private", ("192.168.42.3/24", "fd00::2/64"), "192.168.42.1"), {}, 3),
-    ],
-    ids=[
-        "ipv6 missing", "both missing", "one too many", "other prefix", "other address", "the first too many",
-        "everything", "routes missing", "route too many", "other gateway", "nothing wanted", "other network", "moved",
-    ],
-)  # fmt: skip
-def test_after_mending_a_link_has_exactly_what_is_wanted(wanted, found, count):
-    """The lines are carried out as a kernel would, which takes secondary addresses and routes along."""
-    item, inside = Interface(wanted, "vifc866_0", MAC, 0), {**INSIDE, **found}
-    mending = network.mend(item, HOST, inside, 1500)
-    assert len(mending.reasons) == count
-    kernel = Addresses(inside["addresses"], inside["routes"])
-    kernel.batch(mending.inside)
-    assert sorted(kernel.list) == sorted(wanted.addresses)
-    assert kernel.routes == network.wanted_routes(wanted)
-
-
-def test_a_link_made_from_nothing_has_exactly_what_is_wanted():
-    kernel = Addresses()
-    kernel.batch(network.inside_lines(ITEM))
-    assert (tuple(kernel.list), kernel.routes) == (GATED.addresses, network.wanted_routes(GATED))
-
-
-def test_an_ipv6_address_is_usable_at_once():
-    """Without nodad, bind(2) to it fails for a second while the kernel looks for a duplicate."""
-    addresses = {line.split()[2]: line for line in network.inside_lines(ITEM) if line.startswith("address ")}
-    assert addresses["fd00::2/64"].endswith(" dev eth0 nodad")
-    assert addresses["192.168.42.2/24"].endswith(" dev eth0")
-
-
-def test_a_link_is_made_inside_the_containers_namespace_with_its_bridges_mtu():
-    assert network.link_lines(ITEM, 42, {"private": 9000}) == [
-        f"link add name vifc866_0 mtu 9000 type veth peer name eth0 mtu 9000 address {MAC} netns 42",
-        "link set dev vifc866_0 master private up",
-    ]
-
-
-def test_what_the_kernel_shows_inside_is_read():
-    """Recorded from iproute2 6.1 in a namespace of its own."""
-    links = [link("lo"), link("eth0", address=MAC, addresses=["192.168.42.2/24", "fd00::2/64"], mtu=1400)]
-    ipv4 = [
-        {"dst": "default", "gateway": "192.168.42.1", "dev": "eth0", "flags": []},
-        {"dst": "10.9.9.9", "gateway": "192.168.42.1", "dev": "eth0", "flags": []},
-        {"dst": "192.168.42.0/24", "dev": "eth0", "protocol": "kernel", "scope": "link", "prefsrc": "192.168.42.2"},
-    ]
-    ipv6 = [{"dst": "fe80::/64", "dev": "eth0", "protocol": "kernel", "metric": 256, "flags": [], "pref": "medium"}]
-    run = Recorded(*((0, json.dumps(answer)) for answer in (links, ipv4, ipv6)))
-    found = network.found_inside(run, 42)
-    assert all("--net=/proc/42/ns/net" in argv for argv, _stdin in run.asked)
-    assert set(found) == {"eth0"}
-    assert found["eth0"]["addresses"] == ["192.168.42.2/24", "fd00::2/64"]
-    assert found["eth0"]["mac"] == MAC
-    assert found["eth0"]["mtu"] == 1400
-    assert found["eth0"]["up"] is True
-    wanted = Network("b", ("192.168.42.2/24", "fd00::2/64"), "192.168.42.1", (
-        (network.units.parse_destination("10.9.9.9/32", "x"), "192.168.42.1"),
-    ))  # fmt: skip
-    assert found["eth0"]["routes"] == network.wanted_routes(wanted)
-
-
-# ---- the door to the kernel
-
-
-def test_a_change_that_fails_is_named_with_the_kernels_word():
-    class Failing(Recorded):
-        def __call__(self, argv, stdin="", env=None):
-            result = super().__call__(argv, stdin)
-            return type(result)(result.argv, 1, "", "RTNETLINK answers: File exists\nCommand failed -:2\n")
-
-    with pytest.raises(BaleineError) as caught:
-        netlink.batch(Failing((1, "")), ["link set dev a up", "address add 10.0.0.1/8 dev a"], "bridge a")
-    assert caught.value.message == "bridge a: ip address add 10.0.0.1/8 dev a: RTNETLINK answers: File exists"
-
-
-def test_no_changes_start_no_command():
-    netlink.batch(Recorded(), [], "bridge a")
-
-
-def test_changes_are_one_command():
-    run = Recorded((0, ""))
-    netlink.batch(run, ["a", "b"], "x")
-    assert [stdin for _argv, stdin in run.asked] == ["a\nb\n"]
-
-
-def test_an_address_the_kernel_made_itself_is_not_shown():
-    assert netlink.global_addresses(link("a", addresses=["10.0.0.1/8"])) == ["10.0.0.1/8"]
-
-
-def test_a_rate_is_shaped_at_the_end_that_lets_it_out():
-    item = ITEM._replace(network=GATED._replace(rate_in=20_000_000, rate_out=1_000_000))
-    mending = network.mend(item, HOST, INSIDE, 1500)
-    assert mending.reasons == ("rate_in none -> 20mbit", "rate_out none -> 1mbit")
-    assert mending.host == ("qdisc replace dev vifc866_0 root tbf rate 20000000bit burst 50000 latency 50ms",)
-    assert mending.inside == ("qdisc replace dev eth0 root tbf rate 1000000bit burst 20000 latency 50ms",)
-    assert mending.host[0] in network.link_lines(item, 1, {}) and mending.inside[0] in network.inside_lines(item)
-
-
-def test_changes_of_queues_follow_those_of_links_in_tc():
-    run = Recorded((0, ""), (0, ""))
-    netlink.batch(run, ["qdisc del dev a root", "link set dev a up"], "x")
-    assert [words[0].rpartition("/")[2] for words, _stdin in run.asked] == ["ip", "tc"]

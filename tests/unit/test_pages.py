@@ -70,7 +70,7 @@ def unknown(fragment: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name)
-def test_a_command_that_is_typed_is_understood(path):
+def test_every_command_in_the_pages_is_parsed(path):
     for _language, block in blocks(path.read_text()):
         for line in TYPED.findall(block):
             words = shlex.split(line.replace("\\\n", " "), comments=True)
@@ -78,13 +78,13 @@ def test_a_command_that_is_typed_is_understood(path):
 
 
 @pytest.mark.parametrize("path", PAGES + SOURCES, ids=name)
-def test_a_command_that_is_named_exists_and_has_these_flags(path):
+def test_every_named_command_exists_and_has_the_named_flags(path):
     text = path.read_text()
     named = [*RUNNING.findall(text), *(LITERAL.findall(text) if path in PAGES else ())]
     assert [wrong for fragment in named for wrong in unknown(fragment)] == []
 
 
-def test_what_does_not_exist_would_be_found():
+def test_a_missing_command_in_a_page_would_be_found():
     assert unknown("container|image frobnicate") == ["container frobnicate", "image frobnicate"]
     assert unknown("baleine container exec -c NAME [-itx] [--no=1] -- ps --all") == [
         "container exec --no",
@@ -97,7 +97,7 @@ def test_what_does_not_exist_would_be_found():
     assert RUNNING.findall("Run: baleine image lost -i {name} --flag, then") == ["baleine image lost -i {name} --flag"]
 
 
-def test_what_docker_run_is_given_stands_beside_flags_and_options_that_exist(monkeypatch):
+def test_every_flag_of_docker_run_is_listed_with_flags_and_options_that_exist(monkeypatch):
     create = next(command for command in COMMANDS if (command.kind, command.verb) == ("container", "create"))
     flags = {name for flag in create.flags for name in (flag.short, flag.long)}
     options = specification("baleine_container", monkeypatch)
@@ -134,7 +134,7 @@ def certain(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("path", [*PAGES, *(path for path in SOURCES if path.parent.name == "modules")], ids=name)
-def test_a_task_that_is_shown_has_options_that_exist_and_values_that_are_taken(path, monkeypatch):
+def test_every_task_in_the_pages_has_known_options_and_accepted_values(path, monkeypatch):
     arg_spec = pytest.importorskip("ansible.module_utils.common.arg_spec")
     shown = [task for document in documents(path) for task in tasks(document)]
     assert shown or path.parent.name != "modules", "there is no example"
@@ -159,7 +159,7 @@ CONSTRUCTED = {"compose", "groups", "keyed_groups", "strict", "use_extra_vars", 
 
 
 @pytest.mark.parametrize("path", [*PAGES, ROOT / "plugins/inventory/baleine.py"], ids=name)
-def test_an_inventory_of_containers_that_is_shown_has_options_that_exist(path):
+def test_every_inventory_of_containers_in_the_pages_has_known_options(path):
     options = documentation(ROOT / "plugins/inventory/baleine.py")["options"].keys() | CONSTRUCTED
     for document in documents(path):
         if isinstance(document, Mapping) and document.get("plugin") == "lab.baleine.baleine":
@@ -179,13 +179,13 @@ def role_variables(role: str) -> set[str]:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_the_page_of_a_role_has_each_of_its_variables_and_no_other(role):
+def test_the_page_of_a_role_lists_exactly_its_variables(role):
     rows = TABLED.findall((ROOT / "roles" / role / "README.md").read_text())
     assert {variable for names, _default in rows for variable in re.findall(r"\w+", names)} == set(role_options(role))
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_the_specification_of_a_role_has_its_defaults_and_no_other(role):
+def test_the_specification_of_a_role_lists_exactly_its_defaults(role):
     given = yaml.safe_load((ROOT / "roles" / role / "defaults/main.yml").read_text())
     said = {key: option["default"] for key, option in role_options(role).items() if "default" in option}
     assert {key: value for key, value in given.items() if "{{" not in str(value)} == said  # one is made of others
@@ -198,7 +198,7 @@ def test_the_action_group_has_every_module():
 
 
 @pytest.mark.parametrize("path", [path for path in PAGES if path.name.startswith("README")], ids=name)
-def test_a_default_that_is_named_is_that_of_the_role(path):
+def test_every_default_in_the_pages_is_that_of_the_role(path):
     options = {key: option for role in ROLES for key, option in role_options(role).items()}
     for names, cell in TABLED.findall(path.read_text()):
         values = [yaml.safe_load(value) for value in re.findall(r"`([^`]+)`", cell)]
@@ -208,7 +208,7 @@ def test_a_default_that_is_named_is_that_of_the_role(path):
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name)
-def test_a_variable_of_a_role_or_of_the_connection_that_is_named_exists(path):
+def test_every_variable_of_a_role_or_connection_in_the_pages_exists(path):
     connection = documentation(ROOT / "plugins/connection/baleine.py")["options"].values()
     there = {
         "farm_state",
@@ -222,7 +222,7 @@ def test_a_variable_of_a_role_or_of_the_connection_that_is_named_exists(path):
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name)
-def test_a_file_and_a_target_of_make_that_are_named_exist(path):
+def test_every_file_and_make_target_in_the_pages_exists(path):
     text, made = path.read_text(), {"bench/output"}
     files = re.findall(r"`((?:bench|docs|inventory|playbooks|plugins|roles|tests)/[\w./]+)`", text)
     assert [file for file in files if file not in made and not (ROOT / file).exists()] == []
@@ -230,7 +230,7 @@ def test_a_file_and_a_target_of_make_that_are_named_exist(path):
     assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets
 
 
-def test_an_error_that_is_explained_is_one_that_is_made():
+def test_every_explained_error_exists_in_the_source():
     explained = re.findall(r'^"(.+)"$', (ROOT / "docs/docsite/rst/troubleshooting.rst").read_text(), re.MULTILINE)
     made = "".join(path.read_text() for path in SOURCES)
     assert len(explained) > 5

@@ -33,13 +33,13 @@ from baleine.process import find_program, wait_until
         ("7.0\n", None),
     ],
 )
-def test_only_a_small_number_is_believed(content, code, tmp_path):
+def test_only_a_small_number_is_accepted_as_exit_code(content, code, tmp_path):
     (tmp_path / "exit").write_text(content)
     assert pid1.exit_code(str(tmp_path)) == code
 
 
 @pytest.mark.parametrize("kind", ["none", "link", "loop", "fifo", "directory"])
-def test_only_a_regular_file_is_believed(kind, tmp_path):
+def test_only_a_regular_file_is_read_as_exit_code(kind, tmp_path):
     path = tmp_path / "exit"
     (tmp_path / "elsewhere").write_text("7\n")
     make: dict[str, Any] = {
@@ -53,7 +53,7 @@ def test_only_a_regular_file_is_believed(kind, tmp_path):
     assert pid1.exit_code(str(tmp_path)) is None
 
 
-def test_a_huge_file_is_not_read_whole(tmp_path):
+def test_a_huge_exit_code_file_is_not_read_completely(tmp_path):
     with open(tmp_path / "exit", "wb") as stream:
         stream.truncate(1 << 40)
     assert pid1.exit_code(str(tmp_path)) is None
@@ -138,14 +138,14 @@ def first(tmp_path) -> Iterator[Any]:
     ],
     ids=str,
 )
-def test_the_exit_code_is_the_programs_or_says_why_it_did_not_run(program, code, first):
+def test_the_exit_code_is_that_of_the_program_or_explains_why_it_did_not_run(program, code, first):
     one = first(program)
     assert one.wait() == code
     assert one.code == code
 
 
 @as_pid_1
-def test_a_program_that_daemonises_lives_on_and_the_code_is_known_at_once(first, tmp_path):
+def test_a_program_that_daemonises_lives_on_and_its_exit_code_is_known_at_once(first, tmp_path):
     one = first("(trap 'exit 0' TERM; echo up > up; while :; do sleep 0.02; done) & exit 3")
     assert wait_until(lambda: one.code == 3, 5)
     assert wait_until((tmp_path / "up").exists, 5)
@@ -165,7 +165,7 @@ def test_the_last_descendant_ends_pid_1(first, tmp_path):
 
 
 @as_pid_1
-def test_a_variable_whose_name_is_none_to_a_shell_reaches_the_program_as_it_is(first, tmp_path):
+def test_a_variable_whose_name_is_invalid_in_a_shell_reaches_the_program_unchanged(first, tmp_path):
     names = ("a.b", "x-y", "1st", "é", "plain")
     env = {name: f"{name}: it's \n$HOME `id` \\n \"" for name in names}
     line = pid1.odd_variables(env).replace(f"{pid1.INSIDE}/busybox", str(BUSYBOX))
@@ -182,13 +182,13 @@ json.dump([sys.argv[1:], env], open("got", "w"))
 """
 
 
-def test_where_every_name_is_one_there_is_nothing_to_add():
+def test_no_prefix_is_added_if_every_variable_name_is_valid_in_a_shell():
     assert pid1.odd_variables({"A": "1", "_b2": "x.y"}) == ""
 
 
 @as_pid_1
 @pytest.mark.parametrize("name", ["HUP", "TERM", "USR1", "USR2", "WINCH", "ALRM", "37"])
-def test_a_signal_is_passed_on(name, first, tmp_path):
+def test_a_signal_is_passed_on_to_the_program(name, first, tmp_path):
     one = first(f"trap 'echo {name} > got; exit 5' {name}; echo up > up; while :; do sleep 0.02; done")
     assert wait_until((tmp_path / "up").exists, 5)
     os.kill(one.pid, int(name) if name.isdigit() else getattr(signal, f"SIG{name}"))
@@ -207,7 +207,7 @@ while True:
 
 @as_pid_1
 @pytest.mark.parametrize("name", ["INT", "QUIT"])
-def test_who_handles_int_or_quit_gets_it(name, first, tmp_path):
+def test_a_program_that_handles_int_or_quit_receives_it(name, first, tmp_path):
     one = first([find_program("python3"), "-c", CATCHER.format(name=name)])
     assert wait_until((tmp_path / "up").exists, 5)
     os.kill(one.pid, getattr(signal, f"SIG{name}"))
@@ -217,7 +217,7 @@ def test_who_handles_int_or_quit_gets_it(name, first, tmp_path):
 
 @as_pid_1
 @pytest.mark.parametrize("name", ["INT", "QUIT"])
-def test_who_left_int_or_quit_as_the_shell_made_them_is_ended_all_the_same(name, first, tmp_path):
+def test_a_program_that_inherited_ignored_int_or_quit_is_ended_by_them(name, first, tmp_path):
     one = first("echo up > up; exec sleep 60")
     assert wait_until((tmp_path / "up").exists, 5)
     assert wait_until(lambda: "sleep" in commands(one), 5)
@@ -234,7 +234,7 @@ def commands(one: First) -> list[str]:
 
 
 @as_pid_1
-def test_a_program_that_does_not_care_is_stopped_at_once(first, tmp_path):
+def test_a_program_without_signal_handlers_is_stopped_at_once(first, tmp_path):
     one = first(["sleep", "60"])
     assert wait_until(lambda: "sleep" in commands(one), 5)
     os.kill(one.pid, signal.SIGTERM)
@@ -242,7 +242,7 @@ def test_a_program_that_does_not_care_is_stopped_at_once(first, tmp_path):
 
 
 @as_pid_1
-def test_a_signal_that_ends_nothing_is_not_mistaken_for_the_end(first, tmp_path):
+def test_a_signal_that_the_program_survives_does_not_end_pid_1(first, tmp_path):
     one = first("trap 'echo x >> got' USR1; echo up > up; while [ ! -e stop ]; do sleep 0.02; done; exit 9")
     assert wait_until((tmp_path / "up").exists, 5)
     for count in range(1, 6):
@@ -257,7 +257,7 @@ def test_a_signal_that_ends_nothing_is_not_mistaken_for_the_end(first, tmp_path)
 
 
 @as_pid_1
-def test_the_code_is_the_programs_and_never_that_of_a_wait_that_a_signal_interrupted(first, tmp_path):
+def test_the_exit_code_is_never_that_of_an_interrupted_wait(first, tmp_path):
     """`wait` ends with 130 when INT comes; the program may be reaped before anybody looks. 25 times, for the race."""
     codes = []
     for number in range(25):
@@ -270,7 +270,7 @@ def test_the_code_is_the_programs_and_never_that_of_a_wait_that_a_signal_interru
 
 @as_pid_1
 @pytest.mark.parametrize("name", ["INT", "TERM", "USR1"])
-def test_a_signal_that_comes_before_the_program_has_a_number_is_not_lost(name, first, tmp_path):
+def test_a_signal_before_the_start_of_the_program_is_not_lost(name, first, tmp_path):
     waiting = "main=$!\n"
     one = first(["sleep", "60"], change=(waiting, f'while [ ! -e "{tmp_path}/go" ]; do :; done; {waiting}'))
     assert wait_until(lambda: "sleep" in commands(one), 5, 0.001)
@@ -280,7 +280,7 @@ def test_a_signal_that_comes_before_the_program_has_a_number_is_not_lost(name, f
 
 
 @as_pid_1
-def test_who_asks_the_program_to_end_means_its_children_too(first, tmp_path):
+def test_a_request_to_end_the_program_reaches_its_children_too(first, tmp_path):
     one = first("trap 'exit 4' TERM; sleep 60 & echo up > up; while :; do sleep 0.02; done")
     assert wait_until((tmp_path / "up").exists, 5)
     os.kill(one.pid, signal.SIGTERM)
@@ -313,7 +313,7 @@ def test_1000_orphans_are_reaped(first, tmp_path):
 
 
 @as_pid_1
-def test_killed_itself_it_leaves_no_code(first):
+def test_a_killed_pid_1_leaves_no_exit_code(first):
     one = first("exec sleep 60")
     assert wait_until(lambda: "sleep" in commands(one), 5)
     os.kill(one.pid, signal.SIGKILL)

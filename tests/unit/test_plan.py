@@ -22,7 +22,7 @@ def fail(error: BaseException):
     return handler
 
 
-def test_actions_are_carried_out_in_order_each_with_its_data():
+def test_actions_run_in_order_with_their_own_data():
     done = []
     actions = (Action("one", "a", "r", {"x": 1}), Action("two", "a", "r"), Action("one", "a", "r", {"x": 2}))
     handlers = {"one": lambda action: done.append(action.data["x"]), "two": lambda action: done.append("two")}
@@ -30,11 +30,11 @@ def test_actions_are_carried_out_in_order_each_with_its_data():
     assert done == [1, "two", 2]
 
 
-def test_an_empty_plan_touches_nothing():
+def test_an_empty_plan_changes_nothing():
     plan.apply(Plan("a"), {}, undo=lambda: pytest.fail("undone"))
 
 
-def test_the_first_failure_stops_the_rest_and_says_what_was_done():
+def test_the_first_failure_stops_the_rest_and_lists_the_finished_steps():
     done = []
     handlers = {
         "one": lambda _: done.append(1),
@@ -48,20 +48,20 @@ def test_the_first_failure_stops_the_rest_and_says_what_was_done():
     assert caught.value.hint == "hint [done before: one thing a]"
 
 
-def test_where_the_first_step_fails_nothing_is_said_to_be_done():
+def test_no_step_is_listed_as_finished_if_the_first_one_fails():
     with pytest.raises(BaleineError) as caught:
         plan.apply(make("one"), {"one": fail(BaleineError("b", "hint"))})
     assert str(caught.value) == "b. hint"
 
 
-def test_an_error_of_the_system_is_told_with_step_object_and_path():
+def test_a_system_error_names_the_step_the_resource_and_the_path():
     with pytest.raises(BaleineError) as caught:
         plan.apply(make("one"), {"one": fail(OSError(28, "No space left on device", "/var/x"))})
     assert caught.value.message == "thing a: one: No space left on device (/var/x)"
 
 
 @pytest.mark.parametrize("error", [BaleineError("b"), OSError(5, "I/O error")])
-def test_what_is_half_made_is_taken_away(error):
+def test_a_partly_made_resource_is_removed(error):
     undone = []
     with pytest.raises(BaleineError):
         plan.apply(make("one"), {"one": fail(error)}, undo=lambda: undone.append(True))
@@ -78,7 +78,7 @@ def test_an_undo_that_fails_does_not_hide_the_first_error(second):
         plan.apply(make("one"), {"one": fail(BaleineError("the first error"))}, undo=lambda: fail(second)(None))
 
 
-def test_a_set_of_outcomes_is_described_as_one():
+def test_several_outcomes_are_described_as_one():
     changed = make("one", before={"x": 1}, after={"x": 2}, drift=("a was gone",), warnings=("w", "v"))
     same = Plan("thing b", (), {"x": 1}, {"x": 1}, (), ("w",))
     assert plan.describe([Outcome(changed), Outcome(same)]) == {
@@ -91,7 +91,7 @@ def test_a_set_of_outcomes_is_described_as_one():
 
 
 @pytest.mark.parametrize("outcomes", [[], [Outcome(Plan("a", (), {"x": 1}, {"x": 1}))]], ids=["none", "unchanged"])
-def test_without_actions_nothing_changed_and_the_diff_is_empty(outcomes):
+def test_a_plan_without_actions_is_unchanged_with_an_empty_diff(outcomes):
     described = plan.describe(outcomes)
     assert described["changed"] is False
     assert described["diff"] == {"before": {}, "after": {}}
@@ -109,7 +109,7 @@ def test_without_actions_nothing_changed_and_the_diff_is_empty(outcomes):
         ({"a": "x", "b": "X"}, {"a": "X", "b": "X"}, ["a"]),
     ],
 )
-def test_differences_are_the_keys_whose_value_differs(wanted, found, keys):
+def test_differences_are_the_keys_with_different_values(wanted, found, keys):
     assert plan.differences(wanted, found) == keys
 
 
@@ -118,7 +118,7 @@ def test_differences_are_the_keys_whose_value_differs(wanted, found, keys):
     [(None, "none"), ("", "none"), ((), "none"), ([], "none"), ({}, "none"), (0, "0"), (False, "False")]
     + [(["a", "b"], "a b"), (("a",), "a"), ("text", "text"), (1500, "1500")],
 )
-def test_a_value_is_shown_for_a_reader(value, text):
+def test_a_value_is_shown_in_readable_form(value, text):
     assert plan.show(value) == text
 
 
@@ -126,11 +126,11 @@ def test_a_value_is_shown_for_a_reader(value, text):
     ("value", "text"),
     [({}, ""), ({"b": 1, "a": ["é"]}, '{\n  "a": [\n    "é"\n  ],\n  "b": 1\n}\n')],
 )
-def test_a_side_of_a_diff_is_text_that_a_line_diff_shows(value, text):
+def test_each_side_of_a_diff_has_one_value_per_line(value, text):
     assert task.pretty(value) == text
 
 
-def test_a_modules_result_holds_the_facts_under_its_key_and_the_diff_as_text():
+def test_the_result_of_a_module_holds_the_facts_under_its_key_and_the_diff_as_text():
     outcome = Outcome(make("one", before={"x": 1}, after={"x": 2}), {"name": "a"})
     result = task.result_of([outcome], "thing")
     assert result["thing"] == {"name": "a"}
@@ -139,12 +139,12 @@ def test_a_modules_result_holds_the_facts_under_its_key_and_the_diff_as_text():
     assert set(result) == {"changed", "actions", "drift", "warnings", "diff", "thing"}
 
 
-def test_a_result_of_nothing_has_no_facts():
+def test_a_result_without_resource_has_no_facts():
     assert task.result_of([], "thing")["thing"] == {}
 
 
 @pytest.mark.parametrize(
     ("error", "text"), [(BaleineError("a"), "a"), (BaleineError("a", "Do b"), "a. Do b")], ids=["bare", "hint"]
 )
-def test_an_error_reads_as_its_cause_and_the_next_step(error, text):
+def test_an_error_message_is_its_cause_and_the_next_step(error, text):
     assert str(error) == text

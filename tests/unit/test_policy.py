@@ -35,15 +35,19 @@ def describe(**changes: Any) -> description.Description:
     return description.describe({**BASE, **changes}, "container web1")
 
 
-def test_everything_has_one_normal_form():
-    found = describe(**EVERYTHING)
-    settings = found.settings
+def test_every_setting_of_the_supervisor_has_one_normal_form():
+    settings = describe(**EVERYTHING).settings
     assert settings["labels"] == {"empty": "", "tier": "web"}
     assert settings["depends_on"] == [{"name": "cache", "condition": "started"}, {"name": "db", "condition": "healthy"}]
     assert settings["schedule"] == {"start": "0 8 * * 1-5", "stop": "*/5 18 * * mon,tue"}
-    assert settings["healthcheck"]["http"] == "/up" and settings["healthcheck"]["timeout"] == 5.0
+    assert settings["healthcheck"]["http"] == "/up"
+    assert settings["healthcheck"]["timeout"] == 5.0
     assert (settings["stop_signal"], settings["stop_timeout"], settings["log_size"]) == ("USR1", 3.0, 1 << 20)
     assert settings["extra_hosts"] == {"db": "10.0.0.9", "six": "fd00::1"}
+
+
+def test_every_setting_of_the_runtime_has_one_normal_form():
+    found = describe(**EVERYTHING)
     assert found.dns == {"servers": ["10.0.0.1"], "search": ["lab.example"]}
     assert found.ulimits == {"core": "0:0", "nofile": "1024:2048"}
     assert found.sysctls == {"kernel.shmmax": "1000", "net.core.somaxconn": "512"}
@@ -51,7 +55,7 @@ def test_everything_has_one_normal_form():
 
 
 @pytest.mark.parametrize("given", [{}, EVERYTHING], ids=["defaults", "everything"])
-def test_a_manifest_gives_back_what_it_was_given(given):
+def test_every_option_is_read_back_from_its_manifest(given):
     found = describe(**given, directory="/mnt/baleine/web1")
     record = description.to_record("web1", found, (), {"state": "stopped", "wanted_state": "stopped"})
     assert description.from_record("web1", record)[0] == found
@@ -64,19 +68,19 @@ def test_a_manifest_gives_back_what_it_was_given(given):
         ("37", "RTMIN+3", 37), ("rtmax-27", "RTMIN+3", 37), ("RTMIN", "RTMIN+0", 34), ("SIGRTMAX", "RTMIN+30", 64),
     ],
 )  # fmt: skip
-def test_a_signal_has_one_name_however_it_is_written(text, name, number):
+def test_a_signal_has_one_name_in_every_spelling(text, name, number):
     assert policy.parse_signal(text, "c", init=True) == name and policy.signals()[name] == number
 
 
 @pytest.mark.parametrize(
     "text", ["", "SIG", "0", "65", "-1", "RTMIN+31", "RTMIN+", "RTMIN-1", "²", "9" * 5000, "SIGSIGTERM"]
 )
-def test_what_is_no_signal_is_refused(text):
+def test_an_invalid_signal_is_refused(text):
     with pytest.raises(BaleineError, match="no signal that it takes"):
         policy.parse_signal(text, "c")
 
 
-def test_a_manifest_leaves_out_what_is_the_default_and_forgets_what_was_taken_away():
+def test_a_manifest_omits_defaults_and_removed_options():
     record = description.to_record("web1", describe(**EVERYTHING), (), {"state": "stopped", "first_id": "7"})
     assert record["restart_policy"] == "on-failure" and "labels" in record
     again = description.to_record("web1", describe(), (), record)
@@ -84,7 +88,7 @@ def test_a_manifest_leaves_out_what_is_the_default_and_forgets_what_was_taken_aw
     assert (again["state"], again["first_id"]) == ("stopped", "7")
 
 
-def test_a_secret_leaves_no_content_in_the_manifest(tmp_path):
+def test_a_manifest_holds_no_content_of_a_secret(tmp_path):
     (tmp_path / "key").write_text("hunter2")
     found = describe(secrets=[{"name": "key", "source": str(tmp_path / "key")}])
     assert "hunter2" not in str(description.to_record("web1", found, (), {})) + str(found.fixed())
@@ -138,13 +142,13 @@ def test_a_secret_leaves_no_content_in_the_manifest(tmp_path):
     ],
     ids=str,
 )
-def test_what_is_none_is_refused_with_its_option(changes, says):
+def test_an_invalid_value_is_refused_with_its_option(changes, says):
     with pytest.raises(BaleineError, match="container ") as caught:
         describe(**changes)
     assert says in str(caught.value) and caught.value.message
 
 
-def test_only_rlimits_that_were_asked_for_reach_the_runtime():
+def test_only_requested_rlimits_reach_the_runtime():
     process = oci.process(("/bin/sh",), oci.Identity(), {}, "", False, {"nofile": "1024:2048"})
     assert process["rlimits"] == [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 2048}]
 
@@ -171,14 +175,14 @@ def test_a_policy_changes_in_place():
     assert decided.before["restart_policy"] == "unless-stopped" and decided.after["restart_policy"] == "always"
 
 
-def test_what_is_left_out_is_the_default_again():
+def test_an_omitted_option_returns_to_its_default():
     assert verbs(container.plan(wanted(), found(old={"labels": {"a": "1"}}))) == ["set_policy"]
     assert verbs(container.plan(wanted(labels={"a": "1"}), found(old={"labels": {"a": "1"}}))) == []
     assert verbs(container.plan(wanted(labels={"a": "B"}), found(old={"labels": {"a": "b"}}))) == ["set_policy"]
 
 
 @pytest.mark.parametrize("option", ["dns", "ulimits", "sysctls", "secrets"])
-def test_what_a_running_program_has_been_given_needs_a_recreate(option):
+def test_an_option_that_a_running_program_received_needs_a_recreate(option):
     with pytest.raises(BaleineError, match=f"cannot change in place: {option}"):
         container.plan(wanted(**{option: EVERYTHING[option]}), found())
     decided = container.plan(wanted(**{option: EVERYTHING[option]}, recreate="on_change"), found())
@@ -197,11 +201,11 @@ def test_what_a_running_program_has_been_given_needs_a_recreate(option):
         ("absent", {"frozen": True}, ["stop", "remove"]),
     ],
 )
-def test_a_pause_is_a_state_of_its_own(state, changes, expected):
+def test_paused_is_a_separate_state(state, changes, expected):
     assert verbs(container.plan(wanted(state=state), found(**changes))) == expected
 
 
-def test_a_new_container_can_be_paused_at_once():
+def test_a_new_container_can_be_created_paused():
     around: dict[str, Any] = {"bridges": {}, "image_digest": "d"}
     decided = container.plan(wanted(state="paused"), container.Found(**around))
     assert verbs(decided) == ["create", "start", "pause"] and decided.after["state"] == "paused"
@@ -236,7 +240,7 @@ STOPPED = {"alive": False, "record": {"state": "stopped", "wanted_state": "stopp
         ),
     ],
 )
-def test_a_disk_grows_where_it_is_not_mounted(given, changes, expected):
+def test_a_disk_grows_if_it_is_not_mounted(given, changes, expected):
     decided = container.plan(wanted(**given), found(**changes))
     assert verbs(decided) == expected
     if "size" in given and expected:
@@ -253,10 +257,10 @@ def test_a_disk_neither_shrinks_nor_grows_under_a_running_program():
 
 
 @pytest.mark.parametrize("text", ["* * * * *", "*/5 0-23/2 1,15 jan-mar SUN", "0 8 31 12 7", "59 23 * * mon,tue-fri"])
-def test_a_time_that_cron_takes_is_taken(text):
+def test_a_time_of_cron_is_accepted(text):
     assert describe(schedule={"start": text}).settings["schedule"] == {"start": text}
 
 
-def test_a_container_whose_log_would_be_that_of_the_passes_is_refused():
+def test_a_container_is_refused_if_its_log_would_be_that_of_the_supervisor():
     with pytest.raises(BaleineError, match="container supervise: its log"):
         container.request({**BASE, "name": "supervise"})

@@ -41,7 +41,7 @@ def allowed(found: list[dict[str, Any]], name: str) -> bool:
     return any(name in rule["names"] and rule["action"] == "SCMP_ACT_ALLOW" and "args" not in rule for rule in found)
 
 
-def test_left_out_is_the_documented_default():
+def test_an_omitted_option_has_its_documented_default():
     assert parse() == dict(privileges.DEFAULTS)
     assert parse(**dict.fromkeys(privileges.DEFAULTS)) == dict(privileges.DEFAULTS)
 
@@ -58,7 +58,7 @@ def test_left_out_is_the_documented_default():
         ({"drop": ["ALL"], "add": ["chown"]}, {"add": ["CHOWN"], "drop": ["ALL"]}),
     ],
 )
-def test_capabilities_have_one_form(given, normal):
+def test_capabilities_have_one_normal_form(given, normal):
     assert parse(capabilities=given)["capabilities"] == normal
 
 
@@ -82,13 +82,13 @@ def test_capabilities_have_one_form(given, normal):
     ],
     ids=str,
 )
-def test_what_cannot_be_is_refused_by_name(params, said):
+def test_an_invalid_value_is_refused_by_name(params, said):
     with pytest.raises(BaleineError, match=WHAT) as caught:
         parse(**params)
     assert said in str(caught.value)
 
 
-def test_a_tmpfs_has_one_form_and_an_order():
+def test_tmpfs_mounts_have_one_normal_form_and_order():
     found = parse(tmpfs=[{"target": "/run/", "size": None, "mode": "0755"}, {"target": "//a", "size": "1M"}])["tmpfs"]
     assert found == [
         {"target": "/a", "size": 1 << 20, "mode": "1777"},
@@ -115,11 +115,11 @@ def test_a_process_has_these_capabilities_and_inherits_none(given, expected, uid
     assert found["noNewPrivileges"] is True
 
 
-def test_new_privileges_come_only_where_they_are_asked_for():
+def test_new_privileges_are_allowed_only_if_requested():
     assert privileges.rights(parse(no_new_privileges=False), "").no_new_privileges is False
 
 
-def test_a_profile_of_apparmor_reaches_the_runtime_where_there_is_one():
+def test_an_apparmor_profile_reaches_the_runtime_if_one_is_set():
     found = [
         oci.process(("true",), oci.Identity(), {}, "", rights=privileges.rights(parse(), name)) for name in ("", "a")
     ]
@@ -143,7 +143,7 @@ LOADED = "baleine-default (enforce)\n/usr/bin/man (enforce)\nmy (own) (complain)
         (None, "baleine-default", "baleine-default", False),
     ],
 )
-def test_the_profile_of_apparmor_is_ours_where_the_host_has_it(
+def test_the_apparmor_profile_is_ours_if_the_host_has_apparmor(
     enabled, setting, expected, loads, monkeypatch, tmp_path
 ):
     for name, text in (("ENABLED", enabled), ("LOADED", LOADED)):
@@ -178,12 +178,12 @@ def test_a_profile_that_cannot_be_loaded_is_an_error_and_is_tried_again(monkeypa
 
 
 @pytest.mark.parametrize("name", REFUSED.split())
-def test_what_docker_refuses_is_refused(name):
+def test_system_calls_that_docker_refuses_are_refused(name):
     assert not allowed(rules(), name)
 
 
 @pytest.mark.parametrize("name", EVERYDAY.split())
-def test_what_every_program_needs_is_allowed(name):
+def test_system_calls_that_every_program_needs_are_allowed(name):
     assert allowed(rules(), name)
 
 
@@ -196,12 +196,12 @@ def test_what_every_program_needs_is_allowed(name):
         ("CAP_SYSLOG", "syslog"),
     ],
 )
-def test_a_capability_brings_its_calls_and_no_others(capability, name):
+def test_a_capability_allows_only_its_own_system_calls(capability, name):
     assert allowed(rules(capability), name)
     assert not allowed(rules(capability), "kexec_load") and not allowed(rules(capability), "keyctl")
 
 
-def test_no_call_has_two_answers_and_all_the_others_have_one():
+def test_every_system_call_has_exactly_one_rule():
     for added in ((), ("CAP_SYS_ADMIN",), tuple(seccomp.PRIVILEGED)):
         names = [name for rule in rules(*added) if "args" not in rule for name in rule["names"]]
         assert len(names) == len(set(names))
@@ -213,7 +213,7 @@ def test_no_call_has_two_answers_and_all_the_others_have_one():
 
 
 @pytest.mark.parametrize(("name", "index"), [("socket", 0), ("socketpair", 0)])
-def test_few_families_of_sockets_are_left(name, index):
+def test_only_a_few_socket_families_are_allowed(name, index):
     families = {rule["args"][index]["value"] for rule in rules() if rule["names"] == [name]}
     assert families <= {1, 2, 10, 16, 17} and not allowed(rules(), name)
 
@@ -227,13 +227,13 @@ def test_a_process_can_be_cloned_but_not_into_new_namespaces():
 
 
 @pytest.mark.parametrize(("setting", "count"), [("default", 0), ("compat", 1)])
-def test_32_bit_programs_run_only_where_they_are_asked_for(setting, count, monkeypatch):
+def test_32_bit_programs_run_only_if_requested(setting, count, monkeypatch):
     monkeypatch.setattr(seccomp.os, "uname", lambda: type("uname", (), {"machine": "x86_64"}))
     found = seccomp.profile(setting, oci.CAPABILITIES, WHAT)
     assert found is not None and found["architectures"] == ["SCMP_ARCH_X86"][:count]
 
 
-def test_unconfined_is_no_filter():
+def test_unconfined_installs_no_filter():
     assert seccomp.profile("unconfined", oci.CAPABILITIES, WHAT) is None
 
 
@@ -260,7 +260,7 @@ PROFILE = {
 }
 
 
-def test_a_profile_in_dockers_form_becomes_the_runtimes(tmp_path, monkeypatch):
+def test_a_profile_in_the_form_of_docker_is_converted_for_the_runtime(tmp_path, monkeypatch):
     monkeypatch.setattr(seccomp.os, "uname", lambda: type("uname", (), {"machine": "x86_64"}))
     path = tmp_path / "profile.json"
     path.write_text(json.dumps(PROFILE))
@@ -280,7 +280,7 @@ def test_a_profile_in_dockers_form_becomes_the_runtimes(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "text", [None, "", "{", "[]", "{}", '{"syscalls": 1}', '{"syscalls": [{}]}', '{"syscalls": [1]}']
 )
-def test_a_file_that_is_no_profile_is_named(text, tmp_path):
+def test_an_invalid_profile_file_is_named(text, tmp_path):
     path = tmp_path / "profile.json"
     if text is not None:
         path.write_text(text)
@@ -299,14 +299,14 @@ def specification(**options: Any) -> dict[str, Any]:
     )
 
 
-def test_the_hosts_ids_are_no_user_namespace():
+def test_a_container_with_the_ids_of_the_host_has_no_user_namespace():
     kinds = [item["type"] for item in specification(userns="host")["linux"]["namespaces"]]
     assert "user" not in kinds and len(kinds) == 6
     assert not {"uidMappings", "gidMappings"} & set(specification(userns="host")["linux"])
     assert specification()["linux"]["uidMappings"][0]["hostID"] == 0x70000000
 
 
-def test_a_tmpfs_lies_below_what_lies_in_it():
+def test_a_tmpfs_is_mounted_before_the_mounts_inside_it():
     found = specification(tmpfs=[{"target": "/run", "size": "1M"}, {"target": "/data/cache"}], read_only=True)
     order = [mount["destination"] for mount in found["mounts"]]
     assert order.index("/run") < order.index("/run/secrets")
@@ -328,12 +328,12 @@ PODMAN = """
 
 
 @pytest.mark.parametrize("path", sorted({*DOCKER.split(), *PODMAN.split()}))
-def test_what_either_peer_masks_is_masked(path):
+def test_every_path_that_docker_or_podman_masks_is_masked(path):
     assert path in specification()["linux"]["maskedPaths"]
 
 
 @pytest.mark.parametrize("path", ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"])
-def test_what_either_peer_makes_read_only_is(path):
+def test_every_path_that_docker_or_podman_makes_read_only_is_read_only(path):
     assert path in specification()["linux"]["readonlyPaths"]
 
 

@@ -23,11 +23,11 @@ def raise_(error: BaseException) -> Any:
 
 
 @pytest.mark.parametrize("value", [None, 0, "é", [1, {"a": None}], "x" * 1000000], ids=lambda value: str(value)[:10])
-def test_a_child_returns_what_its_function_returns(value):
+def test_a_child_returns_the_result_of_its_function(value):
     assert process.in_child(lambda: value, "trying") == value
 
 
-def test_a_child_is_another_process():
+def test_a_child_is_a_separate_process():
     assert process.in_child(os.getpid, "trying") != os.getpid()
 
 
@@ -45,13 +45,13 @@ def test_a_child_is_another_process():
     ],
     ids=["ours", "system", "bug", "killed", "ended", "program", "no program", "exit"],
 )
-def test_a_child_that_fails_says_how(function, message):
+def test_a_failed_child_explains_its_error(function, message):
     with pytest.raises(BaleineError) as caught:
         process.in_child(function, "trying")
     assert str(caught.value).startswith(message)
 
 
-def test_a_child_that_becomes_a_program_which_succeeds_returns_nothing():
+def test_a_child_that_executes_a_successful_program_returns_none():
     assert process.in_child(lambda: os.execv("/bin/true", ["true"]), "trying") is None
 
 
@@ -66,7 +66,7 @@ def ended_at(name: str, folder: Path, needs: str = "") -> Any:
     return job
 
 
-def test_jobs_in_turns_begin_when_those_they_name_have_ended_and_one_that_fails_is_its_own_error(tmp_path):
+def test_a_job_starts_after_the_jobs_it_names_and_keeps_its_own_error(tmp_path):
     jobs = {
         "c": (ended_at("c", tmp_path, "b"), {"b", "wrong"}),
         "b": (ended_at("b", tmp_path, "a"), {"a"}),
@@ -82,7 +82,7 @@ def test_jobs_in_turns_begin_when_those_they_name_have_ended_and_one_that_fails_
     assert seen["b"] == {"a": 1}
 
 
-def test_no_more_jobs_run_at_the_same_time_than_were_asked_for(tmp_path):
+def test_no_more_jobs_run_at_once_than_requested(tmp_path):
     def job(_answers: Any) -> int:
         mine = tmp_path / str(os.getpid())
         mine.touch()
@@ -96,7 +96,7 @@ def test_no_more_jobs_run_at_the_same_time_than_were_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["HUP", "INT", "QUIT", "TERM", "PIPE", "USR1", "XFSZ", "TSTP"])
-def test_a_child_ignores_no_signal_that_its_caller_ignored(name):
+def test_a_child_does_not_inherit_ignored_signals(name):
     """nohup, a background job and Python itself ignore some, and a shell cannot trap what it finds ignored."""
     old = signal.signal(getattr(signal, f"SIG{name}"), signal.SIG_IGN)
     try:
@@ -115,14 +115,14 @@ def test_a_child_ignores_no_signal_that_its_caller_ignored(name):
         ("printf '1\\n\\n 2 \\n3\\n4\\n' >&2; exit 1", "2 / 3 / 4"),
     ],
 )
-def test_a_command_that_failed_is_told_in_its_last_words(script, said):
+def test_a_failed_command_is_reported_with_its_last_output(script, said):
     result = run(["/bin/sh", "-c", script])
     assert result.said == said
     with pytest.raises(BaleineError, match=f"making x: sh says: {said}"):
         process.check(result, "making x")
 
 
-def test_a_program_that_is_missing_is_named_with_its_package(monkeypatch):
+def test_a_missing_program_is_named_with_its_package(monkeypatch):
     monkeypatch.setattr(process, "PATH", "/nowhere")
     with pytest.raises(BaleineError) as caught:
         process.need_program("mke2fs", "disk x")
@@ -130,7 +130,7 @@ def test_a_program_that_is_missing_is_named_with_its_package(monkeypatch):
     assert "e2fsprogs" in caught.value.hint
 
 
-def test_a_process_is_the_one_that_was_started_until_it_ends():
+def test_a_process_is_identified_by_its_start_time_until_it_ends():
     child = subprocess.Popen(["sleep", "60"])
     ticks = process.start_ticks(child.pid)
     assert ticks
@@ -146,7 +146,7 @@ def test_a_process_is_the_one_that_was_started_until_it_ends():
     assert process.open_process(child.pid, ticks) is None
 
 
-def test_a_name_with_brackets_and_spaces_hides_no_start_time(tmp_path):
+def test_the_start_time_is_read_even_if_the_name_has_brackets_and_spaces(tmp_path):
     path = tmp_path / "a) Z (b"
     path.symlink_to("/bin/sleep")
     child = subprocess.Popen([str(path), "60"])

@@ -36,7 +36,7 @@ def text(**changes: str) -> bytes:
     return "".join(f"{key}: {value}\n" for key, value in {**SAID, **changes}.items()).encode()
 
 
-def test_a_description_says_what_is_published():
+def test_a_description_names_the_published_image():
     said = remote.read(text(), "web", "there")
     assert (said.version, said.size, said.file_size) == ("1.2~rc1", 64 << 20, 4711)
     assert said.config == {"cmd": ["true"], "env": {"A": "1=2"}}
@@ -78,13 +78,13 @@ def test_a_description_says_what_is_published():
         ({"config": '{"exposed_ports": [{}]}'}, "its config is not understood"),
     ],
 )
-def test_a_description_that_cannot_be_is_refused(changes, why):
+def test_an_invalid_description_is_refused(changes, why):
     with pytest.raises(BaleineError, match=why):
         remote.read(text(**changes), "web", "there")
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"no colon\n", b"a: 1\na: 2\n", text() + text()])
-def test_what_is_no_description_is_refused(content):
+def test_a_text_that_is_not_a_description_is_refused(content):
     with pytest.raises(BaleineError, match="there"):
         remote.read(content, "web", "there")
 
@@ -109,12 +109,12 @@ def test_what_is_no_description_is_refused(content):
         "https://host/-web.image",
     ],
 )
-def test_only_the_url_of_a_description_over_https_without_a_password_is_one(url):
+def test_a_url_is_refused_unless_it_is_https_without_password_and_names_a_description(url):
     with pytest.raises(BaleineError, match="image x"):
         remote.name_of(url, "image x")
 
 
-def test_the_published_name_is_what_the_url_ends_in():
+def test_the_published_name_is_the_end_of_the_url():
     assert remote.name_of("https://host:8443/images/1.0/lab.web.image", "image x") == "lab.web"
 
 
@@ -139,13 +139,13 @@ def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("other", None),
     ],
 )
-def test_the_longest_prefix_decides_alone_and_ends_where_a_part_of_the_name_does(keys, name, file):
+def test_only_the_longest_prefix_of_whole_name_parts_decides(keys, name, file):
     for entry in ("lab.gpg", "lab-web.asc", ".hidden.gpg", "other.txt"):
         (keys / entry).touch()
     assert trust.keys_for(name) == (file and str(keys / file))
 
 
-def test_no_key_is_trusted_where_there_is_no_directory(keys):
+def test_no_key_is_trusted_without_the_key_directory(keys):
     keys.rmdir()
     assert trust.trusted() == {} and trust.keys_for("web") is None
     with pytest.raises(download.Unasked, match="no key is trusted for images named web"):
@@ -188,7 +188,7 @@ def sparse(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("form", ["pax", "gnu"])
-def test_a_sparse_file_comes_out_of_its_archive_with_its_holes(tmp_path, form):
+def test_a_sparse_file_is_extracted_with_its_holes(tmp_path, form):
     file = sparse(tmp_path)
     words = ["tar", f"--format={form}", "--sparse", "--zstd", "-cf", "packed", "image"]
     subprocess.run(words, cwd=tmp_path, check=True)
@@ -242,19 +242,19 @@ def holes(size: int, *numbers: object) -> tuple[tarfile.TarInfo, bytes]:
     ],
     ids=lambda value: "content" if isinstance(value, bytes) else value,  # else a MiB of it, as the environment has it too
 )  # fmt: skip
-def test_an_archive_of_anything_else_is_refused(tmp_path, content, why):
+def test_an_archive_with_anything_but_one_image_is_refused(tmp_path, content, why):
     with pytest.raises(BaleineError, match=f"image x: its file cannot be unpacked: .*({why})"):
         remote.unpack(packed(tmp_path, content), str(tmp_path / "new"), SIZE, "image x")
 
 
-def test_a_file_that_zstd_did_not_write_is_refused(tmp_path):
+def test_a_file_that_is_not_zstd_is_refused(tmp_path):
     (tmp_path / "packed").write_bytes(b"garbage")
     with pytest.raises(BaleineError, match="its file cannot be unpacked"):
         remote.unpack(str(tmp_path / "packed"), str(tmp_path / "new"), SIZE, "image x")
 
 
 @pytest.mark.parametrize("size", [16 << 20, 1 << 40])
-def test_a_bomb_of_zeros_ends_where_its_description_says(tmp_path, size):
+def test_a_decompression_bomb_stops_at_the_described_size(tmp_path, size):
     """A terabyte of zeros compresses to a hundred kilobytes; what is unpacked is bounded, whatever the archive says."""
     head = member(size=size).tobuf(tarfile.PAX_FORMAT)
     bomb = subprocess.Popen(["zstd", "-q", "-o", str(tmp_path / "packed")], stdin=subprocess.PIPE)
@@ -272,7 +272,7 @@ def test_a_bomb_of_zeros_ends_where_its_description_says(tmp_path, size):
     assert disk.allocated(str(tmp_path / "new")) <= 17 << 20
 
 
-def test_the_head_of_an_archive_is_bounded_too(tmp_path, monkeypatch):
+def test_the_headers_of_an_archive_are_bounded_too(tmp_path, monkeypatch):
     """A map of holes without an end would fill the memory."""
     monkeypatch.setattr(remote, "OVERHEAD", 1 << 20)
     lines = b"0\n" * (2 << 20)

@@ -38,22 +38,22 @@ LINKS: dict[str, tuple[str, Any]] = {
 
 
 @pytest.mark.parametrize(("target", "text"), LINKS.values(), ids=LINKS.keys())
-def test_a_link_is_followed_as_if_the_tree_were_all_there_is(target, text, root):
+def test_a_link_is_followed_as_if_the_tree_were_the_root(target, text, root):
     (root / "etc" / "link").symlink_to(target.format(outside=root.parent))
     assert rootfs.read_inside(str(root), "etc/link") == text
 
 
 @pytest.mark.parametrize("path", ["etc/file", "/etc/file", "../etc/file", "../../../etc/file", "etc/../etc/file"])
-def test_a_path_is_one_of_the_tree(path, root):
+def test_a_path_is_resolved_inside_the_tree(path, root):
     assert rootfs.read_inside(str(root), path) == "inside"
 
 
 @pytest.mark.parametrize("path", ["../secret", "/../secret", "etc/../../secret"])
-def test_a_path_cannot_climb_out(path, root):
+def test_a_path_cannot_leave_the_tree(path, root):
     assert rootfs.read_inside(str(root), path) is None
 
 
-def test_a_directory_that_is_a_link_outside_leads_nowhere(root):
+def test_a_directory_that_links_outside_the_tree_is_not_followed(root):
     (root / "var").symlink_to(root.parent)
     assert rootfs.read_inside(str(root), "var/secret") is None
 
@@ -74,7 +74,7 @@ def test_only_a_regular_file_is_read(kind, root, monkeypatch):
     assert rootfs.read_inside(str(root), "etc/x") is None
 
 
-def test_a_file_is_read_up_to_a_limit_and_in_any_bytes(root):
+def test_a_file_is_read_up_to_a_limit_with_any_bytes(root):
     (root / "etc" / "file").write_bytes(b"\xff" * 100)
     assert rootfs.read_inside(str(root), "etc/file", limit=10) == "\ufffd" * 10
     with open(root / "etc" / "file", "wb") as stream:
@@ -82,7 +82,7 @@ def test_a_file_is_read_up_to_a_limit_and_in_any_bytes(root):
     assert len(rootfs.read_inside(str(root), "etc/file") or "") == 1 << 20
 
 
-def test_where_no_link_is_allowed_any_link_is_an_error(root):
+def test_every_link_is_an_error_if_none_is_allowed(root):
     (root / "link").symlink_to("etc")
     os.close(rootfs.open_inside(str(root), "link/file"))
     with pytest.raises(OSError) as caught:
@@ -90,7 +90,7 @@ def test_where_no_link_is_allowed_any_link_is_an_error(root):
     assert caught.value.errno == errno.ELOOP
 
 
-def test_what_is_opened_is_not_given_to_other_programs(root):
+def test_an_opened_file_is_not_inherited_by_other_programs(root):
     descriptor = rootfs.open_inside(str(root), "etc/file")
     try:
         assert not os.get_inheritable(descriptor)
@@ -98,7 +98,7 @@ def test_what_is_opened_is_not_given_to_other_programs(root):
         os.close(descriptor)
 
 
-def test_a_file_can_be_made_inside(root):
+def test_a_file_can_be_created_inside_the_tree(root):
     os.close(rootfs.open_inside(str(root), "/etc/new", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     assert (root / "etc" / "new").stat().st_mode & 0o777 == 0o600
 
@@ -118,21 +118,21 @@ def test_a_file_can_be_made_inside(root):
         ({"var": "vol/../../etc"}, "/var", "/etc"),
     ],
 )
-def test_links_of_a_tree_lead_to_one_place_inside_it(links, path, expected, root):
+def test_every_link_of_a_tree_is_resolved_inside_it(links, path, expected, root):
     (root / "vol").mkdir()
     for name, target in links.items():
         (root / name).symlink_to(target)
     assert rootfs.real_inside(str(root), path, ["/vol"]) == expected
 
 
-def test_links_that_do_not_end_are_an_error(root):
+def test_a_loop_of_links_is_an_error(root):
     (root / "a").symlink_to("b")
     (root / "b").symlink_to("a")
     with pytest.raises(OSError, match="Too many levels"):
         rootfs.real_inside(str(root), "/a/x")
 
 
-def test_real_directories_pass(root):
+def test_real_directories_are_accepted(root):
     (root / "dev").mkdir()
     rootfs.check_real_directories(str(root), ("etc", "dev"), "container c")
 

@@ -23,38 +23,38 @@ def specification(identity: oci.Identity = oci.Identity(), devices: Any = (), **
     )
 
 
-def test_it_can_be_written_as_json():
+def test_the_runtime_specification_can_be_written_as_json():
     assert json.loads(json.dumps(specification()))["hostname"] == "web1"
 
 
-def test_it_has_seven_namespaces_of_its_own():
+def test_a_container_has_seven_new_namespaces():
     kinds = [namespace["type"] for namespace in specification()["linux"]["namespaces"]]
     assert sorted(kinds) == ["cgroup", "ipc", "mount", "network", "pid", "user", "uts"]
     assert all(set(namespace) == {"type"} for namespace in specification()["linux"]["namespaces"])
 
 
 @pytest.mark.parametrize("kind", ["uidMappings", "gidMappings"])
-def test_its_root_is_nobody_of_the_host(kind):
+def test_root_of_a_container_is_an_unused_user_of_the_host(kind):
     assert specification()["linux"][kind] == [{"containerID": 0, "hostID": 0x70000000, "size": 65536}]
 
 
 @pytest.mark.parametrize(
     "key", ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "net.ipv6.conf.default.forwarding"]
 )
-def test_it_forwards_nothing(key):
+def test_a_container_forwards_no_packets(key):
     assert specification()["linux"]["sysctl"][key] == "0"
 
 
-def test_no_device_is_allowed_but_the_runtimes_own():
+def test_only_the_devices_of_the_runtime_are_allowed():
     assert specification()["linux"]["resources"] == {"devices": [{"allow": False, "access": "rwm"}]}
 
 
-def test_a_device_that_is_given_is_allowed_by_its_numbers_alone():
+def test_a_given_device_is_allowed_by_its_numbers_only():
     rules = specification(devices=[{"path": "/dev/zero", "access": "r"}])["linux"]["resources"]["devices"]
     assert rules[1:] == [{"allow": True, "type": "c", "major": 1, "minor": 5, "access": "r"}]
 
 
-def test_no_rlimit_is_set_that_nobody_asked_for():
+def test_no_rlimit_is_set_without_a_request():
     assert "rlimits" not in specification()["process"]
 
 
@@ -73,7 +73,7 @@ def test_no_dangerous_capability_is_given(name):
     assert f"CAP_{name}" not in oci.CAPABILITIES
 
 
-def test_a_user_is_numbers_with_a_home():
+def test_a_user_is_resolved_to_numbers_and_a_home():
     process = specification(oci.Identity(33, 34, (4, 5), "/var/www"), env={"A": "1", "HOME": "/x"}, workdir="/srv")[
         "process"
     ]
@@ -85,7 +85,7 @@ def test_a_user_is_numbers_with_a_home():
     assert specification()["process"]["cwd"] == "/"
 
 
-def test_pid_1_and_its_script_are_read_only_and_its_state_is_not():
+def test_pid_1_and_its_script_are_read_only_and_its_state_is_writable():
     mounts = {mount["destination"]: mount for mount in specification()["mounts"]}
     for name, mode in (("busybox", "ro"), ("init", "ro"), ("state", "rw")):
         options = mounts[f"{pid1.INSIDE}/{name}"]["options"]
@@ -96,7 +96,7 @@ def test_pid_1_and_its_script_are_read_only_and_its_state_is_not():
 
 
 @pytest.mark.parametrize("path", ["/sys", "/sys/fs/cgroup"])
-def test_the_kernels_trees_are_read_only(path):
+def test_the_trees_of_the_kernel_are_read_only(path):
     mounts = {mount["destination"]: mount for mount in specification()["mounts"]}
     assert "ro" in mounts[path]["options"]
 
@@ -146,7 +146,7 @@ def tree(tmp_path: Any, passwd: Any = PASSWD, group: Any = GROUP) -> str:
         ("65535:65535", oci.Identity(65535, 65535, (), "/")),
     ],
 )
-def test_a_user_is_who_the_tree_says(user, identity, tmp_path):
+def test_a_user_is_looked_up_in_the_tree(user, identity, tmp_path):
     assert enter.find_identity(tree(tmp_path), user, "container c") == identity
 
 
@@ -164,12 +164,12 @@ def test_a_user_is_who_the_tree_says(user, identity, tmp_path):
     ],
     ids=lambda text: text[:20],
 )
-def test_a_user_that_the_tree_does_not_know_is_refused(user, why, tmp_path):
+def test_a_user_unknown_to_the_tree_is_refused(user, why, tmp_path):
     with pytest.raises(BaleineError, match=why):
         enter.find_identity(tree(tmp_path), user, "container c")
 
 
-def test_a_tree_without_users_knows_numbers_and_root(tmp_path):
+def test_a_tree_without_users_accepts_numbers_and_root(tmp_path):
     root = tree(tmp_path, None, None)
     assert enter.find_identity(root, "", "c") == oci.Identity(0, 0, (), "/")
     assert enter.find_identity(root, "5:6", "c") == oci.Identity(5, 6, (), "/")
@@ -196,7 +196,7 @@ def test_a_tree_without_users_knows_numbers_and_root(tmp_path):
     ids=["word", "superscript", "superscript group", "long", "large", "negative", "group", "long group", "large group"]
     + ["colons", "NUL", "bytes"],
 )
-def test_a_hostile_list_of_users_gives_an_error_in_words_or_a_number_in_range(passwd, group, tmp_path):
+def test_a_hostile_list_of_users_gives_a_readable_error_or_a_valid_number(passwd, group, tmp_path):
     root = tree(tmp_path, passwd, group)
     try:
         found = enter.find_identity(root, "a", "container c")
@@ -208,7 +208,7 @@ def test_a_hostile_list_of_users_gives_an_error_in_words_or_a_number_in_range(pa
 
 
 @pytest.mark.parametrize("kind", ["absolute", "climbing", "fifo", "loop", "directory"])
-def test_the_hosts_users_are_never_looked_at(kind, tmp_path):
+def test_the_users_of_the_host_are_never_read(kind, tmp_path):
     (tmp_path / "outside").write_text("evil:x:1:1::/:/bin/sh\n")
     root = tmp_path / "tree"
     (root / "etc").mkdir(parents=True)
@@ -235,7 +235,7 @@ def test_the_hosts_file_names_every_address():
     assert "127.0.1.1 web1\n" in alone
 
 
-def test_the_hosts_file_names_those_who_share_a_bridge_on_that_bridge_alone():
+def test_the_hosts_file_names_neighbours_only_on_their_common_bridge():
     record = {"nom_bridge": "a,b", "address": "10.0.0.2/24,10.1.0.2/24", "extra_hosts": '{"db": "10.9.0.1"}'}
     running = {
         "web1": record,
@@ -265,7 +265,7 @@ def test_the_hosts_file_names_those_who_share_a_bridge_on_that_bridge_alone():
         ({"healthy": False, "http": "/"}, waiting.Condition("/")),
     ],
 )
-def test_a_condition_has_one_form(params, condition):
+def test_a_wait_condition_has_one_normal_form(params, condition):
     assert waiting.request(params, "container c") == condition
 
 
@@ -287,7 +287,7 @@ def test_a_condition_has_one_form(params, condition):
     ],
     ids=str,
 )
-def test_a_condition_that_cannot_be_is_refused(params):
+def test_an_invalid_wait_condition_is_refused(params):
     with pytest.raises(BaleineError, match="container c"):
         waiting.request(params, "container c")
 
@@ -350,7 +350,9 @@ DOCKERS = """table ip filter {
     ],
     ids=["accepted", "one of two", "dropped by name", "a longer name", "no bridge yet"],
 )  # fmt: skip
-def test_what_a_rule_lets_pass_for_every_bridge_is_not_said_to_be_dropped(bridges, rule, drops, monkeypatch, tmp_path):
+def test_frames_that_a_rule_accepts_for_every_bridge_are_not_reported_as_dropped(
+    bridges, rule, drops, monkeypatch, tmp_path
+):
     monkeypatch.setattr(hazards, "LEGACY_TABLES", str(tmp_path / "none"))
     monkeypatch.setattr(hazards.manifest, "names", lambda kind: bridges)
     chains = json.dumps({"nftables": [META, chain("ip", "filter", "FORWARD", "forward", "drop")]})
@@ -361,13 +363,13 @@ def test_what_a_rule_lets_pass_for_every_bridge_is_not_said_to_be_dropped(bridge
 
 @pytest.mark.skipif(find_program("nft") is None, reason="needs nft")
 @pytest.mark.parametrize("answer", [(1, ""), (0, ""), (0, "[]"), (0, "{}"), (0, "{"), (0, '{"nftables": [1]}')])
-def test_an_answer_that_is_not_understood_is_no_rule(answer, monkeypatch, tmp_path):
+def test_an_unknown_answer_of_the_packet_filter_is_no_rule(answer, monkeypatch, tmp_path):
     monkeypatch.setattr(hazards, "LEGACY_TABLES", str(tmp_path / "none"))
     assert hazards.dropping_rule(Recorded(answer)) is None
 
 
 @pytest.mark.parametrize(("value", "count"), [("1\n", 1), ("0\n", 0), (None, 0)])
-def test_a_dropping_rule_hurts_only_where_bridges_call_it(value, count, monkeypatch, tmp_path):
+def test_a_dropping_rule_matters_only_if_bridges_call_it(value, count, monkeypatch, tmp_path):
     if value is not None:
         (tmp_path / "filter").write_text(value)
     monkeypatch.setattr(hazards, "BRIDGE_FILTER", str(tmp_path / "filter"))
@@ -379,7 +381,7 @@ def test_a_dropping_rule_hurts_only_where_bridges_call_it(value, count, monkeypa
         assert "changes no rule" in entry["hint"]
 
 
-def test_who_shares_a_network_joins_it_and_the_user_namespace_that_owns_it():
+def test_a_shared_network_is_joined_with_the_user_namespace_that_owns_it():
     first = oci.process(("/bin/sh",), oci.Identity(), {}, "")
     found = oci.specification("/tree", "a", first, (), 0x70000000, "/baleine/a", (), joined=77)["linux"]["namespaces"]
     paths = {item["type"]: item["path"] for item in found if "path" in item}

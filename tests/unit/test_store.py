@@ -39,7 +39,7 @@ THERE = Found(size=10 * GIB, filesystem=10 * GIB, data=GIB, room=100 * GIB)
     ],
     ids=str,
 )
-def test_a_store_is_made_grown_and_left_as_it_is_wanted(size: int, found: Found, expected: list[str]) -> None:
+def test_a_store_is_created_grown_and_kept_as_requested(size: int, found: Found, expected: list[str]) -> None:
     decided = store.plan(Wanted(size * GIB), found)
     assert verbs(decided) == expected, reasons(decided)
     assert expected in ([], ["clear"]) or decided.before != decided.after or found.filesystem < found.size
@@ -58,7 +58,7 @@ def test_a_store_is_made_grown_and_left_as_it_is_wanted(size: int, found: Found,
     ],
     ids=str,
 )
-def test_what_would_lose_or_fill_something_is_refused(size: int, found: Found, why: str) -> None:
+def test_a_store_change_that_would_lose_data_or_fill_the_disk_is_refused(size: int, found: Found, why: str) -> None:
     with pytest.raises(BaleineError, match=why):
         store.plan(Wanted(size * GIB), found)
 
@@ -73,11 +73,11 @@ def test_what_would_lose_or_fill_something_is_refused(size: int, found: Found, w
         ({"state": "absent"}, 0),
     ],
 )
-def test_a_size_is_taken_in_any_spelling(params: dict[str, Any], size: int) -> None:
+def test_a_size_is_accepted_in_any_spelling(params: dict[str, Any], size: int) -> None:
     assert store.request(params) == Wanted(size)
 
 
 @pytest.mark.parametrize(("size", "why"), [("", "not understood"), ("many", "not understood"), ("100M", "too small")])
-def test_a_size_that_is_none_is_refused(size: str, why: str) -> None:
+def test_an_invalid_size_is_refused(size: str, why: str) -> None:
     with pytest.raises(BaleineError, match=why):
         store.request({"size": size})

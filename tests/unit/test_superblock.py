@@ -57,7 +57,7 @@ CLEAN = {
     ],
     ids=str,
 )
-def test_a_superblock_that_cannot_be_meant_is_refused(changes: dict[str, int], why: str) -> None:
+def test_an_implausible_superblock_is_refused_with_the_reason(changes: dict[str, int], why: str) -> None:
     found, hint = superblock.refuse({**CLEAN, **changes}, SIZE)
     assert (why in found and bool(hint)) if why else (found, hint) == ("", "")
 
@@ -183,7 +183,7 @@ def damaged(sound: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.parametrize(("damaged", "why"), HOSTILE.values(), ids=HOSTILE.keys(), indirect=["damaged"])
-def test_a_file_that_cannot_be_trusted_is_refused(damaged: str, why: str) -> None:
+def test_an_untrusted_file_is_refused(damaged: str, why: str) -> None:
     with pytest.raises(BaleineError, match=why) as caught:
         disk.check_ext4(run, damaged)
     assert damaged in caught.value.message
@@ -191,7 +191,7 @@ def test_a_file_that_cannot_be_trusted_is_refused(damaged: str, why: str) -> Non
 
 
 @pytest.mark.parametrize("damaged", DEFUSED.values(), ids=DEFUSED.keys(), indirect=True)
-def test_what_lies_in_wait_in_a_superblock_is_taken_out_and_the_rest_stays(damaged: str) -> None:
+def test_dangerous_settings_are_removed_from_a_superblock_and_the_rest_stays(damaged: str) -> None:
     before = shown(damaged)
     assert disk.check_ext4(run, damaged)
     found = superblock.read(damaged)
@@ -204,13 +204,13 @@ def test_what_lies_in_wait_in_a_superblock_is_taken_out_and_the_rest_stays(damag
 
 
 @pytest.mark.parametrize("damaged", TAKEN.values(), ids=TAKEN.keys(), indirect=True)
-def test_an_ordinary_file_is_taken_as_it_is(damaged: str) -> None:
+def test_an_ordinary_file_is_used_unchanged(damaged: str) -> None:
     before = disk.digest(damaged)
     assert not disk.check_ext4(run, damaged)
     assert disk.digest(damaged) == before
 
 
-def test_what_e2fsck_says_of_a_label_reaches_no_terminal(sound: str, tmp_path: Path) -> None:
+def test_control_characters_in_the_output_of_e2fsck_are_escaped(sound: str, tmp_path: Path) -> None:
     path = str(tmp_path / "disk")
     disk.copy(sound, path)
     tune("-L", "\x1b[31mred\x07")(path)

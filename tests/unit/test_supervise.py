@@ -54,11 +54,11 @@ def verb(blocked: str = "", **keys: Any) -> str:
         ("", False, "", ""),  # one of the 2019 scripts
     ],
 )
-def test_what_a_crash_left_is_finished_or_undone(state, alive, wish, expected):
+def test_unfinished_work_of_a_crash_is_finished_or_undone(state, alive, wish, expected):
     assert verb(state=state, alive=alive, wanted_state=wish) == expected
 
 
-def test_left_overs_and_a_dead_pid_are_settled():
+def test_leftovers_and_a_dead_pid_are_cleaned_up():
     assert verb(state="stopped", wanted_state="stopped", leftovers=True) == "settled"
     assert verb(wanted_state="", pid="4711") == "settled"
     assert verb(state="running", alive=True, leftovers=True) == ""
@@ -87,7 +87,7 @@ def test_left_overs_and_a_dead_pid_are_settled():
         ("always", "stopped", "", "", False),  # it never ran
     ],
 )
-def test_the_policy_decides(policy, wish, code, boot, expected):
+def test_the_restart_policy_decides(policy, wish, code, boot, expected):
     given = found(state="stopped", restart_policy=policy, wanted_state=wish, exit_code=code, boot_id=boot)
     assert decide(given, BOOT, NOW).verb == ("started" if expected else "")
 
@@ -95,7 +95,7 @@ def test_the_policy_decides(policy, wish, code, boot, expected):
 @pytest.mark.parametrize(
     ("retries", "restarts", "expected"), [(0, "99", True), (2, "", True), (2, "1", True), (2, "2", False)]
 )
-def test_retries_are_counted(retries, restarts, expected):
+def test_restart_retries_are_counted(retries, restarts, expected):
     given = found(**DEAD, restart_policy="on-failure", restart_retries=str(retries), restarts=restarts, retry_at="2020")
     assert decide(given, BOOT, NOW).verb == ("started" if expected else "")
 
@@ -108,12 +108,12 @@ def test_retries_are_counted(retries, restarts, expected):
         ("5000", "2027-01-15T09:00:00Z"), ("nonsense", ""),
     ],
 )  # fmt: skip
-def test_delays_grow_up_to_an_hour(restarts, at):
+def test_restart_delays_grow_up_to_an_hour(restarts, at):
     decided = decide(found(**DEAD, restarts=restarts), BOOT, NOW)
     assert (decided.verb, decided.notes.get("retry_at", "")) == ("waits" if at else "started", at)
 
 
-def test_a_restart_comes_when_its_time_has_come():
+def test_a_restart_waits_for_its_delay():
     assert verb(**DEAD, restarts="3", retry_at="2027-01-15T08:00:31Z") == "waits"
     assert verb(**DEAD, restarts="3", retry_at="2027-01-15T08:00:30Z") == "started"
     assert verb(**DEAD, restarts="3", retry_at="2099-01-01T00:00:00Z") == "started"  # the clock was put back
@@ -121,14 +121,14 @@ def test_a_restart_comes_when_its_time_has_come():
     assert (decided.verb, decided.notes) == ("", QUIET)
 
 
-def test_what_is_blocked_waits_and_says_why():
+def test_a_blocked_restart_waits_and_explains_why():
     decided = decide(found(**DEAD), BOOT, NOW, "it depends on db, which does not run")
     assert decided.verb == "waits" and decided.notes == {"waits": decided.why}
     assert verb("never asked", **DEAD, restart_policy="no") == ""
 
 
 @pytest.mark.parametrize("action", ["none", "restart"])
-def test_an_unhealthy_one_is_restarted_where_that_is_asked_for(action):
+def test_an_unhealthy_container_is_restarted_if_requested(action):
     check = f'{{"http": "/", "port": 80, "timeout": 1, "action": "{action}"}}'
     keys = {"state": "running", "alive": True, "healthcheck": check, "boot_id": BOOT}
     assert verb(**keys, health="healthy") == ""
@@ -153,7 +153,7 @@ CHECK = {"retries": 2, "interval": 1, "start_period": 0.0}
         ("", "", "no", 99, ("starting", "1")),
     ],
 )
-def test_a_check_is_judged(health, failures, error, age, expected):
+def test_the_result_of_a_health_check_is_judged(health, failures, error, age, expected):
     notes = waiting.judge(CHECK, {"health": health, "health_failures": failures}, error, age)
     assert (notes["health"], notes["health_failures"]) == expected
 
@@ -161,12 +161,12 @@ def test_a_check_is_judged(health, failures, error, age, expected):
 @pytest.mark.parametrize(
     ("health", "age", "expected"), [("starting", 9, ""), ("starting", 10, "1"), ("healthy", 9, "1")]
 )
-def test_failures_of_the_start_period_do_not_count(health, age, expected):
+def test_failed_health_checks_do_not_count_in_the_start_period(health, age, expected):
     notes = waiting.judge({**CHECK, "start_period": 10.0}, {"health": health}, "no", age)
     assert (notes["health"], notes["health_failures"]) == (health, expected)
 
 
-def test_checks_of_an_interval_are_spread_over_its_passes():
+def test_the_health_checks_of_an_interval_are_spread_over_its_passes():
     check = {**CHECK, "interval": 5}
     due = {
         name: [minute for minute in range(10) if waiting.is_due(name, check, {"health": "healthy"}, minute)]
@@ -189,5 +189,5 @@ def test_checks_of_an_interval_are_spread_over_its_passes():
         ({"d": ["b"], "b": ["c"], "c": ["b"]}, ["c", "b", "d"], {"b": "b -> c -> b", "c": "b -> c -> b"}),
     ],
 )  # fmt: skip
-def test_each_comes_after_what_it_needs_and_circles_are_named(needs, order, circles):
+def test_each_container_comes_after_its_dependencies_and_cycles_are_named(needs, order, circles):
     assert policy.in_order(needs) == (order, circles)

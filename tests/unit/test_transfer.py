@@ -34,7 +34,7 @@ FULL: dict[str, Any] = {
         ("docker://host/web@sha256:" + "0" * 64, ("docker", "host/web@sha256:" + "0" * 64, "")),
     ],
 )
-def test_a_source_is_its_kind_its_place_and_which_image(text: str, expected: tuple[str, ...]) -> None:
+def test_a_source_is_parsed_into_kind_location_and_image(text: str, expected: tuple[str, ...]) -> None:
     found = origin.parse(text, "image a")
     assert tuple(found)[:3] == expected
     assert origin.parse(str(found), "image a") == found
@@ -61,7 +61,7 @@ def test_a_source_is_its_kind_its_place_and_which_image(text: str, expected: tup
         ("https://host/a.tar", "does not end in a name"),
     ],
 )
-def test_what_is_no_source_is_refused(text: str, why: str) -> None:
+def test_an_invalid_source_is_refused(text: str, why: str) -> None:
     with pytest.raises(BaleineError, match=why):
         origin.parse(text, "image a")
 
@@ -69,7 +69,7 @@ def test_what_is_no_source_is_refused(text: str, why: str) -> None:
 @pytest.mark.parametrize(
     "config", [{"architecture": "amd64"}, FULL, *({"architecture": "amd64", key: FULL[key]} for key in FULL)]
 )
-def test_a_configuration_is_read_as_it_was_written(config: dict[str, Any]) -> None:
+def test_a_written_configuration_is_read_back(config: dict[str, Any]) -> None:
     document = json.loads(json.dumps(oci_image.write_config(config, "2026-01-01T00:00:00Z", "sha256:1", "sha256:2")))
     assert oci_image.read_config(document) == config
     assert oci_image.comment(document) == "sha256:2"
@@ -88,7 +88,7 @@ def test_a_configuration_is_read_as_it_was_written(config: dict[str, Any]) -> No
         ({"config": {"Cmd": ["printf", r"a\x00b\ud800", "\\\\"]}}, {"cmd": ["printf", r"a\x00b\ud800", "\\\\"]}),
     ],
 )
-def test_what_is_left_out_or_empty_is_not_kept(given: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_missing_and_empty_values_are_not_kept(given: dict[str, Any], expected: dict[str, Any]) -> None:
     assert oci_image.read_config(given) == expected
 
 
@@ -100,7 +100,7 @@ def test_what_is_left_out_or_empty_is_not_kept(given: dict[str, Any], expected: 
      {"config": {"Env": ["A=\udfff"]}}, {"config": {"Labels": {"\ud800": ""}}}, {"config": {"ExposedPorts": {"\ud800": {}}}}],
     ids=ascii,
 )  # fmt: skip
-def test_what_is_no_configuration_is_refused(given: Any) -> None:
+def test_an_invalid_configuration_is_refused(given: Any) -> None:
     with pytest.raises(BaleineError):
         oci_image.read_config(given)
 
@@ -122,7 +122,9 @@ HERE = transfer.Found({"nom_image": "web"}, "sha256:1")
         (transfer.Found(), True, ["export"]),
     ],
 )
-def test_an_export_is_what_the_target_does_not_hold(found: transfer.Found, check: bool, expected: list[str]) -> None:
+def test_an_export_is_needed_only_if_the_target_lacks_the_image(
+    found: transfer.Found, check: bool, expected: list[str]
+) -> None:
     decided = transfer.plan(wanted(), found, check)
     assert verbs(decided) == expected
     assert (decided.before == decided.after) == (not expected)
@@ -130,7 +132,7 @@ def test_an_export_is_what_the_target_does_not_hold(found: transfer.Found, check
     assert "docker-archive:/srv/web.tar" in str(decided.actions) or not found.digest or not expected
 
 
-def test_an_image_that_is_missing_is_not_exported() -> None:
+def test_a_missing_image_is_not_exported() -> None:
     with pytest.raises(BaleineError, match="image web: there is none"):
         transfer.plan(wanted(), transfer.Found())
 
@@ -145,24 +147,24 @@ def test_an_image_that_is_missing_is_not_exported() -> None:
         ("web..x", "tar:/a", "web..x:latest"),
     ],
 )
-def test_an_image_is_called_as_docker_takes_it(name: str, target: str, tag: str) -> None:
+def test_an_image_gets_a_name_that_docker_accepts(name: str, target: str, tag: str) -> None:
     assert wanted(target, name).tag == tag
 
 
 @pytest.mark.parametrize("name", ["web..x", "web-", "a_-b", "web."])
-def test_a_name_that_docker_does_not_take_needs_another(name: str) -> None:
+def test_a_name_that_docker_refuses_needs_another_one(name: str) -> None:
     with pytest.raises(BaleineError, match="no name that Docker takes"):
         wanted("docker-archive:/a", name)
 
 
 @pytest.mark.parametrize("target", ["dir:/a", "oci:/a", "tar:a", "https://host/a.image", "nothing"])
-def test_what_is_no_target_is_refused(target: str) -> None:
+def test_an_invalid_target_is_refused(target: str) -> None:
     with pytest.raises(BaleineError, match=r"no target|no absolute path|neither a source"):
         wanted(target)
 
 
 @pytest.mark.parametrize("size", [1, 511, 512, 4096, 5000])
-def test_a_stream_gives_every_byte_once_and_goes_back_by_a_block(size: int) -> None:
+def test_a_stream_returns_every_byte_once_and_can_go_back_one_block(size: int) -> None:
     content = bytes(range(256)) * 64
     stream = layers.Stream(iter([content[at : at + size] for at in range(0, len(content), size)]), 1 << 20)
     assert stream.read(700) == content[:700] and stream.tell() == 700

@@ -41,7 +41,7 @@ def write(root: Path, files: dict[str, str]) -> None:
         (root / name).write_text(text)
 
 
-def test_v2_is_read_by_its_documented_files(root: Path) -> None:
+def test_usage_on_v2_is_read_from_the_documented_files(root: Path) -> None:
     write(root, {"cgroup.controllers": "cpu io memory pids\n", **{f"baleine/web/{key}": V2[key] for key in V2}})
     assert cgroup.usage("web") == {
         "memory": 4 << 20,
@@ -54,13 +54,13 @@ def test_v2_is_read_by_its_documented_files(root: Path) -> None:
     }
 
 
-def test_v1_is_read_by_its_documented_files(root: Path) -> None:
+def test_usage_on_v1_is_read_from_the_documented_files(root: Path) -> None:
     write(root, V1)
     found = cgroup.usage("web")
     assert (found["memory"], found["cpu_seconds"], found["pids"]) == (4 << 20, 2.5, 3)
 
 
-def test_v1_has_its_disks_from_the_processes(root: Path) -> None:
+def test_disk_usage_on_v1_is_read_from_the_processes(root: Path) -> None:
     import os
 
     write(root, {**V1, "pids/baleine/web/cgroup.procs": f"{os.getpid()}\n"})
@@ -68,6 +68,6 @@ def test_v1_has_its_disks_from_the_processes(root: Path) -> None:
 
 
 @pytest.mark.parametrize("files", [{}, {"cgroup.controllers": ""}], ids=["v1", "v2"])
-def test_a_group_that_is_gone_uses_nothing(root: Path, files: dict[str, str]) -> None:
+def test_a_missing_cgroup_uses_nothing(root: Path, files: dict[str, str]) -> None:
     write(root, files)
     assert not any(cgroup.usage("web").values())

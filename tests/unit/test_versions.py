@@ -34,7 +34,7 @@ SAME = replace(OLD, record={"nom_image": "web", "digest": "sha256:new"})
     ],
     ids=["none", "interrupted", "file gone", "same", "same, forced", "edited since", "forced", "forced, used"],
 )
-def test_a_name_is_given_unless_it_has_that_content_already(found: Found, force: bool, expected: list[str]) -> None:
+def test_a_tag_is_set_unless_it_already_has_that_content(found: Found, force: bool, expected: list[str]) -> None:
     decided = versions.plan_tag("web:1", "web", KEYS, found, force)
     assert verbs(decided) == expected
     assert (decided.before != decided.after) is bool(expected)
@@ -50,7 +50,7 @@ def test_a_name_is_given_unless_it_has_that_content_already(found: Found, force:
         ("web", OLD, True, "its name already"),
     ],
 )
-def test_a_name_that_something_else_has_is_not_taken_unasked(name: str, found: Found, force: bool, why: str) -> None:
+def test_a_tag_that_belongs_to_other_content_is_refused(name: str, found: Found, force: bool, why: str) -> None:
     with pytest.raises(BaleineError, match=why):
         versions.plan_tag(name, "web", KEYS, found, force)
 
@@ -78,7 +78,7 @@ IMAGES: dict[str, tuple[bool, str]] = {
     ],
     ids=["versions", "everything", "no user", "latest in use", "source gone", "a circle"],
 )
-def test_what_a_container_or_a_staying_image_was_made_from_stays(
+def test_prune_keeps_images_that_a_container_or_a_kept_image_was_made_from(
     changes: dict[str, Any], everything: bool, expected: list[str]
 ) -> None:
     assert versions.choose_unused({**IMAGES, **changes}, everything) == expected

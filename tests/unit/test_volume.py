@@ -26,27 +26,27 @@ THERE = volume.Found({"nom_volume": "data"}, True)
         ("absent", THERE._replace(record=None), ["remove"]),
     ],
 )
-def test_a_volume_is_made_or_destroyed_where_it_has_to_be(state, found, expected):
+def test_a_volume_is_created_or_removed_as_requested(state, found, expected):
     assert verbs(volume.plan(volume.Wanted("data", state), found)) == expected
 
 
-def test_a_directory_that_has_gone_is_drift():
+def test_a_missing_directory_is_drift():
     assert volume.plan(volume.Wanted("data"), THERE._replace(there=False)).drift == (
         "volume data: its directory is gone",
     )
 
 
-def test_a_file_in_the_place_of_a_volume_is_refused_and_not_taken_for_it():
+def test_a_file_at_the_path_of_a_volume_is_refused():
     with pytest.raises(BaleineError, match="volumes/data is no directory"):
         volume.plan(volume.Wanted("data"), volume.Found(stray=True))
 
 
-def test_one_that_containers_name_is_kept():
+def test_a_volume_that_containers_name_is_kept():
     with pytest.raises(BaleineError, match="containers use it: db, web"):
         volume.plan(volume.Wanted("data", "absent"), THERE._replace(users=("db", "web")))
 
 
-def test_a_start_makes_the_volumes_that_are_missing_first():
+def test_a_start_creates_missing_volumes_first():
     wanted = container.request(
         {"name": "c", "image": "i", "command": "true", "volumes": [{"source": "data", "target": "/data"}]}
     )
@@ -58,7 +58,7 @@ def test_a_start_makes_the_volumes_that_are_missing_first():
     assert verbs(only_made) == ["create"]
 
 
-def test_a_path_of_the_host_that_is_missing_is_an_error_and_in_check_mode_a_warning():
+def test_a_missing_host_path_is_an_error_and_in_check_mode_a_warning():
     wanted = container.request({"name": "c", "image": "i", "command": "true"})
     found = container.Found(image_digest="d", no_sources=("volume /srv/x",))
     with pytest.raises(BaleineError, match="volume /srv/x: No such file"):

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What several integration tests ask of a host: a container, a manifest, the facts, a refusal."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.lab.target import Target
+
+MANIFESTS = "/var/lib/baleine/manifeste"
+#: A program that does nothing until it is stopped.
+SLEEP = ["sleep", "1000"]
+
+
+def container(target: Target, name: str, **options: Any) -> dict[str, Any]:
+    """Ask for a container of the tiny image; the result of the module."""
+    settings = {"image": "tiny", "command": SLEEP, **options}
+    return target.module("baleine_container", name=name, **settings)
+
+
+def record(target: Target, kind: str, name: str) -> dict[str, str]:
+    """The manifest of a container, image or bridge, by its keys."""
+    lines = target.read(f"{MANIFESTS}/{kind}s/{name}.manifest").splitlines()
+    pairs = (line.partition(":") for line in lines)
+    return {key: value.strip() for key, _colon, value in pairs}
+
+
+def inspected(baleine: Any, kind: str, name: str) -> dict[str, Any]:
+    """The facts that the command line shows of a resource."""
+    shown = baleine(kind, "inspect", name, "--format", "json").stdout
+    found: dict[str, Any] = json.loads(shown)[0]
+    return found
+
+
+def refused(baleine: Any, *words: str) -> str:
+    """The message of a command that fails."""
+    done = baleine(*words, check=False)
+    assert done.returncode == 1, done
+    return str(done.stderr)
