@@ -6,13 +6,17 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from baleine import log
 from baleine.errors import BaleineError
+from baleine.process import wait_until
+from baleine.rootfs import fallocate
+from tests.lab.run import PATIENCE
 
 BLOCK = 4096
 
@@ -136,27 +140,73 @@ def test_what_refuses_both_says_so(logs, monkeypatch):
     assert log.span("web1") == (0, BLOCK * 10)
 
 
-def test_no_line_is_lost_that_is_written_during_cuts(logs):
-    total = 200_000
-    writer = subprocess.Popen(
-        ["sh", "-c", f"i=0; while [ $i -lt {total} ]; do echo line $i; i=$((i+1)); done"],
-        stdout=os.open(logs / "web1.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND),
+class Writer:
+    """A process that writes numbered lines to the log, a batch each time that it is allowed one."""
+
+    BATCH = 1000
+    SCRIPT = (
+        "i=0; while read _allowed; do "
+        f"end=$((i + {BATCH})); while [ $i -lt $end ]; do echo line $i; i=$((i + 1)); done; done"
     )
-    position, numbers, rest, cuts, jumps, deadline = 0, [], b"", 0, 0, time.monotonic() + 60
-    while time.monotonic() < deadline:
-        ended = writer.poll() is not None
-        while True:
-            after, content = log.read("web1", position)
-            if after - len(content) != position:  # cut before it was read: a busy machine
-                content, rest, jumps = content.partition(b"\n")[2], b"", jumps + 1
-            position = after
-            if not content:
-                break
-            *lines, rest = (rest + content).split(b"\n")
-            numbers += [int(line.split()[1]) for line in lines]
-        if ended:
-            break
-        cuts += log.cut("web1", 64 << 10) > 0
-    assert writer.wait() == 0 and cuts > 3
-    gaps = sum(after != before + 1 for before, after in zip(numbers, numbers[1:]))
-    assert numbers[0] == 0 and numbers[-1] == total - 1 and numbers == sorted(set(numbers)) and gaps <= jumps
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.allowed = 0
+        with open(path, "ab") as stream:
+            self.process = subprocess.Popen(["sh", "-c", self.SCRIPT], stdin=subprocess.PIPE, stdout=stream)
+
+    def begin_batch(self) -> None:
+        """Let it write a batch; returns while it is at it, with some of its lines written."""
+        before = os.stat(self.path).st_size
+        assert self.process.stdin is not None
+        os.write(self.process.stdin.fileno(), b"go\n")
+        self.allowed += self.BATCH
+        assert wait_until(lambda: os.stat(self.path).st_size > before, PATIENCE, 0)
+
+    def end(self) -> int:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        return self.process.wait(PATIENCE)
+
+
+@pytest.fixture
+def writer(logs: Path) -> Iterator[Writer]:
+    made = Writer(logs / "web1.log")
+    yield made
+    made.process.kill()
+    made.process.wait()
+
+
+def test_no_line_is_lost_that_is_written_during_cuts(logs, writer, monkeypatch):
+    """In each cut lines are written after it measured the log, and again before it lets the log go."""
+    seen, cuts = Numbers("web1"), 0
+
+    def fallocate_during_writes(*arguments: Any) -> None:
+        writer.begin_batch()
+        fallocate(*arguments)
+        writer.begin_batch()
+
+    monkeypatch.setattr(log, "fallocate", fallocate_during_writes)
+    while cuts < 50:
+        writer.begin_batch()
+        cuts += log.cut("web1", 64 << 10) > 0  # more than three batches: only what was seen is taken
+        assert wait_until(lambda: seen.count() == writer.allowed, PATIENCE)
+    assert writer.end() == 0
+    assert seen.count() == writer.allowed and seen.numbers == list(range(writer.allowed))
+
+
+class Numbers:
+    """The numbers of all lines of a log, read on from where the last look ended."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.position, self.rest = name, 0, b""
+        self.numbers: list[int] = []
+
+    def count(self) -> int:
+        """Read what has come since the last look; returns how many lines were seen by now."""
+        content = b"any"
+        while content:
+            self.position, content = log.read(self.name, self.position)
+            *lines, self.rest = (self.rest + content).split(b"\n")
+            self.numbers += [int(line.split()[1]) for line in lines]
+        return len(self.numbers)
