@@ -27,13 +27,6 @@ def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    now = [1000.0]
-    monkeypatch.setattr(log.time, "time", lambda: now[0])
-    return now
-
-
 def append(logs: Path, text: str) -> None:
     with open(logs / "web1.log", "a") as stream:
         stream.write(text)
@@ -60,51 +53,48 @@ def test_the_last_block_is_never_taken(logs):
 
 
 def test_a_log_that_is_not_there_is_empty(logs):
-    log.mark("web1")
+    log.mark("web1", 1000)
     assert (log.cut("web1", 0), log.span("web1"), log.read("web1", 7), log.offset_since("web1", 0)) == (
         0, (0, 0), (7, b""), 0
     )  # fmt: skip
     assert os.listdir(logs) == []
 
 
-def test_a_mark_is_made_where_the_log_grew_and_answers_since(logs, clock):
-    for text in ("one\n", "", "two\n", "three\n"):
+def test_a_mark_is_made_where_the_log_grew_and_answers_since(logs):
+    for minute, text in enumerate(("one\n", "", "two\n", "three\n")):
         append(logs, text)
-        log.mark("web1")
-        clock[0] += 60
+        log.mark("web1", 1000.9 + 60 * minute)
     assert (logs / "web1.marks").read_text() == "cut 0\n1000 4\n1120 8\n1180 14\n"
     assert [log.offset_since("web1", at) for at in (0, 999, 1000, 1119, 1120, 1179, 1180, 9999)] == [
         0, 0, 4, 4, 8, 8, 14, 14
     ]  # fmt: skip
 
 
-def test_a_cut_drops_the_marks_of_what_is_gone(logs, clock):
-    for _index in range(10):
+def test_a_cut_drops_the_marks_of_what_is_gone(logs):
+    for minute in range(10):
         append(logs, "x" * BLOCK)
-        log.mark("web1")
-        clock[0] += 60
+        log.mark("web1", 1000 + 60 * minute)
     log.cut("web1", BLOCK * 3)
     marks = (logs / "web1.marks").read_text().splitlines()
     assert marks[:2] == [f"cut {BLOCK * 7}", f"1360 {BLOCK * 7}"] and len(marks) == 5
     assert log.offset_since("web1", 1000) == BLOCK * 7
 
 
-def test_the_marks_are_bounded(logs, clock, monkeypatch):
+def test_the_marks_are_bounded(logs, monkeypatch):
     monkeypatch.setattr(log, "MOST_MARKS", 10)
-    for _index in range(100):
+    for minute in range(100):
         append(logs, "x")
-        log.mark("web1")
-        clock[0] += 60
+        log.mark("web1", 1000 + 60 * minute)
     positions = [int(line.split()[1]) for line in (logs / "web1.marks").read_text().splitlines()[1:]]
     assert len(positions) <= 10 and positions == sorted(positions) and positions[-4:] == [97, 98, 99, 100]
 
 
 def test_a_log_that_somebody_emptied_goes_on_where_it_was(logs):
     append(logs, "x" * 100)
-    log.mark("web1")
+    log.mark("web1", 1000)
     os.truncate(logs / "web1.log", 0)
     append(logs, "new\n")
-    log.mark("web1")
+    log.mark("web1", 1000)
     assert log.read("web1", 100 - 4)[1] == b"new\n"
     assert log.span("web1")[1] >= 100
 
@@ -114,7 +104,7 @@ def test_torn_marks_are_no_marks(logs, text):
     append(logs, "one\n")
     (logs / "web1.marks").write_bytes(text.encode("latin-1"))
     assert log.span("web1") == (0, 4)
-    log.mark("web1")
+    log.mark("web1", 1000)
     assert (logs / "web1.marks").read_text().startswith("cut 0\n")
 
 
