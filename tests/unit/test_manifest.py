@@ -8,6 +8,7 @@ import contextlib
 import os
 import stat
 import subprocess
+import time
 
 import pytest
 
@@ -381,20 +382,27 @@ def test_the_lock_of_a_killed_process_is_free(shared):
 
 
 def test_who_waits_gets_the_lock_and_only_one_at_a_time(tmp_path):
-    """20 processes add one to a number in a file: none is lost."""
+    """20 processes begin together and add one to a number in a file: none is lost."""
     number = tmp_path / "number"
     number.write_text("0")
     children = []
+    all_there, begin = os.pipe()
     for _child in range(20):
         child = os.fork()
         if child == 0:
             try:
+                os.close(begin)
+                os.read(all_there, 1)
                 for _turn in range(10):
                     with manifest.lock([("container", "web1", False)]):
-                        number.write_text(str(int(number.read_text()) + 1))
+                        found = int(number.read_text())
+                        time.sleep(0.001)  # others would come in between
+                        number.write_text(str(found + 1))
             finally:
                 os._exit(0)
         children.append(child)
+    os.close(all_there)
+    os.close(begin)
     for child in children:
         assert os.waitpid(child, 0)[1] == 0
     assert number.read_text() == "200"
