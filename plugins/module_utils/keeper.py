@@ -169,7 +169,7 @@ class Keeper:
         )
         try:
             with contextlib.suppress(BaleineError):  # a log's trouble is for the pass to tell
-                log.mark(self.name)
+                log.mark(self.name, time.time())
             launch.start(self.run, wanted, self.begun)
         except BaseException:
             self.save(state="stopped", pid="", start_ticks="")

@@ -13,7 +13,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import time
 from collections.abc import Iterator
 from typing import Optional
 
@@ -90,14 +89,15 @@ def _open(name: str, writes: bool = False) -> Iterator[Optional[_Book]]:
         yield book
 
 
-def mark(name: str) -> None:
+def mark(name: str, now: float) -> None:
     """Note where a log ends now, if it grew since the last mark.
 
+    :param now: the time in seconds after the epoch.
     :raises BaleineError: when the filesystem refuses.
     """
     with _open(name, writes=True) as book:
         if book and (not book.marks or book.marks[-1][1] != book.cut + book.size):
-            book.marks.append((int(time.time()), book.cut + book.size))
+            book.marks.append((int(now), book.cut + book.size))
             book.save()
 
 

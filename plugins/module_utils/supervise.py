@@ -78,15 +78,16 @@ def _iso(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
-def supervise(run: Runner, tell: Tell) -> bool:
+def supervise(run: Runner, tell: Tell, now: float) -> bool:
     """Make one pass; where another one is under way, nothing.
 
     :param tell: is told each thing that was done, or failed: of what, what, and why.
+    :param now: the time in seconds after the epoch.
     :returns: whether nothing failed.
     """
     try:
         with manifest.registry("supervise", wait=False):
-            return _Pass(run, tell).carry_out()
+            return _Pass(run, tell, now).carry_out()
     except Busy:
         return True
 
@@ -94,9 +95,9 @@ def supervise(run: Runner, tell: Tell) -> bool:
 class _Pass:
     """One pass, under its lock."""
 
-    def __init__(self, run: Runner, tell: Tell) -> None:
+    def __init__(self, run: Runner, tell: Tell, now: float) -> None:
         self.run, self.tell, self.good = run, tell, True
-        self.boot, self.now = boot_id(), time.time()
+        self.boot, self.now = boot_id(), now
         self.found: dict[str, Found] = {}
         self.circles: dict[str, str] = {}
 
@@ -225,4 +226,4 @@ class _Pass:
         """Bound a log, and note where it ends now."""
         if log.cut(name, limit):
             self.tell(log.path_of(name), "cut", f"it was above {units.show_size(limit)}")
-        log.mark(name)
+        log.mark(name, self.now)

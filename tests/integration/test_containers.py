@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from tests.lab.host import LabHost
+from tests.lab.run import wait_for
 
 SLEEP = ["sleep", "1000"]
 
@@ -119,15 +121,29 @@ def test_unlisted_containers_are_pruned_and_their_addresses_are_free_in_the_same
 
 
 def test_a_dependency_is_started_first_and_the_others_wait_until_it_is_healthy(lab: LabHost) -> None:
-    well = {"command": ["test", "-e", "/well"], "retries": 1}
-    slow = one("c9", command=["sh", "-c", "sleep 1; touch /well; sleep 1000"], healthcheck=well)
-    done = ensure(lab, one("c1", depends_on=[{"name": "c9", "condition": "healthy"}]), slow)
+    """It becomes well only after its check has failed; the one that waits looks whether it is so when it starts."""
+    lab.sh("mkdir -p /srv/gate")
+    gate = [{"source": "/srv/gate", "target": "/gate", "idmap": True}]
+    check = {"command": ["sh", "-c", "echo asked >>/gate/asked; test -e /gate/well"], "retries": 1}
+    needed = one("c9", volumes=gate, healthcheck=check)
+    waits = one(
+        "c1",
+        command=["sh", "-c", "test -e /gate/well && touch /gate/was-well; sleep 1000"],
+        volumes=gate,
+        depends_on=[{"name": "c9", "condition": "healthy"}],
+    )
+    with ThreadPoolExecutor(1) as pool:
+        task = pool.submit(ensure, lab, waits, needed)
+        asked = wait_for(lambda: lab.sh("cat /srv/gate/asked", check=False).stdout.count("asked") > 1)
+        lab.write("/srv/gate/well", "")
+        done = task.result()
+    assert asked and wait_for(lab.path("/srv/gate/was-well").exists)
     assert [a["resource"] for a in done["actions"] if a["action"] == "start"] == ["container c9", "container c1"]
     assert states(lab) == {"c1": "running", "c9": "running"}
     refused = ensure(
         lab,
         {"name": "c9", "state": "stopped"},
-        one("c1", depends_on=[{"name": "c9"}], restart=True),
+        {**waits, "depends_on": [{"name": "c9"}], "restart": True},
         expect_failure=True,
     )
     assert "it depends on c9, which does not run" in refused["msg"]

@@ -6,13 +6,17 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from baleine import log
 from baleine.errors import BaleineError
+from baleine.process import wait_until
+from baleine.rootfs import fallocate
+from tests.lab.run import PATIENCE
 
 BLOCK = 4096
 
@@ -21,13 +25,6 @@ BLOCK = 4096
 def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(log, "LOGS", str(tmp_path))
     return tmp_path
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    now = [1000.0]
-    monkeypatch.setattr(log.time, "time", lambda: now[0])
-    return now
 
 
 def append(logs: Path, text: str) -> None:
@@ -56,51 +53,48 @@ def test_the_last_block_is_never_freed(logs):
 
 
 def test_a_missing_log_is_empty(logs):
-    log.mark("web1")
+    log.mark("web1", 1000)
     assert (log.cut("web1", 0), log.span("web1"), log.read("web1", 7), log.offset_since("web1", 0)) == (
         0, (0, 0), (7, b""), 0
     )  # fmt: skip
     assert os.listdir(logs) == []
 
 
-def test_a_mark_is_made_if_the_log_grew_and_is_found_by_time(logs, clock):
-    for text in ("one\n", "", "two\n", "three\n"):
+def test_a_mark_is_made_if_the_log_grew_and_is_found_by_time(logs):
+    for minute, text in enumerate(("one\n", "", "two\n", "three\n")):
         append(logs, text)
-        log.mark("web1")
-        clock[0] += 60
+        log.mark("web1", 1000.9 + 60 * minute)
     assert (logs / "web1.marks").read_text() == "cut 0\n1000 4\n1120 8\n1180 14\n"
     assert [log.offset_since("web1", at) for at in (0, 999, 1000, 1119, 1120, 1179, 1180, 9999)] == [
         0, 0, 4, 4, 8, 8, 14, 14
     ]  # fmt: skip
 
 
-def test_a_cut_drops_the_marks_of_freed_blocks(logs, clock):
-    for _index in range(10):
+def test_a_cut_drops_the_marks_of_freed_blocks(logs):
+    for minute in range(10):
         append(logs, "x" * BLOCK)
-        log.mark("web1")
-        clock[0] += 60
+        log.mark("web1", 1000 + 60 * minute)
     log.cut("web1", BLOCK * 3)
     marks = (logs / "web1.marks").read_text().splitlines()
     assert marks[:2] == [f"cut {BLOCK * 7}", f"1360 {BLOCK * 7}"] and len(marks) == 5
     assert log.offset_since("web1", 1000) == BLOCK * 7
 
 
-def test_the_number_of_marks_is_bounded(logs, clock, monkeypatch):
+def test_the_number_of_marks_is_bounded(logs, monkeypatch):
     monkeypatch.setattr(log, "MOST_MARKS", 10)
-    for _index in range(100):
+    for minute in range(100):
         append(logs, "x")
-        log.mark("web1")
-        clock[0] += 60
+        log.mark("web1", 1000 + 60 * minute)
     positions = [int(line.split()[1]) for line in (logs / "web1.marks").read_text().splitlines()[1:]]
     assert len(positions) <= 10 and positions == sorted(positions) and positions[-4:] == [97, 98, 99, 100]
 
 
 def test_a_log_emptied_by_hand_continues_at_its_offset(logs):
     append(logs, "x" * 100)
-    log.mark("web1")
+    log.mark("web1", 1000)
     os.truncate(logs / "web1.log", 0)
     append(logs, "new\n")
-    log.mark("web1")
+    log.mark("web1", 1000)
     assert log.read("web1", 100 - 4)[1] == b"new\n"
     assert log.span("web1")[1] >= 100
 
@@ -110,7 +104,7 @@ def test_damaged_marks_are_ignored(logs, text):
     append(logs, "one\n")
     (logs / "web1.marks").write_bytes(text.encode("latin-1"))
     assert log.span("web1") == (0, 4)
-    log.mark("web1")
+    log.mark("web1", 1000)
     assert (logs / "web1.marks").read_text().startswith("cut 0\n")
 
 
@@ -136,27 +130,73 @@ def test_a_filesystem_without_fallocate_is_an_error(logs, monkeypatch):
     assert log.span("web1") == (0, BLOCK * 10)
 
 
-def test_no_line_written_during_cuts_is_lost(logs):
-    total = 200_000
-    writer = subprocess.Popen(
-        ["sh", "-c", f"i=0; while [ $i -lt {total} ]; do echo line $i; i=$((i+1)); done"],
-        stdout=os.open(logs / "web1.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND),
+class Writer:
+    """A process that writes numbered lines to the log, a batch each time that it is allowed one."""
+
+    BATCH = 1000
+    SCRIPT = (
+        "i=0; while read _allowed; do "
+        f"end=$((i + {BATCH})); while [ $i -lt $end ]; do echo line $i; i=$((i + 1)); done; done"
     )
-    position, numbers, rest, cuts, jumps, deadline = 0, [], b"", 0, 0, time.monotonic() + 60
-    while time.monotonic() < deadline:
-        ended = writer.poll() is not None
-        while True:
-            after, content = log.read("web1", position)
-            if after - len(content) != position:  # cut before it was read: a busy machine
-                content, rest, jumps = content.partition(b"\n")[2], b"", jumps + 1
-            position = after
-            if not content:
-                break
-            *lines, rest = (rest + content).split(b"\n")
-            numbers += [int(line.split()[1]) for line in lines]
-        if ended:
-            break
-        cuts += log.cut("web1", 64 << 10) > 0
-    assert writer.wait() == 0 and cuts > 3
-    gaps = sum(after != before + 1 for before, after in zip(numbers, numbers[1:]))
-    assert numbers[0] == 0 and numbers[-1] == total - 1 and numbers == sorted(set(numbers)) and gaps <= jumps
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.allowed = 0
+        with open(path, "ab") as stream:
+            self.process = subprocess.Popen(["sh", "-c", self.SCRIPT], stdin=subprocess.PIPE, stdout=stream)
+
+    def begin_batch(self) -> None:
+        """Let it write a batch; returns while it is at it, with some of its lines written."""
+        before = os.stat(self.path).st_size
+        assert self.process.stdin is not None
+        os.write(self.process.stdin.fileno(), b"go\n")
+        self.allowed += self.BATCH
+        assert wait_until(lambda: os.stat(self.path).st_size > before, PATIENCE, 0)
+
+    def end(self) -> int:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        return self.process.wait(PATIENCE)
+
+
+@pytest.fixture
+def writer(logs: Path) -> Iterator[Writer]:
+    made = Writer(logs / "web1.log")
+    yield made
+    made.process.kill()
+    made.process.wait()
+
+
+def test_no_line_is_lost_that_is_written_during_cuts(logs, writer, monkeypatch):
+    """In each cut lines are written after it measured the log, and again before it lets the log go."""
+    seen, cuts = Numbers("web1"), 0
+
+    def fallocate_during_writes(*arguments: Any) -> None:
+        writer.begin_batch()
+        fallocate(*arguments)
+        writer.begin_batch()
+
+    monkeypatch.setattr(log, "fallocate", fallocate_during_writes)
+    while cuts < 50:
+        writer.begin_batch()
+        cuts += log.cut("web1", 64 << 10) > 0  # more than three batches: only what was seen is taken
+        assert wait_until(lambda: seen.count() == writer.allowed, PATIENCE)
+    assert writer.end() == 0
+    assert seen.count() == writer.allowed and seen.numbers == list(range(writer.allowed))
+
+
+class Numbers:
+    """The numbers of all lines of a log, read on from where the last look ended."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.position, self.rest = name, 0, b""
+        self.numbers: list[int] = []
+
+    def count(self) -> int:
+        """Read what has come since the last look; returns how many lines were seen by now."""
+        content = b"any"
+        while content:
+            self.position, content = log.read(self.name, self.position)
+            *lines, self.rest = (self.rest + content).split(b"\n")
+            self.numbers += [int(line.split()[1]) for line in lines]
+        return len(self.numbers)

@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
-from baleine import manifest, supervise
+import os
+import time
+
+from baleine import manifest, supervise, units
 
 from .main import FAILED
 from .parse import Options
@@ -13,7 +16,8 @@ from .runner import run
 
 def supervise_(options: Options) -> int:
     """Make one pass; what was done is one line each, and nothing where nothing was done."""
-    return 0 if supervise.supervise(run, _tell) else FAILED
+    now = units.number(os.environ.get("BALEINE_NOW", ""))  # tests give the time of a pass
+    return 0 if supervise.supervise(run, _tell, time.time() if now is None else now) else FAILED
 
 
 def _tell(what: str, done: str, why: str) -> None:

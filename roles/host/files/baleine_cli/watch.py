@@ -31,7 +31,7 @@ def logs(options: Options) -> int:
     since = options.text("since")
     position, end = log.span(name)
     if since is not None:
-        position = max(position, log.offset_since(name, moment(since, options.topic)))
+        position = max(position, log.offset_since(name, moment(since, options.topic, time.time())))
     if tail is not None:
         position = max(position, last_lines(name, end, tail))
     alive = enter.is_alive(record) and options.on("follow")
@@ -45,14 +45,15 @@ def logs(options: Options) -> int:
             return 0
 
 
-def moment(text: str, topic: str) -> float:
+def moment(text: str, topic: str, now: float) -> float:
     """Return a time in seconds after the epoch: ISO 8601, or so long ago: ``30s``, ``10m``, ``2h``, ``1d``.
 
+    :param now: the time that it is, in seconds after the epoch.
     :raises Usage: for anything else.
     """
     ago = re.fullmatch(r"([0-9]+)([smhd])", text)
     if ago:
-        return time.time() - int(ago[1]) * SECONDS[ago[2]]
+        return now - int(ago[1]) * SECONDS[ago[2]]
     from datetime import datetime
 
     try:
