@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from tests.lab import kernel
 from tests.lab.host import LabHost
+from tests.lab.kernel import Bridge, Link
 
 BASE: dict[str, Any] = {"addresses": ["192.168.42.1/24"]}
 
@@ -22,45 +24,58 @@ def bridge(lab: LabHost) -> Any:
 
     yield call
     call(state="absent")
-    assert not lab.path("/sys/class/net/private").exists()
+    assert "private" not in kernel.of(lab).links
 
 
-def link(lab: LabHost) -> dict[str, Any]:
-    return dict(json.loads(lab.sh("ip -j -d address show dev private").stdout)[0])
+def link(lab: LabHost) -> Link:
+    return kernel.of(lab).links["private"]
+
+
+#: What the kernel holds of a bridge that has no other options than BASE; its MAC is the machine's.
+PLAIN = Link("bridge", ("192.168.42.1/24",), bridge=Bridge())
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "changes"),
     [
-        {"addresses": ["192.168.42.1/24", "fd42::1/64"]},
-        {"addresses": ["192.168.42.7/24"]},
-        {"addresses": []},
-        {"mtu": 1400, **BASE},
-        {"stp": True, **BASE},
-        {"mac": "02:00:00:00:00:42", **BASE},
-        {"state": "down", **BASE},
-        {"ports": ["port0"], **BASE},
+        (
+            {"addresses": ["192.168.42.1/24", "fd42::1/64"]},
+            {"addresses": ("192.168.42.1/24", "fd42::1/64")},
+        ),
+        ({"addresses": ["192.168.42.7/24"]}, {"addresses": ("192.168.42.7/24",)}),
+        ({"addresses": []}, {"addresses": ()}),
+        ({"mtu": 1400, **BASE}, {"mtu": 1400}),
+        ({"stp": True, **BASE}, {"bridge": Bridge(stp=True, forward_delay=15)}),
+        ({"mac": "02:00:00:00:00:42", **BASE}, {"mac": "02:00:00:00:00:42"}),
+        ({"state": "down", **BASE}, {"up": False}),
+        ({"ports": ["port0"], **BASE}, {}),
     ],
-    ids=lambda options: ",".join(sorted(options)),
+    ids=lambda value: ",".join(sorted(value)),
 )
 def test_each_option_is_predicted_applied_restored_and_reverted(
-    lab: LabHost, bridge: Any, options: dict[str, Any]
+    lab: LabHost, bridge: Any, options: dict[str, Any], changes: dict[str, Any]
 ) -> None:
-    if "ports" in options:
-        lab.sh("ip link add port0 type veth peer name peer0")
-    bridge(**BASE)
+    lab.sh("ip link add port0 type veth peer name peer0")
+    plain = replace(PLAIN, mac=bridge(**BASE)["bridge"]["mac"])
+    assert link(lab) == plain
     predicted = bridge(check=True, **options)
+    assert link(lab) == plain
     done = bridge(**options)
+    changed = replace(plain, **changes)
+    ports = set(options.get("ports", ()))
+    assert (link(lab), kernel.of(lab).ports("private")) == (changed, ports)
     assert predicted["changed"] and (predicted["diff"], predicted["actions"]) == (done["diff"], done["actions"])
     again = bridge(**options)
     assert not again["changed"] and again["drift"] == []
     lab.sh("ip link del private")
     healed = bridge(**options)
     assert "bridge private: the link is gone" in healed["drift"]
+    assert (link(lab), kernel.of(lab).ports("private")) == (changed, ports)
     assert not bridge(**options)["changed"]
     back = bridge(**BASE)
     assert back["changed"] and not bridge(**BASE)["changed"]
-    lab.sh("ip link del port0 2>/dev/null || true")
+    assert (link(lab), kernel.of(lab).ports("private")) == (plain, set())
+    lab.sh("ip link del port0")
 
 
 def test_another_spelling_changes_nothing(lab: LabHost, bridge: Any) -> None:
@@ -82,9 +97,12 @@ def test_another_spelling_changes_nothing(lab: LabHost, bridge: Any) -> None:
 )
 def test_damage_by_hand_is_restored_exactly(lab: LabHost, bridge: Any, damage: str, verbs: list[str]) -> None:
     bridge(**BASE)
+    whole = link(lab)
     lab.sh(damage)
+    assert link(lab) != whole
     check = bridge(check=True, **BASE)
     healed = bridge(**BASE)
+    assert link(lab) == whole
     assert [action["action"] for action in healed["actions"]] == verbs == [a["action"] for a in check["actions"]]
     assert not bridge(**BASE)["changed"]
 
@@ -92,30 +110,38 @@ def test_damage_by_hand_is_restored_exactly(lab: LabHost, bridge: Any, damage: s
 def test_the_mac_is_unique_per_machine_and_stays_when_ports_change(lab: LabHost, lab_factory: Any, bridge: Any) -> None:
     mac = bridge(**BASE)["bridge"]["mac"]
     lab.sh("ip link add port0 address 00:00:00:00:00:02 type veth peer name peer0; ip link set port0 master private")
-    assert link(lab)["address"] == mac
+    assert kernel.of(lab).ports("private") == {"port0"}
+    assert link(lab) == replace(PLAIN, mac=mac)
     lab.sh("ip link del port0")
+    assert link(lab) == replace(PLAIN, mac=mac)
+    assert int(mac[:2], 16) & 0b11 == 0b10  # of a station, and administered locally
     other = lab_factory("other")
-    assert other.module("baleine_bridge", name="private", **BASE)["bridge"]["mac"] != mac
+    elsewhere = other.module("baleine_bridge", name="private", **BASE)["bridge"]["mac"]
+    assert elsewhere != mac
+    assert link(other) == replace(PLAIN, mac=elsewhere)
     other.module("baleine_bridge", name="private", state="absent")
 
 
 def test_a_foreign_link_with_the_name_of_the_bridge_is_left_alone(lab: LabHost) -> None:
     lab.sh("ip link add foreign type bridge")
+    before = kernel.of(lab).lines()
     refused = lab.module("baleine_bridge", name="foreign", expect_failure=True)
     assert "Baleine did not make" in refused["msg"]
     assert not lab.module("baleine_bridge", name="foreign", state="absent")["changed"]
+    assert kernel.of(lab).lines() == before
     lab.sh("ip link del foreign")
 
 
 def test_a_recorded_bridge_whose_name_another_link_took_is_refused_and_can_only_be_forgotten(lab: LabHost) -> None:
     lab.module("baleine_bridge", name="foreign", **BASE)
     lab.sh("ip link del foreign; ip link add foreign type veth peer name peer0; ip address add 10.7.0.1/24 dev foreign")
+    before = kernel.of(lab).lines()
     refused = lab.module("baleine_bridge", name="foreign", expect_failure=True, **BASE)
     assert "this host has a link foreign that Baleine did not make (veth)" in refused["msg"]
     gone = lab.module("baleine_bridge", name="foreign", state="absent")
     assert [action["action"] for action in gone["actions"]] == ["forget"]
     assert "(veth): it is left alone" in str(gone["warnings"])
-    assert "10.7.0.1/24" in lab.sh("ip -d address show dev foreign").stdout
+    assert kernel.of(lab).lines() == before
     assert not lab.path("/var/lib/baleine/manifeste/bridges/foreign.manifest").exists()
     assert not lab.module("baleine_bridge", name="foreign", state="absent")["changed"]
     lab.sh("ip link del foreign")
@@ -128,7 +154,7 @@ def test_a_bridge_that_the_kernel_refuses_leaves_nothing(lab: LabHost) -> None:
     finally:
         lab.sh("echo 0 >/proc/sys/net/ipv6/conf/default/disable_ipv6")
     assert "fd42::1/64" in refused["msg"]
-    assert not lab.path("/sys/class/net/half").exists()
+    assert "half" not in kernel.of(lab).links
     assert not lab.path("/var/lib/baleine/manifeste/bridges/half.manifest").exists()
 
 
@@ -136,7 +162,7 @@ def test_a_network_that_the_host_routes_is_refused_with_the_route(lab: LabHost, 
     lab.sh("ip link add up0 type veth peer name up1; ip address add 10.5.0.1/16 dev up0; ip link set up0 up")
     refused = bridge(addresses=["10.0.0.1/8"], expect_failure=True)
     assert "10.5.0.0/16 dev up0" in refused["msg"]
-    assert not lab.path("/sys/class/net/private").exists()
+    assert "private" not in kernel.of(lab).links
     refused = bridge(ports=["up0"], expect_failure=True)
     assert "up0 has addresses (10.5.0.1/16)" in refused["msg"]
     lab.sh("ip link del up0")
@@ -163,5 +189,5 @@ def test_a_network_that_the_host_routes_is_refused_with_the_route(lab: LabHost, 
 def test_an_invalid_request_is_refused_before_any_change(lab: LabHost, options: dict[str, Any], words: str) -> None:
     refused = lab.module("baleine_bridge", expect_failure=True, **{"name": "refused", **options})
     assert words in refused["msg"]
-    assert not lab.path("/sys/class/net/refused").exists()
+    assert "refused" not in kernel.of(lab).links
     assert not lab.path("/var/lib/baleine/manifeste/bridges/refused.manifest").exists()

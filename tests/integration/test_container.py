@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.lab import product
+from tests.lab import kernel, product
 from tests.lab.host import LabHost
+from tests.lab.kernel import Link, Network, Qdisc, Route
 from tests.lab.run import wait_for
 
 SLEEP = ["sleep", "1000"]
@@ -58,7 +59,17 @@ def kernel_traces(lab: LabHost, name: str, pid: int) -> list[str]:
     listed = json.loads(lab.run(["losetup", "--json", "--list", "-O", "NAME,BACK-INO"]).stdout or "{}")
     found += [str(loop["name"]) for loop in listed.get("loopdevices", []) if int(loop["back-ino"]) == inode]
     links = record(lab, name)["interface"].split(",")
-    return found + [link for link in lab.sh("ls /sys/class/net").stdout.split() if link in links]
+    return found + [link for link in links if link in kernel.of(lab).links]
+
+
+def network_of(lab: LabHost, name: str) -> Network:
+    """What the kernel holds of a container's network namespace."""
+    return kernel.of(lab, record(lab, name)["pid"])
+
+
+def seen(link: Link) -> tuple[tuple[str, ...], str, int, bool]:
+    """Of an interface what a task asks for: addresses, bridge, MTU, and whether it is up."""
+    return link.addresses, link.master, link.mtu, link.up
 
 
 def test_the_prediction_matches_the_change_and_the_second_run_changes_nothing(lab: LabHost, name: str) -> None:
@@ -101,13 +112,26 @@ def test_a_container_answers_on_ipv4_and_ipv6_at_once_with_its_interfaces_in_ord
     ]
     command = ["httpd", "-f", "-p", "[::]:80", "-h", "/www"]
     container(lab, name, networks=networks, command=command, wait={"http": "/", "timeout": 60})
-    shown = json.loads(lab.sh(f"nsenter -n -t {record(lab, name)['pid']} ip -j address").stdout)
-    addresses = {link["ifname"]: [a["local"] for a in link["addr_info"] if a["scope"] == "global"] for link in shown}
-    assert addresses["eth0"] == ["10.0.0.2"]
-    assert addresses["eth1"] == ["192.168.42.9", "fd42::9"]
+    network, outside = network_of(lab, name), kernel.of(lab).links
+    assert {inside: seen(link) for inside, link in network.links.items()} == {
+        "lo": (("127.0.0.1/8", "::1/128"), "", 65536, True),
+        "eth0": (("10.0.0.2/8",), "", 1500, True),
+        "eth1": (("192.168.42.9/24", "fd42::9/64"), "", 1500, True),
+    }
+    links = record(lab, name)["interface"].split(",")
+    assert [seen(outside[link]) for link in links] == [
+        ((), "public", 1500, True),
+        ((), "private", 1500, True),
+    ]
     assert lab.sh("curl -s -o /dev/null -w '%{http_code}' 'http://[fd42::9]/'", check=False).stdout != "000"
-    routes = lab.sh(f"nsenter -n -t {record(lab, name)['pid']} ip route").stdout
-    assert "default via 192.168.42.1 dev eth1" in routes and "172.16.0.0/12 via 10.0.0.1 dev eth0" in routes
+    of_kernel = {"protocol": "kernel", "scope": "link"}
+    assert set(network.routes) == {
+        Route("0.0.0.0/0", "192.168.42.1", "eth1"),
+        Route("10.0.0.0/8", link="eth0", source="10.0.0.2", **of_kernel),
+        Route("172.16.0.0/12", "10.0.0.1", "eth0"),
+        Route("192.168.42.0/24", link="eth1", source="192.168.42.9", **of_kernel),
+        Route("fd42::/64", link="eth1", metric=256, protocol="kernel"),
+    }
     assert not container(lab, name, networks=networks, command=command)["changed"]
 
 
@@ -127,8 +151,12 @@ def test_a_killed_container_leaves_no_mount_loop_device_or_link_and_is_started_a
 
 def test_a_lost_address_and_a_deleted_bridge_are_restored_and_reported_as_drift(lab: LabHost, name: str) -> None:
     pid = container(lab, name)["container"]["pid"]
+    inside, (link,) = network_of(lab, name), record(lab, name)["interface"].split(",")
+    outside = kernel.of(lab).links
     lab.sh(f"nsenter -n -t {pid} ip address del 192.168.42.9/24 dev eth0")
     healed = container(lab, name)
+    assert network_of(lab, name).links == inside.links
+    assert set(network_of(lab, name).routes) == set(inside.routes)
     assert [action["action"] for action in healed["actions"]] == ["connect"]
     assert healed["drift"] == [f"container {name}: eth0: address 192.168.42.9/24 missing"]
     lab.sh("ip link del private")
@@ -138,11 +166,14 @@ def test_a_lost_address_and_a_deleted_bridge_are_restored_and_reported_as_drift(
         f"bridge private: container {name} was cut off",
     ]
     assert container(lab, name)["changed"] is False
+    assert kernel.of(lab).links == outside
+    assert outside[link].master == "private"
     lab.run(["ping", "-c", "1", "-w", "60", "192.168.42.9"])
     lab.sh("ip address del 192.168.42.1/24 dev private")
     bridge = lab.module("baleine_bridge", name="private", addresses=["192.168.42.1/24", "fd42::1/64"])
     assert [action["action"] for action in bridge["actions"]] == ["add_address"]
     assert bridge["drift"] == ["bridge private: the address 192.168.42.1/24 is gone"]
+    assert kernel.of(lab).links == outside
     assert record(lab, name)["pid"] == str(pid)
 
 
@@ -163,14 +194,35 @@ def test_limits_are_set_in_the_kernel_and_change_without_a_restart(lab: LabHost,
 
 def test_networks_change_in_place_and_interfaces_can_be_added_and_removed(lab: LabHost, name: str) -> None:
     pid = container(lab, name)["container"]["pid"]
-    two = [{"bridge": "private", "addresses": ["192.168.42.10/24"]}, {"bridge": "public", "addresses": ["10.1.0.2/8"]}]
+    first = {"bridge": "private", "addresses": ["192.168.42.10/24"], "mtu": 1400}
+    two = [
+        {**first, "rate_in": "16mbit", "rate_out": "8mbit"},
+        {"bridge": "public", "addresses": ["10.1.0.2/8"]},
+    ]
     changed = container(lab, name, networks=two)
     assert changed["container"]["pid"] == pid
+    inside = network_of(lab, name)
+    assert {link: seen(inside.links[link]) for link in inside.links if link != "lo"} == {
+        "eth0": (("192.168.42.10/24",), "", 1400, True),
+        "eth1": (("10.1.0.2/8",), "", 1500, True),
+    }
+    links, outside = record(lab, name)["interface"].split(","), kernel.of(lab)
+    assert [seen(outside.links[link]) for link in links] == [
+        ((), "private", 1400, True),
+        ((), "public", 1500, True),
+    ]
+    # A bucket holds 20 ms of the rate, in bytes, and the queue 50 ms more.
+    assert outside.qdiscs[links[0]] == [Qdisc("tbf", 16_000_000, burst=40_000, limit=140_000)]
+    assert inside.qdiscs["eth0"] == [Qdisc("tbf", 8_000_000, burst=20_000, limit=70_000)]
+    assert outside.rates(links[1]) == inside.rates("eth1") == []
     assert not container(lab, name, networks=two)["changed"]
     lab.run(["ping", "-c", "1", "-w", "60", "10.1.0.2"])
     lab.run(["ping", "-c", "1", "-w", "60", "192.168.42.10"])
     changed = container(lab, name, networks=two[:1])
     assert [action["action"] for action in changed["actions"]] == ["cut", "record_networks"]
+    assert set(network_of(lab, name).links) == {"lo", "eth0"}
+    assert links[0] in kernel.of(lab).links
+    assert links[1] not in kernel.of(lab).links
     assert not container(lab, name, networks=two[:1])["changed"]
 
 

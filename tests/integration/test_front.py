@@ -471,7 +471,9 @@ def test_stats_of_a_container_that_sleeps_say_that_it_uses_nothing(lab: LabHost,
     assert baleine("container", "stats", "no-one", check=False).returncode == 1
 
 
-def test_lists_are_filtered_and_prune_removes_containers_that_are_meant_to_be_stopped(baleine: Any, running: str) -> None:
+def test_lists_are_filtered_and_prune_removes_containers_that_are_meant_to_be_stopped(
+    baleine: Any, running: str
+) -> None:
     for name, label in (("one", "team=a"), ("two", "team=b"), ("three", "other=x")):
         baleine("container", "create", "-c", name, "-i", "tiny", "--label", label, "-p", "sleep 1000")
 

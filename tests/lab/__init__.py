@@ -12,6 +12,7 @@ trees.py    root filesystems and images: the pristine Debian, the tiny busybox i
 product.py  the product, copied into a machine; its Ansible modules, run there
 agent.py    the warm process that runs them; driver.py   many calls, with what they said
 boot.py     what PID 1 of a lab host does before it does nothing
+kernel.py   the judge of the network: what the kernel holds, read with pyroute2 (kernel_reader.py)
 cgroups.py, loops.py, proxy.py   the machine's hierarchies and loop devices; the package proxy's process
 run.py      commands, the run's folders, the sweep of what a killed run left
 """
