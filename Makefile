@@ -29,11 +29,16 @@ LINT := .venv-lint
 GALAXY := .venv-galaxy
 CACHE := .cache
 # For example: make webfarm ANSIBLE_FLAGS="--check --diff", make unit PYTEST_FLAGS="-k plan",
-# make bench BENCH_FLAGS="--only whole --factor 0.5", make fuzz FUZZ_SECONDS=600.
+# make bench BENCH_FLAGS="--only whole --factor 0.5", make fuzz FUZZ_SECONDS=600,
+# make attacks ATTACKS_FLAGS="--only chroot-fchdir --columns naive Baleine".
 ANSIBLE_FLAGS ?=
 PYTEST_FLAGS ?=
 BENCH_FLAGS ?=
+ATTACKS_FLAGS ?=
 FUZZ_SECONDS ?= 60
+# What make matrix tries.
+PYTHONS ?= 3.9 3.10 3.11 3.12 3.13
+CORES ?= 2.18 2.19 2.20 2.21
 
 PLAYBOOK = $(VENV)/bin/ansible-playbook playbooks/webfarm.yml
 VERSION = $(shell sed -n 's/^version: *//p' galaxy.yml)
@@ -254,7 +259,7 @@ docs: $(GALAXY)/.ready links
 .PHONY: matrix
 matrix: root packages links
 	$(call heading,'Pythons and releases of ansible-core')
-	@.ci/matrix $(CACHE)/matrix
+	@.ci/matrix $(CACHE)/matrix '$(PYTHONS)' '$(CORES)' $(PYTEST_FLAGS)
 
 ## bench: measure, and compare with the peers (root)
 .PHONY: bench
@@ -265,7 +270,7 @@ bench: root packages $(VENV)/.ready-test links
 ## attacks: attack a naive container, Baleine, docker and podman in a guest, and write the table of docs/security.md (root)
 .PHONY: attacks
 attacks: root packages $(VENV)/.ready-test links
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" python -m tests.attacks.report
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" python -m tests.attacks.report $(ATTACKS_FLAGS)
 
 ## fuzz: broken texts at every door for FUZZ_SECONDS (60), inputs tried and crashes
 .PHONY: fuzz

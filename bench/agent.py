@@ -25,9 +25,12 @@ def timed(argv: list[str], timeout: float) -> dict[str, Any]:
     """
     with tempfile.TemporaryFile() as output:
         begin = time.perf_counter()
-        process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
+        try:
+            process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        except OSError as error:  # the program does not exist: the agent goes on
+            return {"seconds": 0.0, "code": 127, "said": f"{argv[0]}: {error.strerror}"}
         ended = select.poll()  # Popen.wait with a time limit asks every 50 ms; the kernel tells at once
         descriptor = os.pidfd_open(process.pid)
         ended.register(descriptor, select.POLLIN)

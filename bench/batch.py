@@ -21,7 +21,6 @@ from .peers import CPUS, MEMORY, PIDS, POLITE, Contender
 from .place import Failed, Place
 from .result import OURS, Cell
 
-COUNT = 50
 PEERS = run.REPOSITORY / ".cache/peers"
 PACKAGE = "ansible>=12,<13"
 COLLECTIONS = ("containers/podman", "community/docker", "community/library_inventory_filtering_v1")
@@ -50,7 +49,7 @@ def fetch() -> None:
     (PEERS / ".ready").touch()
 
 
-def ours(state: str) -> dict[str, Any]:
+def ours(state: str, count: int) -> dict[str, Any]:
     """One task for all of them."""
     limits = {"memory": MEMORY, "cpus": CPUS, "pids": PIDS}
     made = [
@@ -61,13 +60,13 @@ def ours(state: str) -> dict[str, Any]:
             "networks": [{"bridge": "bench", "addresses": [f"10.77.3.{number}/16"]}],
             "limits": limits,
         }
-        for number in range(1, COUNT + 1)
+        for number in range(1, count + 1)
     ]
     gone = [{"name": item["name"], "state": "absent"} for item in made]
     return {"lab.baleine.baleine_containers": {"containers": gone if state == "absent" else made}}
 
 
-def docker(state: str) -> dict[str, Any]:
+def docker(state: str, count: int) -> dict[str, Any]:
     """A loop of community.docker's module."""
     made = {
         "image": "tiny",
@@ -78,10 +77,10 @@ def docker(state: str) -> dict[str, Any]:
         "cpus": CPUS,
         "pids_limit": PIDS,
     }
-    return loop("community.docker.docker_container", state, made)
+    return loop("community.docker.docker_container", state, made, count)
 
 
-def podman(state: str, ulimits: Sequence[str]) -> dict[str, Any]:
+def podman(state: str, count: int, ulimits: Sequence[str]) -> dict[str, Any]:
     """A loop of containers.podman's module."""
     made = {
         "image": "localhost/tiny:latest",
@@ -93,28 +92,35 @@ def podman(state: str, ulimits: Sequence[str]) -> dict[str, Any]:
         "pids_limit": str(PIDS),
         "ulimit": list(ulimits),
     }
-    return loop("containers.podman.podman_container", state, made)
+    return loop("containers.podman.podman_container", state, made, count)
 
 
-def loop(module: str, state: str, made: Mapping[str, Any]) -> dict[str, Any]:
+def loop(module: str, state: str, made: Mapping[str, Any], count: int) -> dict[str, Any]:
     """A task that runs a module for each container."""
     given = {"name": "c{{ item }}", "state": state, **(made if state == "started" else {})}
-    return {module: given, "loop": list(range(1, COUNT + 1))}
+    return {module: given, "loop": list(range(1, count + 1))}
 
 
-def measure(place: Place, contenders: Sequence[Contender]) -> dict[str, dict[str, Cell]]:
-    """Return, by phase, how long the whole playbook of each took."""
-    fetch()
+def tasks_of(contenders: Sequence[Contender], count: int) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the task of each contender that has one, by its name and the state that the task brings about."""
     tasks = {}
     for one in contenders:
         for state in ("started", "absent"):
             if one.name == OURS:
-                tasks[one.name, state] = ours(state)
+                tasks[one.name, state] = ours(state, count)
             elif one.name == "docker":
-                tasks[one.name, state] = docker(state)
+                tasks[one.name, state] = docker(state, count)
             elif one.name == "podman":
                 extra = getattr(one, "extra", ())
-                tasks[one.name, state] = podman(state, [word for word in extra if "=" in word])
+                tasks[one.name, state] = podman(state, count, [word for word in extra if "=" in word])
+    return tasks
+
+
+def measure(place: Place, contenders: Sequence[Contender], count: int) -> dict[str, dict[str, Cell]]:
+    """Return, by phase, how long the whole playbook of each took."""
+    tasks = tasks_of(contenders, count)
+    if any(name != OURS for name, _state in tasks):
+        fetch()
     for (name, state), task in tasks.items():
         play = [{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]
         place.host.write(f"{FOLDER}/{name}-{state}.yml", json.dumps(play, indent=1))

@@ -4,19 +4,18 @@ meets all of them; a first round warms up and does not count."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
 from . import images
 from .peers import IDLE, POLITE, UNPROTECTED, Baleine, Contender
-from .place import DEBIAN, Failed, Place
+from .place import DEBIAN, CannotRun, Failed, Place
 from .result import OURS, Cell
+from .scale import Scale
 
 #: Who takes longer than this is measured once: it waits for a grace time, and will again.
 LONG = 5.0
-IDLE_CONTAINERS = 5
-BIG = "256M"
-LARGE = 262_000_000
 LARGE_FILE = "/var/lib/baleine/images/large"
 CP = f"{LARGE_FILE}.cp"
 
@@ -48,33 +47,44 @@ CASES = (WHOLE, WHOLE_DEBIAN, ENTER, POLITELY, DEAF, LIST, STORE, COPY, SAFE, IM
 class Bench:
     """Contenders on one place, and those that had to give up with their reasons."""
 
-    def __init__(self, place: Place, contenders: Sequence[Contender], factor: float = 1.0) -> None:
-        self.place, self.factor = place, factor
+    def __init__(self, place: Place, contenders: Sequence[type[Contender]], scale: Scale) -> None:
+        self.place, self.scale = place, scale
         self.alive: list[Contender] = []
         self.gone: dict[str, str] = {}
         self.daemons: dict[str, Mapping[str, Any]] = {}
-        for contender in contenders:
+        for kind in contenders:
+            contender = kind(place, scale.grace)
             before = self._weigh()
             try:
-                contender.prepare()
+                contender.begin()
                 self.alive.append(contender)
                 self.daemons[contender.name] = _less(self._weigh(), before)
-            except Failed as error:
+            except (CannotRun, Failed) as error:
                 self.gone[contender.name] = str(error)
+
+    def turns(self, case: Case) -> int:
+        """How many rounds a case has; the first ones warm up."""
+        return self.scale.warm_up + self.scale.rounds(case.rounds)
+
+    def tidy(self) -> None:
+        """Prepare for the next case after one that failed: its store and its containers do not concern that one."""
+        self.place.reflink(True)
+        for contender in self.alive:
+            with contextlib.suppress(Failed):
+                contender.tidy()
 
     def interleaved(self, case: Case, sample: Callable[[Contender], float], who: Sequence[Contender]) -> Cells:
         """Take the samples of a case; a contender that fails is out of this case, with its words."""
         samples: dict[str, list[float]] = {contender.name: [] for contender in who}
         reasons: dict[str, str] = {}
-        rounds = max(2, round(case.rounds * self.factor))
-        for turn in range(rounds + 1):
+        for turn in range(self.turns(case)):
             for contender in who:
                 taken = samples[contender.name]
                 if contender.name in reasons or (taken and taken[0] > LONG):
                     continue
                 try:
                     seconds = sample(contender)
-                    if turn > 0 or seconds > LONG:
+                    if turn >= self.scale.warm_up or seconds > LONG:
                         taken.append(seconds)
                 except Failed as error:
                     reasons[contender.name] = str(error)
@@ -115,14 +125,14 @@ class Bench:
         if case.key == SAFE.key:
             return self._protections(case, who)
         if case.key == IMAGE.key:
-            return images.make(self.place, max(1, round(case.rounds * self.factor)))
+            return images.make(self.place, self.scale)
         if case.key == IMPORT.key:
-            return images.imports(self.place, max(1, round(case.rounds * self.factor)))
+            return images.imports(self.place, self.scale, [contender.name for contender in who])
         return self._stores(case, who)
 
     def _debians(self, case: Case, who: Sequence[Contender]) -> Cells:
         """The whole command with a whole Debian; who cannot take that is out of this case, with its words."""
-        given, able, failed = self.place.make_debian(), list[Contender](), dict[str, Cell]()
+        given, able, failed = self.place.make_debian(self.scale.debian), list[Contender](), dict[str, Cell]()
         for contender in who:
             try:
                 contender.take(*given)
@@ -154,28 +164,33 @@ class Bench:
                         begun.append((contender, name))
                 except Failed as error:
                     failed[contender.name] = Cell(reason=str(error))
-            return {**measure(), **failed}
+            found = {**measure(), **failed}
         finally:
+            failed = {}
             for contender in who:
                 there = [name for other, name in begun if other is contender]
-                if there:
-                    contender.remove(*there)
+                try:
+                    if there:
+                        contender.remove(*there)
+                except Failed as error:
+                    failed[contender.name] = Cell(reason=str(error))
+        return {**found, **failed}
 
     def _lists(self, case: Case, who: Sequence[Contender]) -> Cells:
-        """Ours with 50 and with 100, the others with a handful."""
+        """Ours with many and with twice as many, the others with a handful."""
         peers = [contender for contender in who if contender.name != OURS]
-        few = [f"c{index}" for index in range(1, 6)]
+        few = [f"c{index}" for index in range(1, self.scale.few + 1)]
 
         def listed(contender: Contender) -> float:
             return self.place.time(contender.list_())
 
         cells: Cells = {}
-        for count in (50, 100):
+        for count in self.scale.crowds:
             for ours in who:
                 if ours.name == OURS:
                     many = [f"c{index}" for index in range(1, count + 1)]
                     found = self._while_running([ours], many, lambda ours=ours: self.interleaved(case, listed, [ours]))
-                    label = OURS if count == 50 else f"{OURS}, {count} containers"
+                    label = OURS if count == self.scale.crowds[0] else f"{OURS}, {count} containers"
                     cells[label] = found[OURS]._replace(note=f"{count} containers, running, on a bridge")
         cells.update(self._while_running(peers, few, lambda: self.interleaved(case, listed, peers)))
         for contender in peers:
@@ -184,18 +199,18 @@ class Bench:
 
     def _copies(self, case: Case) -> Cells:
         """Ours by its own report, on the reflink store and on the machine's own ext4, and there what cp takes."""
-        self.place.make_large(LARGE)
+        self.place.make_large(self.scale.large)
         samples: dict[str, list[float]] = {}
-        for turn in range(max(2, round(case.rounds * self.factor)) + 1):
+        for turn in range(self.turns(case)):
             for reflink in (True, False):
                 self.place.reflink(reflink)
                 seconds = self.place.copy_large()
-                if turn > 0:
+                if turn >= self.scale.warm_up:
                     samples.setdefault(OURS if reflink else f"{OURS}, extents", []).append(seconds)
             for name, then in (("cp, then sync", f" && sync {CP}"), ("cp", "")):
                 seconds = self.place.time(["sh", "-ec", f"cp --sparse=always {LARGE_FILE} {CP}{then}"])
                 self.place.sh(f"rm {CP}; sync -f {LARGE_FILE}")
-                if turn > 0:
+                if turn >= self.scale.warm_up:
                     samples.setdefault(name, []).append(seconds)
         self.place.reflink(True)
         notes = {
@@ -211,19 +226,19 @@ class Bench:
         ours = next((contender for contender in who if isinstance(contender, Baleine)), None)
         if ours is None:
             return {}
-        self.place.make_big(BIG)
+        self.place.make_big(self.scale.big)
         samples: dict[str, list[float]] = {}
-        for turn in range(max(2, round(case.rounds * self.factor)) + 1):
+        for turn in range(self.turns(case)):
             for reflink in (True, False):
                 self.place.reflink(reflink)
                 for image in ("tiny", "big"):
                     seconds = self.place.time(ours.create(image))
                     ours.remove("store")
-                    if turn > 0:
+                    if turn >= self.scale.warm_up:
                         kind = "reflink" if reflink else "extents"
                         samples.setdefault(f"{image}, {kind}", []).append(seconds)
         self.place.reflink(True)
-        notes = {"tiny": "2 MiB of data", "big": f"{BIG[:-1]} MiB of data"}
+        notes = {"tiny": "2 MiB of data", "big": f"{self.scale.big} MiB of data"}
         return {
             OURS if label == "tiny, reflink" else f"{OURS}, {label}": Cell(
                 tuple(taken), "", f"{notes[label.split(',')[0]]}, {label.split()[1]}"
@@ -237,11 +252,11 @@ class Bench:
         if ours is None:
             return {}
         samples: dict[str, list[float]] = {OURS: [], f"{OURS}, unprotected": []}
-        for turn in range(max(2, round(case.rounds * self.factor)) + 1):
+        for turn in range(self.turns(case)):
             for label, words in zip(samples, ((), UNPROTECTED)):
                 seconds = self.place.time(ours.create("tiny", *words))
                 ours.remove("store")
-                samples[label] += [seconds] if turn > 0 else []
+                samples[label] += [seconds] if turn >= self.scale.warm_up else []
         notes = dict(zip(samples, ("as it comes", " ".join(UNPROTECTED))))
         return {label: Cell(tuple(taken), "", notes[label]) for label, taken in samples.items()}
 
@@ -265,23 +280,28 @@ class Bench:
         for contender in self.alive:
             if "idle" in contender.lacks:
                 continue
-            names = [f"c{index}" for index in range(1, IDLE_CONTAINERS + 1)]
-            before = self._weigh()
-            begun: list[str] = []
             try:
-                for name in names:
-                    contender.start(name, IDLE)
-                    begun.append(name)
-                self.place.do("sleep", "0.5")
-                grown = _less(self._weigh(), before)
-                each = {key: value / len(names) for key, value in grown.items() if key != "names"}
-                found[contender.name] = {"always": self.daemons[contender.name], "each": each, "names": grown["names"]}
+                grown = self._growth(contender)
             except Failed as error:
                 found[contender.name] = {"reason": str(error)}
-            finally:
-                if begun:
-                    contender.remove(*begun)
+                continue
+            each = {key: value / self.scale.idle for key, value in grown.items() if key != "names"}
+            found[contender.name] = {"always": self.daemons[contender.name], "each": each, "names": grown["names"]}
         return found
+
+    def _growth(self, contender: Contender) -> dict[str, Any]:
+        """Return what a contender's idle containers add."""
+        before = self._weigh()
+        begun: list[str] = []
+        try:
+            for index in range(1, self.scale.idle + 1):
+                contender.start(f"c{index}", IDLE)
+                begun.append(f"c{index}")
+            self.place.do("sleep", "0.5")
+            return _less(self._weigh(), before)
+        finally:
+            if begun:
+                contender.remove(*begun)
 
     def close(self) -> list[str]:
         """Take away what the contenders made; returns what did not go."""

@@ -11,7 +11,7 @@ import json
 import shlex
 from collections.abc import Sequence
 
-from .place import DEBIAN, TAR, TREE, Place
+from .place import DEBIAN, TAR, TREE, CannotRun, Place
 from .result import OURS
 
 MEMORY, CPUS, PIDS = 64 << 20, 0.5, 50
@@ -21,6 +21,9 @@ POLITE = ("sh", "-c", 'trap "exit 0" TERM; sleep infinity & wait')
 LIMITS = ("--memory", "64M", "--cpus", "0.5")
 CPU_PERIOD = 100_000
 
+#: Debian's own, whatever other client comes first in PATH.
+DOCKER = "/usr/bin/docker"
+
 Argv = Sequence[str]
 
 
@@ -29,15 +32,25 @@ class Contender:
 
     name = ""
     package = ""
+    #: The programs that it is made of.
+    programs: tuple[str, ...] = ()
     #: Case -> why it is not measured.
     lacks: dict[str, str] = {}
     #: Case -> what the reader has to know.
     remarks: dict[str, str] = {}
-    #: How many containers it lists.
-    crowd = 5
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
+    def __init__(self, place: Place, grace: int = 10) -> None:
+        self.place, self.grace = place, grace
+
+    def begin(self) -> None:
+        """Prepare it.
+
+        :raises CannotRun: when one of its programs is not on this machine.
+        """
+        missing = self.place.missing(self.programs)
+        if missing:
+            raise CannotRun(f"this machine has no {', '.join(missing)}: the package {self.package} is not installed")
+        self.prepare()
 
     def prepare(self) -> None:
         """Make what it needs, once: daemon, bridge, image. Failed says why it cannot run here."""
@@ -58,7 +71,7 @@ class Contender:
         raise NotImplementedError
 
     def stop(self, name: str) -> Argv:
-        """Stop a running container, politely, with 10 seconds of grace."""
+        """Stop a running container, politely, with some seconds of grace."""
         raise NotImplementedError
 
     def list_(self) -> Argv:
@@ -68,6 +81,9 @@ class Contender:
     def remove(self, *names: str) -> None:
         """Remove containers, running or not; not timed."""
         raise NotImplementedError
+
+    def tidy(self) -> None:
+        """Remove the containers that a case left which did not end well."""
 
     def close(self) -> None:
         """Take away what is not a container."""
@@ -117,13 +133,16 @@ class Baleine(Contender):
         return ("baleine", "container", "exec", "-c", name, "--", "true")
 
     def stop(self, name: str) -> Argv:
-        return ("baleine", "container", "stop", name)
+        return ("baleine", "container", "stop", "-t", str(self.grace), name)
 
     def list_(self) -> Argv:
         return ("baleine", "container", "list")
 
     def remove(self, *names: str) -> None:
         self.place.do("baleine", "container", "remove", "-t", "0", *names)
+
+    def tidy(self) -> None:
+        self.place.sh("baleine container list -a -q | xargs -r baleine container remove -t 0")
 
     def close(self) -> None:
         self.place.do("baleine", "bridge", "remove", "bench")
@@ -134,6 +153,8 @@ class Engine(Contender):
 
     program = ""
     network = ""
+    #: What removes containers that run, at once.
+    kill: Argv = ()
     extra: Argv = ()
 
     def _described(self, name: str) -> Argv:
@@ -154,21 +175,26 @@ class Engine(Contender):
         return (self.program, "exec", name, "true")
 
     def stop(self, name: str) -> Argv:
-        return (self.program, "stop", name)
+        return (self.program, "stop", "-t", str(self.grace), name)
 
     def list_(self) -> Argv:
         return (self.program, "ps")
 
     def remove(self, *names: str) -> None:
-        self.place.do(self.program, "rm", "-f", *names)
+        self.place.do(*self.kill, *names)
+
+    def tidy(self) -> None:
+        self.place.sh(f"{self.program} ps -aq | xargs -r {shlex.join(self.kill)}")
 
     def close(self) -> None:
-        self.place.sh(f"{self.program} ps -aq | xargs -r {self.program} rm -f")  # what a case that failed left
+        self.tidy()
         self.place.do(self.program, "network", "rm", "bench")
 
 
 class Docker(Engine):
-    name, package, program, network = "docker", "docker.io", "/usr/bin/docker", "78"
+    name, package, program, network = "docker", "docker.io", DOCKER, "78"
+    programs = (DOCKER, "dockerd", "containerd")
+    kill = (DOCKER, "rm", "-f")
     remarks = {
         "whole": "overlay2, no user namespace; dockerd and containerd run all the time",
         "idle": "on the host: dockerd, containerd, and a containerd-shim each",
@@ -189,6 +215,8 @@ class Docker(Engine):
 
 class Podman(Engine):
     name, package, program, network = "podman", "podman", "podman", "79"
+    programs = ("podman",)
+    kill = ("podman", "rm", "-f", "-t", "0")  # without -t it waits for the grace time
     remarks = {
         "whole": "overlay, no user namespace; netavark",
         "idle": "on the host: a conmon each",
@@ -227,6 +255,7 @@ class PodmanAlone(Podman):
 
 class Nspawn(Contender):
     name, package = "systemd-nspawn", "systemd-container"
+    programs = ("systemd-nspawn",)
     options = ("systemd-nspawn", "-q", "--register=no", "--keep-unit", "--network-bridge=bench", "--private-users=pick")
     lacks = {
         "enter": "machinectl needs systemd-machined, and a systemd inside",
@@ -240,6 +269,8 @@ class Nspawn(Contender):
     }
 
     def prepare(self) -> None:
+        if self.place.cgroup_root == "own":
+            raise CannotRun("it needs the machine's own control groups, and the smallest run has some of its own")
         self.pids: dict[str, int] = {}
         self.place.sh(f"mkdir -p /run/systemd && cp -a {TREE} /srv/bench/nspawn")
 
@@ -260,9 +291,13 @@ class Nspawn(Contender):
             parent = self.pids.pop(name)
             self.place.sh(f"pkill -KILL -P {parent}; while [ -e /proc/{parent}/root/proc ]; do sleep 0.05; done")
 
+    def tidy(self) -> None:
+        self.remove(*self.pids)
+
 
 class Lxc(Contender):
     name, package = "lxc", "lxc"
+    programs = ("lxc-start", "lxc-copy", "rsync")
     base = "/srv/bench/lxc"
     remarks = {
         "whole": "lxc-copy, lxc-execute, lxc-destroy; copy by rsync, privileged (no user namespace)",
@@ -311,7 +346,7 @@ class Lxc(Contender):
         return self._tool("attach", name, "--", "true")
 
     def stop(self, name: str) -> Argv:
-        return self._tool("stop", name, "-t", "10")
+        return self._tool("stop", name, "-t", str(self.grace))
 
     def list_(self) -> Argv:
         return ("lxc-ls", "-P", self.base, "--active", "-f")
@@ -319,6 +354,11 @@ class Lxc(Contender):
     def remove(self, *names: str) -> None:
         for name in names:
             self.place.do(*self._tool("destroy", name, "-f"))
+
+    def tidy(self) -> None:
+        self.place.sh(
+            f"lxc-ls -P {self.base} -1 | grep -vx -e base -e {DEBIAN} | xargs -rn1 lxc-destroy -P {self.base} -f -n"
+        )
 
 
 class LxcAlone(Lxc):
@@ -335,6 +375,7 @@ class LxcAlone(Lxc):
 
 class Crun(Contender):
     name, package = "crun", "crun"
+    programs = ("crun",)
     base = "/srv/bench/crun"
     lacks = {
         "debian": "it copies nothing",
@@ -381,6 +422,9 @@ class Crun(Contender):
     def remove(self, *names: str) -> None:
         for name in names:
             self.place.do("crun", "delete", "--force", name)
+
+    def tidy(self) -> None:
+        self.place.sh("crun list -q | xargs -rn1 crun delete --force")
 
 
 CONTENDERS: tuple[type[Contender], ...] = (Baleine, Docker, Podman, PodmanAlone, Nspawn, Lxc, LxcAlone, Crun)

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Optional
+from typing import Any, Literal, Optional
 
 from tests.lab import cgroups, trees
 from tests.lab.host import LabHost
@@ -41,18 +41,25 @@ class Failed(Exception):
     """A contender could not do what was asked; says why, in its own words."""
 
 
+class CannotRun(Exception):
+    """A contender or a case needs what this machine does not have; says what."""
+
+
 class Place:
     """The laboratory host of a run, for its life; everything made in it ends with it."""
 
-    def __init__(self) -> None:
-        self.host = LabHost("bench", cgroup_root="real", checkout=True)
+    def __init__(self, cgroup_root: Literal["own", "real"] = "real") -> None:
+        self.host = LabHost("bench", cgroup_root=cgroup_root, checkout=True)
+        self.cgroup_root = cgroup_root
         self.said: list[str] = []
+        self.controllers: list[str] = []
         self.on_reflink = False
         try:
             self.host.install_baleine()
             self.host.write(AGENT, Path(__file__).with_name("agent.py").read_text())
             self.agent = self.host.popen(["/usr/bin/python3", "-IS", AGENT], stdin=-1, stdout=-1)
-            self._move_controllers()
+            if cgroup_root == "real":
+                self._move_controllers()
             self._make_store()
         except BaseException:
             self.host.stop()
@@ -98,17 +105,28 @@ class Place:
         """Let the manifest of an image hold its digest, as that of one which Baleine made does."""
         self.host.sh(f"baleine image mount {image} && baleine image umount {image}")
 
-    def make_big(self, data: str) -> None:
+    def make_big(self, mebibytes: int) -> None:
         """Make the image `big`, which holds much data, and give both stores the same images, bridges and manifests."""
-        self._make_image("big", data, 1024)
+        self._make_image("big", f"{mebibytes}M", 1024)
         self.reflink(False)
         self.host.sh(f"cp -a --sparse=always {STORE}/. /var/lib/baleine/")
         for image in ("tiny", "big"):
             self.know(image)
         self.reflink(True)
 
-    def make_debian(self) -> tuple[str, str]:
-        """Make the image `debian` on the reflink store; returns its tree, and an archive of that for the peers."""
+    def missing(self, programs: Sequence[str]) -> list[str]:
+        """Return those of the programs that the laboratory host does not have."""
+        script = 'for name; do command -v "$name" >/dev/null || echo "$name"; done'
+        return self.host.run(["sh", "-c", script, "sh", *programs]).stdout.split()
+
+    def make_debian(self, whole: bool) -> tuple[str, str]:
+        """Make the image `debian` on the reflink store; returns its tree, and an archive of that for the peers.
+
+        whole: a Debian; otherwise the tiny tree stands for it.
+        """
+        if not whole:
+            self.know(trees.tiny_image(self.host, DEBIAN))
+            return TREE, TAR
         tree, tar = str(trees.debian_tree()), f"/srv/bench/{DEBIAN}.tar"
         self.know(trees.debian_image(self.host, DEBIAN))
         self.host.sh(f"tar -C {tree} --numeric-owner -cf {tar} .")
