@@ -8,6 +8,7 @@ A busy machine gives a program less than its limit allows. So what is judged is 
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Callable
@@ -231,30 +232,37 @@ def a_lighter_container_gets_less_of_a_cpu_that_both_want(it: Limited, other: Li
 
 def direct_and_buffered_writes_reach_the_device_no_faster_than_asked(it: Limited) -> None:
     pid = it.set(limits={"io_write_rate": "1M"})["pid"]
-    direct = "dd if=/dev/zero of=/root/direct bs=64k count=48 oflag=direct conv=notrunc"
-    buffered = "dd if=/dev/zero of=/root/buffered bs=64k count=48 conv=notrunc,fsync"
+    kinds = ("oflag=direct conv=notrunc", "conv=notrunc,fsync")
 
-    def written(program: str, mebibytes: int) -> float:
+    def written(kind: str, mebibytes: int, limit: float) -> float:
         """MiB a second; sectors have 512 bytes."""
-        return speed(it, program, 6, mebibytes * MIB / 512, 48 * 65536 / 512) * 512 / MIB
+        program = f"dd if=/dev/zero of=/root/data bs=64k count={mebibytes * 16} {kind}"
+        return speed(it, program, 6, limit * MIB / 512, mebibytes * MIB / 512) * 512 / MIB
 
-    for program in (direct, buffered):
-        written(program, 1)
-    assert it.set(limits={"io_write_rate": "4M"})["pid"] == pid
-    for program in (direct, buffered):
-        assert wait_for(lambda program=program: written(program, 4) > 1 + BURST, LONG)  # the old limit has gone
+    for kind in kinds:
+        written(kind, 3, 1)
+    assert it.set(limits={"io_write_rate": "16M"})["pid"] == pid
+    for kind in kinds:
+        assert wait_for(lambda kind=kind: written(kind, 16, 16) > 1 + BURST, LONG)  # the old limit has gone
 
 
 def reads_and_operations_are_limited_too(it: Limited) -> None:
     it.set(limits={"io_read_rate": "1M", "io_write_ops": 50})
     it.do("dd if=/dev/zero of=/root/data bs=1M count=3 conv=fsync")
-    speed(it, "dd if=/root/data of=/dev/null bs=64k iflag=direct", 2, MIB / 512, 3 * MIB / 512)
-    speed(it, "dd if=/dev/zero of=/root/data bs=4k count=150 oflag=direct conv=notrunc", 4, 50, 150)
-    it.set()
     read = "dd if=/root/data of=/dev/null bs=64k iflag=direct"
-    assert wait_for(lambda: speed(it, read, 2, 1e12, 3 * MIB / 512) * 512 > (1 + BURST) * MIB, LONG)
-    write = "dd if=/dev/zero of=/root/data bs=4k count=150 oflag=direct conv=notrunc"
-    assert wait_for(lambda: speed(it, write, 4, 1e12, 150) > 50 * (1 + BURST), LONG)
+    speed(it, read, 2, MIB / 512, 3 * MIB / 512)
+
+    def operations(count: int, limit: float) -> float:
+        """Writes a second."""
+        program = f"dd if=/dev/zero of=/root/data bs=4k count={count} oflag=direct conv=notrunc"
+        return speed(it, program, 4, limit, count)
+
+    operations(150, 50)
+    it.set()
+    assert wait_for(lambda: operations(600, math.inf) > 50 * (1 + BURST), LONG)
+    often = f"for _turn in $(seq 10); do {read}; done"
+    sectors = 30 * MIB / 512
+    assert wait_for(lambda: speed(it, often, 2, math.inf, sectors) > MIB / 512 * (1 + BURST), LONG)
 
 
 def a_fork_bomb_stops_at_the_limit(it: Limited) -> None:
