@@ -83,12 +83,22 @@ def check(result: Result, attempt: str, hint: str = "") -> Result:
 
 
 def fault(step: str) -> None:
-    """Kill the command with SIGKILL at the step that the environment names: so tests stop it wherever it can be."""
-    if os.environ.get("BALEINE_FAULT") == step:
-        import signal
+    """Kill or hold up the command at the step that ``BALEINE_FAULT`` names, so that a test can stop it anywhere.
 
-        os.kill(COMMAND, signal.SIGKILL)
-        signal.pause()  # a child that dies with it
+    ``STEP`` kills the command with SIGKILL. ``STEP:wait:PIPE`` waits until somebody has opened the named pipe
+    ``PIPE`` for writing and closed it again; a pipe that does not exist holds up nothing.
+    """
+    name, _separator, pipe = os.environ.get("BALEINE_FAULT", "").partition(":wait:")
+    if name != step:
+        return
+    if pipe:
+        with contextlib.suppress(FileNotFoundError), open(pipe, "rb") as stream:
+            stream.read()
+        return
+    import signal
+
+    os.kill(COMMAND, signal.SIGKILL)
+    signal.pause()  # a child that dies with it
 
 
 def in_child(function: Callable[[], Any], attempt: str) -> Any:

@@ -25,7 +25,7 @@ def limited(guest: Guest) -> Iterator[Callable[[str], Limited]]:
         guest.module("baleine_container", name=one.name, state="absent")
 
 
-@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.__name__)
+@pytest.mark.parametrize("case", cases.CASES + cases.MEASURED, ids=lambda case: case.__name__)
 def test_a_limit_case_holds(limited: Callable[[str], Limited], case: Callable[[Limited], None]) -> None:
     case(limited("limited"))
 

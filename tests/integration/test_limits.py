@@ -3,14 +3,25 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.integration import limits_cases as cases
 from tests.integration.limits_cases import MIB, Limited
-from tests.lab import trees
+from tests.lab import loops, trees
+from tests.lab.held import Held
 from tests.lab.host import LabHost
+from tests.lab.run import wait_for
+
+BALEINE = "/usr/local/bin/baleine"
+
+
+def named(name: str) -> str:
+    """The name of a container of this run alone: another run has its containers below the same cgroup roots."""
+    return f"{name}{os.getpid()}"
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +38,7 @@ def limited(machine: LabHost) -> Iterator[Callable[[str], Limited]]:
     made = []
 
     def make(name: str) -> Limited:
-        made.append(Limited(machine, name, "tiny"))
+        made.append(Limited(machine, named(name), "tiny"))
         return made[-1]
 
     yield make
@@ -41,40 +52,65 @@ def test_a_limit_case_holds(limited: Callable[[str], Limited], case: Callable[[L
     case(limited("limited"))
 
 
+@pytest.mark.measured
+@pytest.mark.parametrize("case", cases.MEASURED, ids=lambda case: case.__name__)
+def test_rates(limited: Callable[[str], Limited], case: Callable[[Limited], None]) -> None:
+    case(limited("limited"))
+
+
+@pytest.mark.measured
 def test_a_container_of_less_weight_gets_less_of_a_contended_cpu(limited: Callable[[str], Limited]) -> None:
     cases.a_lighter_container_gets_less_of_a_cpu_that_both_want(limited("heavy"), limited("light"))
+
+
+RULES = "/sys/fs/cgroup/blkio/blkio.throttle.write_bps_device"
+
+
+def rule_of(machine: LabHost, device: str) -> str:
+    """The rule of the root group for a device, in bytes a second; empty where there is none."""
+    return dict(line.split() for line in machine.read(RULES).splitlines()).get(device, "")
+
+
+def device_of(machine: LabHost, name: str) -> str:
+    """The number of the loop device that holds a container's disk."""
+    disk = machine.path(f"/var/lib/baleine/containers/{name}").stat()
+    (loop,) = [loop for loop in loops.all_loops() if (loop.device, loop.inode) == (disk.st_dev, disk.st_ino)]
+    return f"7:{loop.name.removeprefix('loop')}"
 
 
 def test_the_next_owner_of_a_loop_device_is_not_throttled_by_an_old_rule(
     machine: LabHost, limited: Callable[[str], Limited]
 ) -> None:
+    """Which device the kernel gives next is not ours to choose: what the last owner left is put on the one it gave."""
     first, second = limited("first"), limited("second")
-    pid = first.set(limits={"io_write_rate": "1M"})["pid"]
-    loop = first.loop()
-    rules = "/sys/fs/cgroup/blkio/blkio.throttle.write_bps_device"
-    number = f"7:{loop.removeprefix('loop')}"
-    assert f"{number} {MIB}" in machine.read(rules)
-    machine.run(["kill", "-9", str(pid)])  # nobody takes the rule back
-    machine.sh(f"while [ -e /sys/block/{loop}/loop ]; do sleep 0.05; done", timeout=120)
-    assert f"{number} {MIB}" in machine.read(rules)
-    second.set()
-    if second.loop() == loop:  # the kernel gives the lowest free one, unless another test took it meanwhile
-        assert f"{number} " not in machine.read(rules)
+    rate = MIB + os.getpid() % 4096  # as no other run has it
+    pid = first.set(limits={"io_write_rate": rate})["pid"]
+    old_device = device_of(machine, first.name)
+    assert rule_of(machine, old_device) == str(rate)
+    note = f"/run/baleine/containers/{first.name}/throttled"
+    machine.run(["kill", "-9", str(pid)])  # nobody takes back the rule, or the note of it
+    create = [BALEINE, "container", "create", "-c", second.name, "-i", "tiny", "-p", "sleep 100000"]
+    with Held(machine, create, "specified") as starts:
+        device = device_of(machine, second.name)
+        if rule_of(machine, old_device) == str(rate):  # not another's by now
+            machine.sh(f"echo '{old_device} 0' >{RULES}")
+        machine.sh(f"echo '{device} {rate}' >{RULES}; printf %s {device} >{note}")
+        assert rule_of(machine, device) == str(rate)
+        assert starts.go_on()[0] == 0
+    assert device_of(machine, second.name) == device and rule_of(machine, device) == ""
 
-        def mebibytes() -> float:
-            """What it writes a second: less where the disk is busy, never more than a rule allows."""
-            start, before = second.clocked(second.counts())
-            second.do("dd if=/dev/zero of=/root/x bs=1M count=20 conv=fsync")
-            end, after = second.clocked(second.counts())
-            return (int(after.split()[6]) - int(before.split()[6])) * 512 / MIB / (end - start)
+    def mebibytes() -> float:
+        """What it writes a second: less where the disk is busy, never more than a rule allows."""
+        program = "dd if=/dev/zero of=/root/x bs=1M count=8 conv=fsync"
+        return cases.speed(second, program, 6, math.inf, 8 * MIB / 512) * 512 / MIB
 
-        assert any(mebibytes() > 4 for _attempt in range(cases.ATTEMPTS))
-    first.machine.module("baleine_container", name="first", state="stopped")  # and its end takes no other's rule
-    second.set(limits={"io_write_rate": "3M"})
-    last = f"7:{second.loop().removeprefix('loop')}"
-    assert f"{last} {3 * MIB}" in machine.read(rules)
-    machine.module("baleine_container", name="second", state="stopped")
-    assert not {number, last} & {line.split()[0] for line in machine.read(rules).splitlines()}
+    assert wait_for(lambda: mebibytes() > 1 + cases.BURST, cases.LONG)
+    second.set(limits={"io_write_rate": 3 * rate})
+    assert rule_of(machine, device) == str(3 * rate)
+    machine.module("baleine_container", name=first.name, state="stopped")  # its end takes no other's rule
+    assert rule_of(machine, device) == str(3 * rate)
+    machine.module("baleine_container", name=second.name, state="stopped")
+    assert rule_of(machine, device) != str(3 * rate)  # the device may be another's by now
 
 
 def test_a_limit_that_this_host_cannot_enforce_is_refused_before_any_change(limited: Callable[[str], Limited]) -> None:

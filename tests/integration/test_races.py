@@ -7,20 +7,19 @@ import contextlib
 import fcntl
 import json
 import os
-import re
-import signal
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.lab.held import Held, waiting_for
 from tests.lab.host import LabHost
-from tests.lab.run import wait_for
+from tests.lab.run import LONGEST, wait_for
 
 BALEINE = "/usr/local/bin/baleine"
 DISKS = "/var/lib/baleine/containers"
+LOCK = "/run/baleine/lock/container.one"
 STARTING = "/run/baleine/lock/.starting"
 
 
@@ -31,31 +30,99 @@ def nothing_left(lab: LabHost, tiny: str, baleine: Any) -> Iterator[None]:
         baleine("container", "remove", name)
 
 
-def at_once(lab: LabHost, *commands: list[str]) -> list[tuple[int, str]]:
-    """Start commands together; the code and the words of each."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    begun = [lab.popen([BALEINE, *words], **pipes) for words in commands]
-    return [(process.communicate(timeout=300)[0], process.returncode)[::-1] for process in begun]
+def begin(lab: LabHost, *words: str) -> subprocess.Popen[str]:
+    """Start a command, and return when it waits for the lock of the container that another command holds."""
+    others = waiting_for(lab.path(LOCK))
+    command = lab.popen([BALEINE, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert wait_for(lambda: waiting_for(lab.path(LOCK)) > others or command.poll() is not None)
+    assert command.poll() is None, f"{words} did not wait: {command.communicate()[0]}"
+    return command
 
 
-def test_only_one_of_two_commands_creates_a_container_and_the_other_reports_it(lab: LabHost, baleine: Any) -> None:
-    for _round in range(4):
-        words = ["container", "create", "-i", "tiny", "-c", "one", "-p", "sleep 1000"]
-        ends = sorted(at_once(lab, words, words))
-        assert [code for code, _said in ends] == [0, 1] and "it exists already" in ends[1][1], ends
-        assert [c["state"] for c in json.loads(baleine("container", "list", "--format", "json").stdout)] == ["running"]
-        ends = sorted(at_once(lab, ["container", "remove", "one"], ["container", "remove", "one"]))
-        assert [code for code, _said in ends] == [0, 1] and "there is none" in ends[1][1], ends
+def end(command: subprocess.Popen[str]) -> tuple[int, str]:
+    """The code and the words of a command that was begun."""
+    words = command.communicate(timeout=LONGEST)[0]
+    return command.returncode, words
 
 
-def test_a_stop_and_a_start_at_once_leave_a_consistent_state(lab: LabHost, baleine: Any) -> None:
-    baleine("container", "create", "-i", "tiny", "-c", "one", "-p", "sleep 1000")
-    for _round in range(4):
-        ends = at_once(lab, ["container", "stop", "one"], ["container", "start", "one"], ["container", "list", "-a"])
-        assert [code for code, _said in ends] == [0, 0, 0], ends
-        (shown,) = json.loads(baleine("container", "list", "-a", "--format", "json").stdout)
-        wished = {"running": "started", "stopped": "stopped"}[shown["state"]]
-        assert shown["wanted_state"] == wished and shown["recorded_state"] == shown["state"]
+def listed(baleine: Any) -> dict[str, dict[str, Any]]:
+    """The containers by their names, as the list shows them."""
+    shown = json.loads(baleine("container", "list", "-a", "--format", "json").stdout)
+    return {container["name"]: container for container in shown}
+
+
+@contextlib.contextmanager
+def another_at_work(lab: LabHost) -> Iterator[None]:
+    """Hold the lock of the container while the block runs, as a command at work on it does."""
+    with open(lab.path(LOCK), "w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        yield
+
+
+CREATE = ("container", "create", "-i", "tiny", "-c", "one", "-p", "sleep 1000")
+
+
+@pytest.mark.parametrize("step", ["saved creating", "copied"])
+def test_of_two_that_create_one_container_one_wins_and_the_other_says_so(lab: LabHost, baleine: Any, step: str) -> None:
+    with Held(lab, [BALEINE, *CREATE], step) as first:
+        second = begin(lab, *CREATE)
+        assert first.go_on()[0] == 0
+    code, words = end(second)
+    assert code == 1 and "it exists already" in words
+    assert listed(baleine)["one"]["state"] == "running"
+
+
+@pytest.mark.parametrize(("verb", "refusal"), [("create", "it exists already"), ("remove", "there is none")])
+def test_of_two_that_wait_for_the_same_lock_one_wins_and_the_other_says_so(
+    lab: LabHost, baleine: Any, verb: str, refusal: str
+) -> None:
+    words = CREATE if verb == "create" else ("container", "remove", "one")
+    if verb == "remove":
+        baleine(*CREATE)
+    lab.sh(f"mkdir -p {os.path.dirname(LOCK)}")
+    with another_at_work(lab):
+        both = [begin(lab, *words), begin(lab, *words)]
+    (won, _words), (lost, said) = sorted(end(command) for command in both)
+    assert (won, lost) == (0, 1) and refusal in said
+    assert [one["state"] for one in listed(baleine).values()] == (["running"] if verb == "create" else [])
+
+
+@pytest.mark.parametrize("step", ["saved stopping", "ended", "saved removing", "unlinked"])
+def test_of_two_that_remove_one_container_one_wins_and_the_other_says_so(lab: LabHost, baleine: Any, step: str) -> None:
+    baleine(*CREATE)
+    with Held(lab, [BALEINE, "container", "remove", "one"], step) as first:
+        second = begin(lab, "container", "remove", "one")
+        assert first.go_on()[0] == 0
+    code, words = end(second)
+    assert code == 1 and "there is none" in words
+    assert listed(baleine) == {}
+
+
+@pytest.mark.parametrize(
+    ("first", "step", "meanwhile", "second", "state"),
+    [
+        ("stop", "saved stopping", "stopping", "start", "running"),
+        ("stop", "ended", "stopping", "start", "running"),
+        ("start", "created", "starting", "stop", "stopped"),
+        ("start", "started", "starting", "stop", "stopped"),
+    ],
+)
+def test_a_stop_and_a_start_at_once_leave_the_state_of_the_last_and_the_list_is_true(
+    lab: LabHost, baleine: Any, first: str, step: str, meanwhile: str, second: str, state: str
+) -> None:
+    baleine(*CREATE)
+    if first == "start":
+        baleine("container", "stop", "one")
+    with Held(lab, [BALEINE, "container", first, "one"], step) as inside:
+        waits = begin(lab, "container", second, "one")
+        assert listed(baleine)["one"]["recorded_state"] == meanwhile
+        assert waits.poll() is None
+        assert inside.go_on()[0] == 0
+    code, words = end(waits)
+    assert code == 0, words
+    shown = listed(baleine)["one"]
+    wished = {"running": "started", "stopped": "stopped"}[state]
+    assert (shown["state"], shown["recorded_state"], shown["wanted_state"]) == (state, state, wished)
 
 
 def test_the_last_container_removes_common_directories_but_never_during_a_start(lab: LabHost, baleine: Any) -> None:
@@ -72,54 +139,23 @@ def test_the_last_container_removes_common_directories_but_never_during_a_start(
     with open(lab.path(STARTING), "w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)  # as one that takes them away
         starts = lab.popen([BALEINE, "container", "create", "-i", "tiny", "-c", "two", "-p", "sleep 1000"])
-        place = os.fstat(other.fileno()).st_ino
-        assert wait_for(lambda: re.search(f"->.*:{place} ", Path("/proc/locks").read_text()))
+        assert wait_for(lambda: waiting_for(lab.path(STARTING)))
         assert not lab.path("/run/baleine/containers/two").exists()
-    assert starts.wait(300) == 0
+    assert starts.wait(LONGEST) == 0
     baleine("container", "remove", "two")
     assert lab.sh(common).stdout == ""
 
 
-def stopped(session: int) -> bool:
-    """Whether every process of a session has stopped, and not only been told to."""
-    states = set()
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # one that ends meanwhile
-            state, _parent, _group, of, *_rest = path.read_text().rpartition(")")[2].split()
-            states |= {state} if int(of) == session else set()
-    return states <= {"T", "Z"}
-
-
 def test_a_slow_copy_blocks_no_other_command(lab: LabHost, baleine: Any) -> None:
-    lab.sh("cd /var/lib/baleine; cp --sparse=always images/tiny images/big; head -c 300M /dev/zero | tr '\\0' x >> images/big;"
-           "sed s/tiny/big/ manifeste/images/tiny.manifest > manifeste/images/big.manifest")  # fmt: skip
-    part, words = lab.path(f"{DISKS}/.slow.part"), ["--no-start", "-i", "big", "-c", "slow", "-p", "sleep 1"]
-
-    def ended() -> bool:
-        if slow.poll() is None:
-            os.killpg(slow.pid, signal.SIGCONT)  # nsenter(1) stops itself again for a child that it saw stopped
-        return slow.poll() is not None
-
-    for _attempt in range(20):  # until one is caught in the middle, however quick the disk is
-        slow = lab.popen([BALEINE, "container", "create", *words])
-        assert wait_for(lambda slow=slow: part.exists() or slow.poll() is not None, interval=0.001)
-        if slow.poll() is None:
-            os.killpg(slow.pid, signal.SIGSTOP)  # as slow as can be
-            assert wait_for(lambda slow=slow: stopped(slow.pid))
-        if part.exists():
-            break
-        assert wait_for(ended, interval=0.1) and slow.returncode == 0
-        baleine("container", "remove", "slow")
-    try:
+    """The copy is as slow as can be: it stands still, with the locks of a copy, before the disk has its name."""
+    slow = ["container", "create", "--no-start", "-i", "tiny", "-c", "slow", "-p", "sleep 1"]
+    with Held(lab, [BALEINE, *slow], "copied") as copying:
         baleine("container", "create", "-i", "tiny", "-c", "fast", "-p", "sleep 1000")
         assert "fast" in baleine("container", "list", "-q").stdout
         baleine("container", "create", "--no-start", "-i", "tiny", "-c", "other", "-p", "sleep 1000")
-        assert lab.path(f"{DISKS}/.slow.part").exists(), "the copy was too quick to be caught"
-        assert {c["name"]: c["state"] for c in json.loads(baleine("container", "list", "-a", "--format", "json").stdout)} == {
-            "slow": "creating", "fast": "running", "other": "stopped",
-        }  # fmt: skip
-    finally:
-        assert wait_for(ended, interval=0.1)
-    assert slow.returncode == 0
-    baleine("container", "remove", "slow")
-    lab.sh("rm /var/lib/baleine/images/big /var/lib/baleine/manifeste/images/big.manifest")
+        assert lab.path(f"{DISKS}/.slow.part").exists()
+        assert not lab.path(f"{DISKS}/slow").exists()
+        states = {name: container["state"] for name, container in listed(baleine).items()}
+        assert states == {"slow": "creating", "fast": "running", "other": "stopped"}
+        assert copying.go_on()[0] == 0
+    assert listed(baleine)["slow"]["state"] == "stopped"
