@@ -28,6 +28,8 @@ VENV := .venv
 LINT := .venv-lint
 GALAXY := .venv-galaxy
 CACHE := .cache
+# How long each part of `make test` took.
+PARTS = $(CACHE)/parts
 # For example: make webfarm ANSIBLE_FLAGS="--check --diff", make unit PYTEST_FLAGS="-k plan",
 # make bench BENCH_FLAGS="--only whole --factor 0.5", make fuzz FUZZ_SECONDS=600,
 # make attacks ATTACKS_FLAGS="--only chroot-fchdir --columns naive Baleine".
@@ -123,19 +125,19 @@ packages:
 
 # ---- tests
 
-# In the order of what they cost, so that a mistake is seen early.
-PARTS := ruff mypy unit integration molecule ansible-lint publishable
-
 ## test: everything, as a pull request must pass it (root)
 .PHONY: test
 test: root packages
-	@mkdir -p $(CACHE) && rm -f $(CACHE)/parts
-	@for part in $(PARTS); do \
-	    begun=$$SECONDS; $(MAKE) "$$part"; \
-	    printf '%6d s  %s\n' $$((SECONDS - begun)) "$$part" >> $(CACHE)/parts; \
-	done
+	@mkdir -p $(CACHE) && rm -f $(PARTS)
+	@.ci/timed $(PARTS) $(MAKE) ruff
+	@.ci/timed $(PARTS) $(MAKE) mypy
+	@.ci/timed $(PARTS) $(MAKE) unit
+	@.ci/timed $(PARTS) $(MAKE) integration
+	@.ci/timed $(PARTS) $(MAKE) molecule
+	@.ci/timed $(PARTS) $(MAKE) ansible-lint
+	@.ci/timed $(PARTS) $(MAKE) publishable
 	$(call heading,'all of it passed')
-	@cat $(CACHE)/parts
+	@cat $(PARTS)
 	@for part in unit integration; do echo "tests/$$part"; tail -n 1 $(CACHE)/$$part.log; done
 
 ## quick: what needs no root and no minute: lint, types, unit tests
