@@ -6,10 +6,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from tests.integration.locking import holding, waiting
 from tests.lab import product
 from tests.lab.host import LabHost
 from tests.lab.run import wait_for
@@ -501,7 +503,7 @@ def test_a_wait_for_a_command_keeps_its_time(lab: LabHost, name: str) -> None:
 
 
 def test_two_containers_made_at_once_cannot_take_one_address(lab: LabHost) -> None:
-    from concurrent.futures import ThreadPoolExecutor
+    """Both come to the lock under which addresses are taken before either may have it."""
 
     def make(one: str) -> bool:
         try:
@@ -512,7 +514,10 @@ def test_two_containers_made_at_once_cannot_take_one_address(lab: LabHost) -> No
         return True
 
     with ThreadPoolExecutor(2) as pool:
-        assert sorted(pool.map(make, ("left", "right"))) == [False, True]
+        with holding(lab, ".registry"):
+            made = pool.map(make, ("left", "right"))
+            assert wait_for(lambda: waiting(lab, ".registry") == 2)
+        assert sorted(made) == [False, True]
     for one in ("left", "right"):
         lab.module("baleine_container", name=one, state="absent")
 
