@@ -545,7 +545,7 @@ def test_a_container_is_stopped_by_the_real_time_signal_of_its_image(lab: LabHos
         facts = lab.module("baleine_container", **request)["container"]
         assert facts["stop_signal"] == "RTMIN+3" and not lab.module("baleine_container", **request)["changed"]
         up = ["baleine", "container", "exec", "-c", request["name"], "--", "/bin/busybox", "test", "-e", "/tmp/up"]
-        assert wait_for(lambda up=up: lab.run(up, check=False).returncode == 0, 20)
+        assert wait_for(lambda up=up: lab.run(up, check=False).returncode == 0)
         lab.run(["baleine", "container", "stop", "-c", request["name"]])
         shown = json.loads(lab.run(["baleine", "container", "inspect", request["name"], "--format", "json"]).stdout)[0]
         assert shown["exit_code"] == (7 if init else None), shown

@@ -6,10 +6,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from tests.integration.locking import holding, waiting
 from tests.lab import kernel, product
 from tests.lab.host import LabHost
 from tests.lab.kernel import Link, Network, Qdisc, Route
@@ -553,7 +555,7 @@ def test_a_wait_for_a_command_respects_its_timeout(lab: LabHost, name: str) -> N
 
 
 def test_two_containers_created_at_once_cannot_take_the_same_address(lab: LabHost) -> None:
-    from concurrent.futures import ThreadPoolExecutor
+    """Both come to the lock under which addresses are taken before either may have it."""
 
     def make(one: str) -> bool:
         try:
@@ -564,7 +566,10 @@ def test_two_containers_created_at_once_cannot_take_the_same_address(lab: LabHos
         return True
 
     with ThreadPoolExecutor(2) as pool:
-        assert sorted(pool.map(make, ("left", "right"))) == [False, True]
+        with holding(lab, ".registry"):
+            made = pool.map(make, ("left", "right"))
+            assert wait_for(lambda: waiting(lab, ".registry") == 2)
+        assert sorted(made) == [False, True]
     for one in ("left", "right"):
         lab.module("baleine_container", name=one, state="absent")
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import pytest
 
+from tests.integration.locking import is_locked
 from tests.integration.support import SLEEP
 from tests.lab import product
 from tests.lab.host import LabHost
+from tests.lab.run import wait_for
 
 LIBRARY, STORE = "/var/lib/baleine", "/var/lib/baleine-store.xfs"
 LISTING = (
@@ -245,10 +249,18 @@ def test_a_move_waits_for_running_commands_and_refuses_new_ones(lab: LabHost, ba
     )
     said = lab.read("/srv/said").splitlines()
     assert "/var/lib/baleine is being moved" in said[0] and said[-1] == "old"
-    begun = lab.popen(["flock", "-x", "/run/baleine/lock/image.web", "sleep", "2"])
-    assert lab.module("baleine_store", size="640M")["changed"]
-    assert begun.wait() == 0
-    lab.sh("rm -f /srv/said /run/baleine/lock/image.web")
+    lock = "/run/baleine/lock/image.web"
+    lab.sh("mkdir -p /run/baleine/lock; mkfifo /srv/end")
+    at_work = lab.popen(["flock", "-x", lock, "sh", "-c", f"cat /srv/end; findmnt -rno FSTYPE {LIBRARY} >/srv/said"])
+    assert wait_for(lambda: is_locked(lab, lock))
+    with ThreadPoolExecutor(1) as pool:
+        moved = pool.submit(lab.module, "baleine_store", size="640M")
+        assert wait_for(lambda: is_locked(lab, "/run/baleine/moving"))
+        time.sleep(1)  # a module that did not wait would have begun
+        lab.write("/srv/end", "")
+        assert moved.result()["changed"]
+    assert at_work.wait() == 0 and "xfs" not in lab.read("/srv/said") and kinds(lab)
+    lab.sh(f"rm -f /srv/said /srv/end {lock}")
 
 
 def test_a_host_whose_filesystem_shares_blocks_needs_no_store(lab: LabHost, baleine: Any) -> None:
