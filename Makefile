@@ -197,12 +197,13 @@ integration: root packages $(VENV)/.ready-test links
 
 MOLECULE = PATH="$(CURDIR)/$(LINT)/bin:$$PATH" LAB_PYTHON="$(CURDIR)/$(VENV)/bin/python" molecule test -s
 
-## molecule: the farm on a laboratory host, and a role inside containers: converge, idempotence, verify (root)
+## molecule: the farm on a laboratory host, a role inside containers, the guest's scenario: converge, idempotence, verify (root)
 .PHONY: molecule
 molecule: root packages $(VENV)/.ready-test $(LINT)/.ready links
 	$(call heading,'molecule')
 	@$(MOLECULE) default
 	@$(MOLECULE) containers
+	@$(MAKE) molecule-guest MOLECULE_GUEST=quick_guest
 
 ## molecule-guest: a container on a whole Debian under qemu (root)
 .PHONY: molecule-guest

@@ -241,7 +241,8 @@ def machine(wire: Wire, lab_factory: Callable[..., LabHost]) -> Iterator[LabHost
 
 def farm(machine: LabHost, target: str) -> tuple[int, str]:
     """Make a target of the farm there; returns how much changed, and what was said."""
-    done: Any = machine.run(["make", "-C", str(run.REPOSITORY), target], timeout=1800)
+    words = ["make", "-C", str(run.REPOSITORY), target, "ANSIBLE_FLAGS=-e farm_web_count=1"]
+    done: Any = machine.run(words, timeout=1800)
     recap = re.findall(r"^localhost +: ok=\d+ +changed=(\d+) +unreachable=0 +failed=0", done.stdout, re.MULTILINE)
     assert len(recap) == 1, done.stdout + done.stderr
     return int(recap[0]), done.stdout
@@ -251,10 +252,9 @@ def farm(machine: LabHost, target: str) -> tuple[int, str]:
 def test_the_farm_is_made_once_and_taken_away(machine: LabHost) -> None:
     changed, said = farm(machine, "webfarm")
     assert changed > 0
-    assert re.search(r"localhost: farm answers at http://10\.0\.0\.2/: web1 \d+, web2 \d+, web3 \d+", said), said
+    assert re.search(r"localhost: farm answers at http://10\.0\.0\.2/: web1 12$", said, re.MULTILINE), said
     again, said = farm(machine, "webfarm")
     assert again == 0, said
     assert farm(machine, "webfarm-absent")[0] > 0
     left = machine.sh("ls /sys/class/net /srv /var/lib/baleine/images /var/lib/baleine/containers", check=False).stdout
     assert not re.search(r"vif|public|private|webfarm|farm-|web\d", left), left
-    assert farm(machine, "webfarm-absent")[0] == 0

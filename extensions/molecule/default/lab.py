@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Keep a laboratory host, or the guest, alive between molecule's create and destroy.
 
-Usage: lab.py up FOLDER [guest] | down FOLDER
+Usage: lab.py up FOLDER [guest | quick_guest] | down FOLDER
 
 `up` returns when the host answers; FOLDER then holds ssh_config (the way to it, as host `lab`), proxy_url (the package
 proxy on its wire; the guest has none) and pid (of the process that keeps it). `down` ends that process, and with it
-the host.
+the host. A quick guest is a laboratory host that has what the guest has, for who cannot wait for an emulated one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STOP_SECONDS = 300
 
 SSH_CONFIG = """Host lab
     HostName {address}
-    User ops
+    User {user}
     IdentityFile {key}
     IdentitiesOnly yes
     UserKnownHostsFile {known_hosts}
@@ -73,11 +73,26 @@ def keep(folder: Path) -> None:
     with Wire() as wire, LabHost("lab", root="debian", wire=wire) as host:
         host.start_sshd()
         (folder / "proxy_url").write_text(host.use_package_proxy())
-        (folder / "ssh_config").write_text(
-            SSH_CONFIG.format(address=host.address, key=wire.ssh_key, known_hosts=wire.known_hosts, pid=wire.pid)
-        )
+        write_ssh_config(folder, host, wire, "ops")
         while True:
             signal.pause()
+
+
+def keep_quick_guest(folder: Path) -> None:
+    """Start a host with all that this machine has and a Debian image, say how to reach it, keep it until SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with Wire() as wire, LabHost("guest", wire=wire) as host:
+        host.start_sshd()
+        trees.debian_image(host)
+        write_ssh_config(folder, host, wire, "root")
+        while True:
+            signal.pause()
+
+
+def write_ssh_config(folder: Path, host: LabHost, wire: Wire, user: str) -> None:
+    """Say in FOLDER how to reach a host; who waits for it takes this file for the sign that it is ready."""
+    way = {"address": host.address, "key": wire.ssh_key, "known_hosts": wire.known_hosts, "pid": wire.pid}
+    (folder / "ssh_config").write_text(SSH_CONFIG.format(user=user, **way))
 
 
 def keeper(folder: Path) -> int | None:
@@ -127,5 +142,5 @@ def down(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    commands = {"up": up, "down": down, "keep": keep, "keep_guest": keep_guest}
+    commands = {"up": up, "down": down, "keep": keep, "keep_guest": keep_guest, "keep_quick_guest": keep_quick_guest}
     commands[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])
