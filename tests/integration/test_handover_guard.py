@@ -33,10 +33,11 @@ class Move:
 
     def __init__(self, host: LabHost, wire: Wire) -> None:
         self.host, self.wire = host, wire
+        self.first = state(host)
         self.before = look(host)
         self.waiting = self.before
         self.after = self.before
-        self.token = ""
+        self.token, self.changed = "", False
         self.said: dict[str, str] = {}
         self.macs: dict[str, str] = {}
 
@@ -65,7 +66,8 @@ def guard_held(host: LabHost) -> Iterator[None]:
 def begin_there(move: Move) -> None:
     """The addresses move to the bridge."""
     move.know_mac("before")
-    move.token = move.host.module("baleine_bridge", **WITH)["guard"]
+    result = move.host.module("baleine_bridge", **WITH)
+    move.token, move.changed = result["guard"], result["changed"]
     with guard_held(move.host):
         move.waiting = look(move.host)
         move.refuse("second run")
@@ -121,6 +123,12 @@ def remove(host: LabHost) -> None:
     guard_ends(host)
 
 
+def left(host: LabHost) -> str:
+    """The marks of guards and the manifests of bridges on a host."""
+    folders = "/run/baleine/guard /var/lib/baleine/manifeste/bridges"
+    return host.sh(f"find {folders} -mindepth 1").stdout
+
+
 @pytest.fixture(scope="module")
 def moves(
     wire: Wire, lab_factory: Callable[..., LabHost], tmp_path_factory: pytest.TempPathFactory
@@ -141,6 +149,8 @@ def moves(
     yield made
     for move in made.values():
         remove(move.host)
+    assert [state(move.host) for move in made.values()] == [move.first for move in made.values()]
+    assert {name: left(move.host) for name, move in made.items()} == dict.fromkeys(made, "")
 
 
 def taken_back(move: Move) -> list[bool]:
@@ -160,7 +170,7 @@ def where_and_state(shown: Look) -> tuple[object, ...]:
 def test_a_move_waits_for_its_confirmation_under_a_guard(moves: dict[str, Move]) -> None:
     move = moves["there"]
     assert where_and_state(move.waiting) == ([], all_addresses(move.host), "handover", True)
-    assert move.waiting.record["port"] == ""
+    assert (move.changed, move.waiting.record["port"]) == (True, "")
 
 
 def test_a_second_run_is_refused_while_a_move_waits(moves: dict[str, Move]) -> None:

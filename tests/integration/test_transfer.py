@@ -107,35 +107,56 @@ json.dump([entry], open("manifest.json", "w"))
 """
 
 
-def test_a_container_of_an_imported_image_runs_as_the_image_says_unless_overridden(host: LabHost) -> None:
+@pytest.fixture
+def web(host: LabHost) -> str:
+    """The image web, as docker saved it."""
     imported(host, f"docker-archive:{WORK}/docker.tar")
-    run = ["baleine", "container", "run", "--rm", "-i", "web"]
+    return "web"
+
+
+def test_run_uses_the_program_of_an_imported_image_unless_flags_say_otherwise(host: LabHost, web: str) -> None:
+    run = ["baleine", "container", "run", "--rm", "-i", web]
     assert host.run(run).stdout == SAID
-    told = host.run(
-        [*run, "-u", "0", "-w", "/", "-e", "GREETING=hi", "--", "sh", "-c", "echo $GREETING $(pwd) $(id -u)"]
-    )
-    assert told.stdout == "hi / 0\n"
-    request: dict[str, Any] = {"name": "c", "image": "web", "state": "present"}
+    script = "echo $GREETING $(pwd) $(id -u)"
+    other = ["-u", "0", "-w", "/", "-e", "GREETING=hi", "--", "sh", "-c", script]
+    assert host.run([*run, *other]).stdout == "hi / 0\n"
+
+
+def test_the_module_uses_the_settings_of_an_imported_image(host: LabHost, web: str) -> None:
+    request: dict[str, Any] = {"name": "c", "image": web, "state": "present"}
     facts = host.module("baleine_container", **request)["container"]
-    assert facts["command"] == [*CONFIG["entrypoint"], *CONFIG["cmd"]] and facts["user"] == "app"
-    assert (facts["workdir"], facts["stop_signal"]) == ("/home/app", "INT")
+    assert facts["command"] == [*CONFIG["entrypoint"], *CONFIG["cmd"]]
+    settings = [facts[key] for key in ("user", "workdir", "stop_signal")]
+    assert settings == ["app", "/home/app", "INT"]
     assert facts["env"]["GREETING"] == "hello: world, you"
     assert not host.module("baleine_container", **request)["changed"]
-    changed = host.module("baleine_container", check=True, recreate="on_change", env={"MORE": "1"}, **request)
-    assert "MORE" in str(changed["diff"]["after"]) and "GREETING" in str(changed["diff"]["after"])
-    host.module("baleine_image", name="derived", from_image="web", files=[{"path": "/etc/x", "content": "x"}])
+    more = {"recreate": "on_change", "env": {"MORE": "1"}}
+    after = host.module("baleine_container", check=True, **more, **request)["diff"]["after"]
+    assert [word for word in ("MORE", "GREETING") if word in str(after)] == ["MORE", "GREETING"]
+    host.module("baleine_container", name="c", state="absent")
+
+
+def test_images_made_from_an_imported_image_keep_its_settings(host: LabHost, web: str) -> None:
+    host.module("baleine_container", name="c", image=web, state="present")
+    files = [{"path": "/etc/x", "content": "x"}]
+    host.module("baleine_image", name="derived", from_image=web, files=files)
     host.run(["baleine", "container", "commit", "-c", "c", "-i", "committed"])
     for name in ("derived", "committed"):
-        found = json.loads(host.run(["baleine", "image", "inspect", name, "--format", "json"]).stdout)[0]
-        assert found["config"]["cmd"] == CONFIG["cmd"], name
+        shown = host.run(["baleine", "image", "inspect", name, "--format", "json"]).stdout
+        assert json.loads(shown)[0]["config"]["cmd"] == CONFIG["cmd"], name
     host.module("baleine_container", name="c", state="absent")
     host.sh("baleine image remove derived committed")
-    missing = host.module("baleine_container", check=True, name="c", image="later")
-    assert missing["changed"] and "there is no image later" in str(missing["warnings"])
-    assert (
-        "there is no image later"
-        in host.module("baleine_container", name="c", image="later", expect_failure=True)["msg"]
-    )
+
+
+def test_a_container_of_a_missing_image_is_warned_of_in_check_mode_and_refused_otherwise(
+    host: LabHost,
+) -> None:
+    request = {"name": "c", "image": "later"}
+    missing = host.module("baleine_container", check=True, **request)
+    assert missing["changed"]
+    assert "there is no image later" in str(missing["warnings"])
+    refused = host.module("baleine_container", expect_failure=True, **request)
+    assert "there is no image later" in refused["msg"]
 
 
 def test_an_image_is_fetched_from_a_registry_once_and_follows_its_tag(host: LabHost, engines: Engines) -> None:
@@ -158,35 +179,59 @@ def test_an_image_is_fetched_from_a_registry_once_and_follows_its_tag(host: LabH
     assert changed["changed"] and changed["image"]["config"]["env"]["MORE"] == "1"
 
 
-def test_an_exported_image_is_accepted_and_run_by_docker_podman_and_a_registry(host: LabHost, engines: Engines) -> None:
-    engines.registry()
-    imported(host, f"docker-archive:{WORK}/docker.tar")
-    wanted = listing(host, "web")
-    facts = json.loads(host.run(["baleine", "image", "inspect", "web", "--format", "json"]).stdout)[0]
-    export = ["baleine", "image", "export", "-i", "web", "--target"]
-    run = ["run", "--rm", "--network=none"]
-    host.run([*export, f"docker-archive:{WORK}/out.tar:out/web:3"])
+EXPORT = ["baleine", "image", "export", "-i", "web", "--target"]
+RUN = ["run", "--rm", "--network=none"]
+
+
+def test_an_exported_archive_is_run_by_docker_and_podman(host: LabHost, engines: Engines, web: str) -> None:
+    host.run([*EXPORT, f"docker-archive:{WORK}/out.tar:out/web:3"])
     engines.docker("load", "-q", "-i", f"{WORK}/out.tar")
-    assert engines.docker(*run, "out/web:3") == SAID
+    assert engines.docker(*RUN, "out/web:3") == SAID
     engines.podman("load", "-q", "-i", f"{WORK}/out.tar")
-    assert engines.podman(*run, "out/web:3") == SAID
-    host.run([*export, f"oci-archive:{WORK}/out.oci"])
+    assert engines.podman(*RUN, "out/web:3") == SAID
+    host.sh(f"rm {WORK}/out.tar")
+
+
+def test_an_exported_oci_archive_is_run_by_podman(host: LabHost, engines: Engines, web: str) -> None:
+    host.run([*EXPORT, f"oci-archive:{WORK}/out.oci"])
     host.run(["podman", "pull", "-q", f"oci-archive:{WORK}/out.oci"])
-    assert engines.podman(*run, "web:latest") == SAID
-    request: dict[str, Any] = {"name": "web", "target": f"docker://{REGISTRY}/out/web:4", "insecure": True}
-    assert host.module("baleine_image_export", check=True, **request)["changed"]
-    assert host.module("baleine_image_export", **request)["changed"]
-    assert not host.module("baleine_image_export", **request)["changed"]
-    engines.docker("pull", "-q", f"{REGISTRY}/out/web:4")
-    assert engines.docker(*run, f"{REGISTRY}/out/web:4") == SAID
-    asked = json.loads(engines.docker("inspect", f"{REGISTRY}/out/web:4"))[0]["Config"]
-    assert asked["Labels"] == CONFIG["labels"] and sorted(asked["ExposedPorts"]) == CONFIG["exposed_ports"]
-    for source in (f"docker-archive:{WORK}/out.tar", f"oci-archive:{WORK}/out.oci", f"docker://{REGISTRY}/out/web:4"):
-        again = imported(host, source, "back", "--insecure")
-        assert again["config"] == facts["config"] and listing(host, "back") == wanted, source
-    host.run([*export, f"tar:{WORK}/plain.tar"])
+    assert engines.podman(*RUN, "web:latest") == SAID
+    host.sh(f"rm {WORK}/out.oci")
+
+
+def test_an_image_is_exported_to_a_registry_once_and_run_from_it(host: LabHost, engines: Engines, web: str) -> None:
+    engines.registry()
+    target = f"{REGISTRY}/out/web:4"
+    request: dict[str, Any] = {"name": web, "target": f"docker://{target}", "insecure": True}
+    modes = (True, False, False)
+    changed = [host.module("baleine_image_export", check=mode, **request)["changed"] for mode in modes]
+    assert changed == [True, True, False]
+    engines.docker("pull", "-q", target)
+    assert engines.docker(*RUN, target) == SAID
+    config = json.loads(engines.docker("inspect", target))[0]["Config"]
+    assert config["Labels"] == CONFIG["labels"]
+    assert sorted(config["ExposedPorts"]) == CONFIG["exposed_ports"]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [f"docker-archive:{WORK}/back.tar", f"oci-archive:{WORK}/back.oci", f"docker://{REGISTRY}/back:1"],
+)
+def test_an_exported_image_is_imported_again_unchanged(host: LabHost, engines: Engines, web: str, target: str) -> None:
+    engines.registry()
+    wanted = listing(host, web)
+    facts = json.loads(host.run(["baleine", "image", "inspect", web, "--format", "json"]).stdout)[0]
+    host.module("baleine_image_export", name=web, target=target, insecure=True)
+    again = imported(host, target, "back", "--insecure")
+    assert again["config"] == facts["config"]
+    assert listing(host, "back") == wanted
+    host.sh(f"rm -f {WORK}/back.*")
+
+
+def test_an_exported_tar_archive_holds_the_tree(host: LabHost, engines: Engines, web: str) -> None:
+    host.run([*EXPORT, f"tar:{WORK}/plain.tar"])
     engines.docker("import", f"{WORK}/plain.tar", "plain:1")
-    assert engines.docker(*run, "plain:1", "/bin/cat", "/etc/link") == "file\n"
+    assert engines.docker(*RUN, "plain:1", "/bin/cat", "/etc/link") == "file\n"
 
 
 def test_an_image_file_runs_under_systemd_nspawn(host: LabHost, lab_factory: Any) -> None:

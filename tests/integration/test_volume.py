@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.integration.support import container, refused
 from tests.lab.host import LabHost
 
-SLEEP = ["sleep", "1000"]
 VOLUMES = "/var/lib/baleine/volumes"
 
 
@@ -21,10 +21,6 @@ def nothing_left(lab: LabHost, tiny: str, baleine: Any) -> Iterator[None]:
     for kind in ("container", "volume"):
         for name in baleine(kind, "list", *(["-a"] if kind == "container" else []), "-q").stdout.split():
             baleine(kind, "remove", name)
-
-
-def container(lab: LabHost, name: str, **options: Any) -> dict[str, Any]:
-    return lab.module("baleine_container", name=name, **{"image": "tiny", "command": SLEEP, **options})
 
 
 def inside(baleine: Any, name: str, script: str, **options: Any) -> str:
@@ -77,34 +73,55 @@ def test_the_module_of_volumes_is_honest(lab: LabHost, baleine: Any) -> None:
     assert "no valid name" in lab.module("baleine_volume", name="a/b", expect_failure=True)["msg"]
 
 
-@pytest.mark.parametrize("suffix", ["tar", "tar.gz"])
-def test_a_backup_restores_owners_modes_links_and_holes(lab: LabHost, baleine: Any, suffix: str) -> None:
+@pytest.fixture
+def backup(lab: LabHost, baleine: Any, request: pytest.FixtureRequest) -> Any:
+    """A backup of the volume data, which the running container one uses."""
     container(lab, "one", volumes=[{"source": "data", "target": "/data"}])
-    inside(baleine, "one", "cd /data; mkdir d; echo x > d/f; chown 33:33 d/f; chmod 4750 d/f; ln d/f hard; ln -s d/f soft; "
-                           "dd if=/dev/zero of=hole bs=1 count=1 seek=50M 2>/dev/null")  # fmt: skip
-    backup = f"/srv/data.{suffix}"
-    baleine("volume", "backup", "-v", "data", "--target", backup)
+    script = """cd /data; mkdir d; echo x > d/f; chown 33:33 d/f; chmod 4750 d/f
+        ln d/f hard; ln -s d/f soft; dd if=/dev/zero of=hole bs=1 count=1 seek=50M 2>/dev/null"""
+    inside(baleine, "one", script)
+    path = f"/srv/data.{getattr(request, 'param', 'tar')}"
+    baleine("volume", "backup", "-v", "data", "--target", path)
+    yield path
+    lab.sh(f"rm {path}")
+
+
+@pytest.mark.parametrize("backup", ["tar", "tar.gz"], indirect=True)
+def test_a_backup_restores_owners_modes_links_and_holes(lab: LabHost, baleine: Any, backup: str) -> None:
     assert lab.path(backup).stat().st_size < 1 << 20
-    again = baleine("volume", "backup", "-v", "data", "--target", backup, check=False)
-    assert again.returncode == 1 and "exists" in again.stderr
     baleine("volume", "restore", "-v", "copy", "--source", backup)
     lists = [
         lab.sh(f"cd {VOLUMES}/{name}; find . -printf '%P %m %U:%G %y %l %n %s %b\\n' | sort").stdout
         for name in ("data", "copy")
     ]
-    assert lists[0] == lists[1] and "4750 33:33" in lists[0]
-    refused = baleine("volume", "restore", "-v", "copy", "--source", backup, check=False)
-    assert "it holds files" in refused.stderr
-    refused = baleine("volume", "restore", "-v", "data", "--source", backup, "--force", check=False)
-    assert "containers that run use it: one" in refused.stderr
-    part = 700 if suffix == "tar" else lab.path(backup).stat().st_size // 2
-    lab.sh(f"head -c {part} {backup} > /srv/torn.{suffix}; touch {VOLUMES}/copy/mine")
-    torn = baleine("volume", "restore", "-v", "copy", "--source", f"/srv/torn.{suffix}", "--force", check=False)
-    assert torn.returncode == 1 and lab.path(f"{VOLUMES}/copy/mine").exists()
+    assert lists[0] == lists[1]
+    assert "4750 33:33" in lists[0]
+
+
+def test_a_backup_overwrites_no_file(baleine: Any, backup: str) -> None:
+    assert "exists" in refused(baleine, "volume", "backup", "-v", "data", "--target", backup)
+
+
+def test_a_restore_into_a_volume_with_files_or_in_use_is_refused(baleine: Any, backup: str) -> None:
+    baleine("volume", "restore", "-v", "copy", "--source", backup)
+    said = refused(baleine, "volume", "restore", "-v", "copy", "--source", backup)
+    assert "it holds files" in said
+    said = refused(baleine, "volume", "restore", "-v", "data", "--source", backup, "--force")
+    assert "containers that run use it: one" in said
+
+
+@pytest.mark.parametrize("backup", ["tar", "tar.gz"], indirect=True)
+def test_a_truncated_backup_leaves_a_volume_unchanged(lab: LabHost, baleine: Any, backup: str) -> None:
+    baleine("volume", "restore", "-v", "copy", "--source", backup)
+    part = 700 if backup.endswith(".tar") else lab.path(backup).stat().st_size // 2
+    torn = backup.replace("data", "torn")
+    lab.sh(f"head -c {part} {backup} > {torn}; touch {VOLUMES}/copy/mine")
+    refused(baleine, "volume", "restore", "-v", "copy", "--source", torn, "--force")
+    assert lab.path(f"{VOLUMES}/copy/mine").exists()
     assert lab.sh(f"ls -A {VOLUMES}").stdout.split() == ["copy", "data"]
     baleine("volume", "restore", "-v", "copy", "--source", backup, "--force")
     assert not lab.path(f"{VOLUMES}/copy/mine").exists()
-    lab.sh("rm /srv/data.* /srv/torn.*")
+    lab.sh(f"rm {torn}")
 
 
 def test_one_of_two_backups_to_the_same_file_wins_and_is_complete(lab: LabHost, baleine: Any) -> None:
