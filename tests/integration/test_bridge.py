@@ -35,6 +35,7 @@ def link(lab: LabHost) -> Link:
 PLAIN = Link("bridge", ("192.168.42.1/24",), bridge=Bridge())
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("options", "changes"),
     [
@@ -78,6 +79,7 @@ def test_each_option_is_predicted_applied_restored_and_reverted(
     lab.sh("ip link del port0")
 
 
+@pytest.mark.smoke
 def test_another_spelling_changes_nothing(lab: LabHost, bridge: Any) -> None:
     bridge(addresses=["192.168.42.1/24", "fd42::1/64"], mac="02:00:00:00:00:aa")
     other = {"addresses": ["192.168.42.1/255.255.255.0", "FD42:0:0::1/64"], "mac": "02-00-00-00-00-AA", "mtu": "1500"}

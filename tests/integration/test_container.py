@@ -74,6 +74,7 @@ def seen(link: Link) -> tuple[tuple[str, ...], str, int, bool]:
     return link.addresses, link.master, link.mtu, link.up
 
 
+@pytest.mark.smoke
 def test_the_prediction_matches_the_change_and_the_second_run_changes_nothing(lab: LabHost, name: str) -> None:
     predicted = container(lab, name, check=True)
     assert not lab.path(f"/var/lib/baleine/manifeste/containers/{name}.manifest").exists()
@@ -86,6 +87,7 @@ def test_the_prediction_matches_the_change_and_the_second_run_changes_nothing(la
     assert again["container"]["pid"] == done["container"]["pid"]
 
 
+@pytest.mark.smoke
 def test_a_container_has_separate_namespaces_and_ids_and_a_disk_hidden_from_the_host(
     lab: LabHost, baleine: Any, name: str
 ) -> None:
@@ -101,6 +103,7 @@ def test_a_container_has_separate_namespaces_and_ids_and_a_disk_hidden_from_the_
     assert "idmapped" in inside(lab, name, "mount | grep ' / '")
 
 
+@pytest.mark.smoke
 def test_a_container_answers_on_ipv4_and_ipv6_at_once_with_its_interfaces_in_order(
     lab: LabHost, baleine: Any, name: str
 ) -> None:
@@ -137,6 +140,7 @@ def test_a_container_answers_on_ipv4_and_ipv6_at_once_with_its_interfaces_in_ord
     assert not container(lab, name, networks=networks, command=command)["changed"]
 
 
+@pytest.mark.smoke
 def test_a_killed_container_leaves_no_mount_loop_device_or_link_and_is_started_again(lab: LabHost, name: str) -> None:
     pid = container(lab, name)["container"]["pid"]
     lab.run(["kill", "-9", str(pid)])
@@ -271,6 +275,7 @@ def test_another_image_makes_a_new_disk_and_keeps_the_old_one_until_it_is_remove
     lab.module("baleine_image", name="other", state="absent")
 
 
+@pytest.mark.smoke
 def test_a_task_without_image_changes_only_the_state(lab: LabHost, name: str) -> None:
     container(lab, name, env={"A": "1"})
     stopped = lab.module("baleine_container", name=name, state="stopped")
@@ -286,6 +291,7 @@ def test_a_task_without_image_changes_only_the_state(lab: LabHost, name: str) ->
     assert "container nobody: there is none" in missing["msg"]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("program", "code"),
     [(["true"], 0), (["sh", "-c", "exit 7"], 7), (["sh", "-c", "kill -9 $$"], 137)],
@@ -300,6 +306,7 @@ def test_the_exit_code_of_a_program_is_known(lab: LabHost, name: str, program: l
     assert lab.module("baleine_container", name=name, state="stopped")["container"]["exit_code"] == code
 
 
+@pytest.mark.smoke
 def test_a_program_that_daemonises_lives_on_and_stops_at_once(lab: LabHost, name: str) -> None:
     facts = container(lab, name, command="sh -c 'httpd -p 80 -h /www'", wait={"http": "/", "timeout": 60})["container"]
     assert facts["state"] == "running"

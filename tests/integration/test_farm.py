@@ -18,6 +18,7 @@ from tests.lab.host import LabHost
 from tests.lab.run import LONGEST, wait_for
 from tests.lab.wire import Wire
 
+pytestmark = pytest.mark.in_order
 PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.M)
 RULES = "iptables-save; nft list ruleset; cat /proc/net/ip_tables_names /proc/net/ip6_tables_names 2>/dev/null; true"
@@ -95,6 +96,7 @@ def count(host: LabHost, requests: int = 12) -> dict[str, int]:
     return {name: names.count(name) for name in sorted(set(names))}
 
 
+@pytest.mark.smoke
 def test_check_mode_on_empty_hosts_predicts_everything_and_leaves_no_trace(farm: Farm) -> None:
     before = traces(farm.hosts[0])
     words, recap = farm.play("--check", "--diff")

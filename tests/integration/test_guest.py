@@ -13,6 +13,7 @@ from tests.lab.guest import Guest
 from tests.lab.held import Held
 from tests.lab.run import wait_for
 
+pytestmark = pytest.mark.in_order
 GROUPS = "/sys/fs/cgroup"
 DISKS = "/var/lib/baleine/containers"
 FILES = ("cpu.max", "cpu.weight", "cpuset.cpus", "io.max", "memory.max", "memory.swap.max", "pids.max")
