@@ -42,7 +42,10 @@ HIDDEN = (
     "/usr/local/share/man/man?/baleine*",
     "/usr/share/bash-completion/completions/baleine",
     "/etc/bash_completion.d/baleine*",
+    "/etc/apparmor.d/baleine*",
+    "/etc/webfarm-proxy",
     "/var/cache/baleine",
+    "/var/lib/baleine-store.xfs",
     "/usr/local/share/bash-completion/completions/baleine",
 )
 # sh joins the lab host's cgroups (files up to --), then becomes the rest.
