@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from tests.integration.locking import holding, waiting
 from tests.integration.support import record
 from tests.lab import trees
 from tests.lab.host import LabHost
@@ -82,13 +85,13 @@ def test_a_derived_image_installs_writes_and_runs_and_follows_its_source(online:
 
 def test_a_killed_build_leaves_no_image_and_no_loop_device(online: LabHost) -> None:
     build = ["baleine", "image", "create", "-i", "killed", "-s", "2048", "--packages", "none"]
-    for seconds in (0.3, 1.5, 4):
+    kill = "pkill -9 -x -f '/usr/bin/python3 -IS /usr/local/bin/baleine image create -i killed.*'"
+    moments = (f"test -e {IMAGES}/.killed.part", "pgrep -x mmdebstrap", "pgrep -x dpkg")
+    for moment in moments:
         process = online.popen(build, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for(lambda: online.path(f"{IMAGES}/.killed.part").exists(), 300)
-        online.sh(
-            f"sleep {seconds}; pkill -9 -x -f '/usr/bin/python3 -IS /usr/local/bin/baleine image create -i killed.*'"
-        )
-        process.wait()
+        # in the host itself: each step of a build is short
+        online.sh(f"until {moment} >/dev/null; do sleep 0.01; done; {kill}")
+        assert process.wait() == -signal.SIGKILL
         assert wait_for(lambda: ".killed.part" not in online.run(["losetup", "--list", "-O", "BACK-FILE"]).stdout)
         assert wait_for(lambda: online.sh("pgrep -x mmdebstrap || true").stdout == "")
         assert json.loads(online.run(["baleine", "image", "list", "--format", "json"]).stdout) == []
@@ -281,19 +284,26 @@ def test_a_link_in_the_tree_cannot_redirect_a_written_file_outside(lab: LabHost,
 
 
 def test_two_builds_and_an_edit_at_once_do_not_disturb_each_other(lab: LabHost, baleine: Any, derive: Any) -> None:
-    from concurrent.futures import ThreadPoolExecutor
+    def build(name: str) -> bool:
+        """Make an image whose command waits until there is a file /go in its tree."""
+        commands = [f"until [ -e /go ]; do usleep 20000; done; echo {name} > /x"]
+        return bool(lab.module("baleine_image", name=name, from_image="tiny", commands=commands)["changed"])
 
-    def build(one: tuple[str, float]) -> bool:
-        commands = [f"sleep {one[1]}", "echo x > /x"]
-        return bool(lab.module("baleine_image", name=one[0], from_image="tiny", commands=commands)["changed"])
+    def shell_of(name: str) -> str:
+        """The shell that waits in the tree of an image, not what it forks."""
+        return lab.sh(f"pgrep -of '^[^ ]*sh -c .*[e]cho {name} > /x' || true").stdout.strip()
 
     derive()
-    with ThreadPoolExecutor(3) as pool:
-        running = pool.map(build, (("short", 0.5), ("long", 3)))
+    names = ("first", "second")
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(build, name) for name in names]
+        assert all(wait_for(lambda name=name: shell_of(name)) for name in names)
         baleine("image", "mount", "child")
         baleine("image", "umount", "child")
-        assert list(running) == [True, True]
-    for name in ("short", "long"):
+        for name, build_of_it in zip(names, running):
+            lab.sh(f"touch /proc/{shell_of(name)}/root/go")
+            assert build_of_it.result()
+    for name in names:
         lab.module("baleine_image", name=name, state="absent")
 
 
@@ -317,10 +327,9 @@ def test_an_interrupted_build_can_be_removed(lab: LabHost, tiny: str) -> None:
 
 def test_two_tasks_on_one_image_take_turns(lab: LabHost, derive: Any) -> None:
     trees.tiny_image(lab)
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(2) as pool:
-        done = list(pool.map(lambda _: derive(commands=["echo 1 > /one"]), range(2)))
+    with ThreadPoolExecutor(2) as pool, holding(lab, "image.child"):
+        done = pool.map(lambda _: derive(commands=["echo 1 > /one"]), range(2))
+        assert wait_for(lambda: waiting(lab, "image.child") == 2)
     assert sorted(result["changed"] for result in done) == [False, True]
 
 
