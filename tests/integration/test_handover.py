@@ -6,13 +6,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.lab import run
+from tests.lab import kernel, run
 from tests.lab.host import LabHost
+from tests.lab.kernel import Route
 from tests.lab.wire import Wire
 
 PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
@@ -56,38 +58,30 @@ def afterwards(host: LabHost) -> Iterator[None]:
 
 
 def state(host: LabHost) -> dict[str, Any]:
-    """Addresses and routes of every interface, as far as they stay the same by themselves."""
-    links = json.loads(host.net(["ip", "-j", "address"]).stdout)
-    moving = ("valid_life_time", "preferred_life_time", "tentative")
-    addresses = {
-        link["ifname"]: sorted(
-            json.dumps({key: entry[key] for key in entry if key not in moving}, sort_keys=True)
-            for entry in link["addr_info"]
-            if entry["scope"] != "link"
-        )
-        for link in links
-    }
-    masters = {link["ifname"]: link.get("master") for link in links}
-    routes = [line for family in "46" for line in host.net(["ip", f"-{family}", "route"]).stdout.splitlines()]
+    """Links, addresses and routes, as far as they stay the same by themselves."""
+    network = kernel.of(host)
+    lasting = [address for address in network.addresses if address.scope != "link"]
     return {
-        "addresses": addresses,
-        "masters": masters,
-        "routes": sorted(line.replace(" linkdown", "").strip() for line in routes if "fe80" not in line),
+        "links": network.links,
+        "masters": {name: link.master or None for name, link in network.links.items()},
+        "addresses": {name: {one for one in lasting if one.link == name} for name in network.links},
+        "routes": set(network.routes),
     }
 
 
 def has(host: LabHost, link: str) -> list[str]:
-    return sorted(f"{e['local']}/{e['prefixlen']}" for e in map(json.loads, state(host)["addresses"][link]))
+    return sorted(kernel.of(host).links[link].addresses)
 
 
-def routes(host: LabHost) -> list[str]:
-    return [line for line in state(host)["routes"] if " via " in line]
+def routes(host: LabHost) -> set[Route]:
+    return {route for route in kernel.of(host).routes if route.gateway}
 
 
 def known_mac(wire: Wire) -> str:
     """The MAC under which the controller knows the host, after it has been asked."""
     wire.run(["ping", "-nc1", "-w60", "172.30.0.11"])
-    return str(json.loads(wire.run(["ip", "-j", "neigh", "show", "172.30.0.11"]).stdout)[0]["lladdr"])
+    (mac,) = [one.mac for one in kernel.of(wire).neighbours if one.address == "172.30.0.11"]
+    return mac
 
 
 def guarded(host: LabHost) -> bool:
@@ -134,7 +128,8 @@ def test_the_interface_of_the_connection_becomes_a_port_and_goes_back(
     assert wire.ssh(host, "hostname").stdout == "moved\n"
     assert (has(host, "eth0"), has(host, BRIDGE)) == ([], ALL)
     assert state(host)["masters"]["eth0"] == BRIDGE
-    assert routes(host) == [line.replace("eth0", BRIDGE) for line in before["routes"] if " via " in line]
+    moved = {replace(route, link=BRIDGE) for route in before["routes"] if route.gateway}
+    assert routes(host) == moved
     assert (record(host)["state"], record(host)["port"]) == ("up", "eth0")
     assert run.wait_for(lambda: not guarded(host), timeout=120)
 
