@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.integration.honesty_cases import NETWORK, TABLES, Case, Params
-from tests.lab import debs, rpms, trees
+from tests.lab import debs, kernel, rpms, trees
 from tests.lab.driver import Call, Driver
 from tests.lab.host import LabHost
 from tests.lab.run import CommandFailed
@@ -47,13 +47,11 @@ FACTS = ("container", "bridge", "volume", "image", "command", "store")
 PASSING = ("running_seconds", "free")
 #: What files hold that nobody may tell: secrets of containers, and files of images.
 SECRET = "thunder"
-#: Everything that check mode must leave as it is, and that a task may change. The kernel notes a moment later that a link
-#: has a carrier, or an address of its own.
+#: The files and mounts that check mode must leave as they are, and that a task may change.
 STATE = """
 find /var/lib/baleine /run/baleine /etc/cron.d /usr/local /var/cache/baleine \\( -type f -printf '%p %m %s\\n' -o -print \\)
 find /var/lib/baleine/manifeste /etc/cron.d -type f -exec sha256sum {} +
-ip -br link | sed -E 's/ +[A-Z]+ +/ /; s/NO-CARRIER,|,LOWER_UP//g'
-ip -br address | sed -E 's/ +[A-Z]+ +/ /; s/ fe80:[^ ]*//g'; ip route | sed 's/ linkdown//'; cat /proc/self/mounts
+cat /proc/self/mounts
 """
 
 
@@ -133,8 +131,9 @@ class Subject:
         self.tried = 0
 
     def state(self) -> str:
+        """Everything that check mode must leave as it is; of the network, more than ip(8) lists."""
         lines = self.driver.host.run(["/bin/sh", "-c", STATE], check=False).stdout.splitlines()
-        return "\n".join(sorted(lines))
+        return "\n".join(sorted([*lines, *kernel.of(self.driver.host).lines()]))
 
     def words(self, key: str) -> dict[str, str]:
         number = list(self.table).index(key) + (100 if self.module == "baleine_container" else 0)
