@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from tests.lab import kernel
 from tests.lab.run import wait_for
 from tests.lab.target import Target
 
@@ -309,6 +310,13 @@ def a_plain_transfer_stays_below_the_network_rate_in_both_directions(it: Limited
     inward = f"tc -s -j qdisc show dev {interface['link']}"
     outward = f"nsenter -n -t {facts['pid']} tc -s -j qdisc show dev eth0"
 
+    def held() -> tuple[list[int], list[int]]:
+        """The rates of the token buckets at both ends: what goes in, and what comes out."""
+        outside, inside = kernel.of(it.machine), kernel.of(it.machine, facts["pid"])
+        return outside.rates(interface["link"]), inside.rates("eth0")
+
+    assert held() == ([16_000_000], [8_000_000])
+
     def transfer(to: bool) -> None:
         """Fill one direction alone: the answers of one would wait behind the data of the other."""
         it.begin(f"nc -l -p {5000 + to} {'>/dev/null' if to else '</dev/zero'}")
@@ -343,17 +351,19 @@ def a_plain_transfer_stays_below_the_network_rate_in_both_directions(it: Limited
         networks=rates(rate_in="4mbit", rate_out="24mbit"),
     )  # fmt: skip
     assert healed["drift"] == [f"container {it.name}: eth0: rate_out none -> 24mbit"]
+    assert held() == ([4_000_000], [24_000_000])
     baleine = ["/usr/local/bin/baleine", "container"]
     for text, seen in (("6mbit", (6_000_000, 24_000_000)), ("/none", (6_000_000, None)), ("", (6_000_000, None))):
         it.machine.run([*baleine, "update", it.name, "--rate", text])
         (shown,) = json.loads(it.machine.run([*baleine, "inspect", it.name, "--format", "json"]).stdout)
         assert [(one["rate_in"], one["rate_out"]) for one in shown["interfaces"]] == [seen]
+        assert held() == ([seen[0]], [seen[1]] if seen[1] else [])
         assert shown["pid"] == facts["pid"]
     for text, words in (("6mbit,7mbit", "has 2 elements"), ("1mbit/2mbit/3mbit", "write it as IN[/OUT]")):
         refused = it.machine.run([*baleine, "update", it.name, "--rate", text], check=False)
         assert refused.returncode == 2 and words in refused.stderr
     assert it.set(networks=rates())["interfaces"][0]["rate_in"] is None
-    assert "tbf" not in it.machine.sh(f"tc qdisc show; nsenter -n -t {facts['pid']} tc qdisc show").stdout
+    assert held() == ([], [])
 
 
 def limits_changed_by_hand_are_seen_and_healed(it: Limited) -> None:
@@ -423,7 +433,9 @@ def a_container_shares_the_network_of_another_and_follows_it(it: Limited, other:
         return it.do("wget -q -O - http://127.0.0.1/", check=False).strip() == "tiny"
 
     assert wait_for(answered)  # by the other's own loopback
-    assert "192.168.77.9" in it.do("ip -4 address show dev eth0")
+    shared = kernel.of(it.machine, mine["pid"]).links
+    assert shared["eth0"].addresses == ("192.168.77.9/24",)
+    assert shared == kernel.of(it.machine, first["pid"]).links
     assert it.do("touch /mine; stat -c %u /mine").strip() == "0"
     arguments = {"name": it.name, "image": it.image, "command": SLEEP, "stop_timeout": 0, "share_network": other.name}
     assert not it.machine.module("baleine_container", **arguments)["changed"]
@@ -433,7 +445,8 @@ def a_container_shares_the_network_of_another_and_follows_it(it: Limited, other:
     assert wait_for(answered)
     alone = it.set(recreate="on_change")  # with a network and ids of its own again
     assert alone["first_id"] != first["first_id"]
-    assert it.do("stat -c %u /mine; ip -4 address show dev eth0", check=False).split()[0] == "0"
+    assert set(kernel.of(it.machine, alone["pid"]).links) == {"lo"}
+    assert it.do("stat -c %u /mine").split() == ["0"]
     other.machine.module("baleine_container", name=other.name, state="absent")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
-from tests.lab import run
+from tests.lab import kernel, run
 from tests.lab.host import LabHost
 from tests.lab.wire import Wire
 
@@ -46,23 +46,13 @@ def all_addresses(host: LabHost) -> list[str]:
 
 
 def state(host: LabHost) -> dict[str, Any]:
-    """Addresses and routes of every interface, as far as they stay the same by themselves."""
-    links = json.loads(host.net(["ip", "-j", "address"]).stdout)
-    moving = ("valid_life_time", "preferred_life_time", "tentative")
-    addresses = {
-        link["ifname"]: sorted(
-            json.dumps({key: entry[key] for key in entry if key not in moving}, sort_keys=True)
-            for entry in link["addr_info"]
-            if entry["scope"] != "link"
-        )
-        for link in links
-    }
-    masters = {link["ifname"]: link.get("master") for link in links}
-    routes = [line for family in "46" for line in host.net(["ip", f"-{family}", "route"]).stdout.splitlines()]
+    """Links, addresses and routes, as far as they stay the same by themselves."""
+    network = kernel.of(host)
+    lasting = [address for address in network.addresses if address.scope != "link"]
     return {
-        "addresses": addresses,
-        "masters": masters,
-        "routes": sorted(line.replace(" linkdown", "").strip() for line in routes if "fe80" not in line),
+        "links": network.links,
+        "addresses": {name: {one for one in lasting if one.link == name} for name in network.links},
+        "routes": set(network.routes),
     }
 
 
@@ -75,10 +65,8 @@ class Look(NamedTuple):
 
     def addresses(self, link: str) -> Optional[list[str]]:
         """The addresses of a link; None if it does not exist."""
-        found = self.state["addresses"].get(link)
-        if found is None:
-            return None
-        return sorted(f"{entry['local']}/{entry['prefixlen']}" for entry in map(json.loads, found))
+        found: Optional[kernel.Link] = self.state["links"].get(link)
+        return None if found is None else sorted(found.addresses)
 
     @property
     def where(self) -> tuple[Optional[list[str]], Optional[list[str]]]:
@@ -88,13 +76,13 @@ class Look(NamedTuple):
     @property
     def master(self) -> Optional[str]:
         """The bridge that the interface is a port of."""
-        found: Optional[str] = self.state["masters"]["eth0"]
-        return found
+        found: kernel.Link = self.state["links"]["eth0"]
+        return found.master or None
 
     @property
-    def routes(self) -> list[str]:
+    def routes(self) -> set[kernel.Route]:
         """The routes through a gateway."""
-        return [line for line in self.state["routes"] if " via " in line]
+        return {route for route in self.state["routes"] if route.gateway}
 
 
 def look(host: LabHost) -> Look:

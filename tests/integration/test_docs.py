@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.integration import docker_table
-from tests.lab import run, trees
+from tests.lab import kernel, run, trees
 from tests.lab.engines import DOCKER, Engines
 from tests.lab.host import LabHost
 from tests.lab.wire import Wire
@@ -119,8 +119,9 @@ def follow(newcomer: LabHost, page: str, after: Callable[[str], None] = lambda _
 
 
 def check_nothing_is_left(newcomer: LabHost) -> None:
-    left = newcomer.sh("ls -A /var/lib/baleine /etc/cron.d /usr/local/bin 2>/dev/null; ip -br link").stdout
-    assert "baleine" not in left.replace("/var/lib/baleine:", "") and "private" not in left, left
+    left = newcomer.sh("ls -A /var/lib/baleine /etc/cron.d /usr/local/bin 2>/dev/null").stdout
+    assert "baleine" not in left.replace("/var/lib/baleine:", ""), left
+    assert set(kernel.of(newcomer).links) == {"lo", "eth0"}
 
 
 @pytest.mark.parametrize("page", ["getting_started.rst", "demarrage.rst"])

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.lab import kernel
 from tests.lab.host import LabHost
 from tests.lab.run import LONGEST, wait_for
 from tests.lab.wire import Wire
@@ -60,7 +61,7 @@ def traces(host: LabHost) -> dict[str, str]:
         "files": host.sh(
             "find / -xdev -newer /etc/mark -not -path '/tmp/*' -not -path '/proc/*' -not -name sshd.log -type f | sort"
         ).stdout,
-        "links": host.sh("ls /sys/class/net").stdout,
+        "network": "\n".join(kernel.of(host).lines()),
         "mounts": host.read("/proc/self/mountinfo"),
         "state": host.sh("find /var/lib/baleine /run/baleine /srv /mnt /var/log/baleine | sort", check=False).stdout,
     }
@@ -172,7 +173,7 @@ def test_a_killed_web_server_loses_no_request_and_the_next_run_restarts_only_it(
     assert sum(answers.values()) == 12 and "web2" not in answers
     assert wait_for(lambda: set(count(host)) == {"web1", "web3"}, LONGEST)
     link = next(item["link"] for item in listed["web2"]["interfaces"])
-    assert wait_for(lambda: link not in host.sh("ls /sys/class/net").stdout.split())
+    assert wait_for(lambda: link not in kernel.of(host).links)
     assert "/mnt/baleine/web2" not in host.read("/proc/self/mountinfo")
     words, recap = farm.play("--diff")
     assert recap["one"][1] == 1 and "+++ after: container web2" in words and "container web1" not in words, words
@@ -301,7 +302,7 @@ def test_the_removal_of_the_farm_leaves_nothing(farm: Farm) -> None:
         assert recap[name][3] == 0, words
         state = host.sh("find /var/lib/baleine /run/baleine /srv /etc/webfarm-proxy -type f", check=False).stdout
         assert state == "", state
-        assert wait_for(lambda host=host: set(host.sh("ls /sys/class/net").stdout.split()) == {"lo", "eth0"})
+        assert wait_for(lambda host=host: set(kernel.of(host).links) == {"lo", "eth0"})
         assert host.sh("find /sys/fs/cgroup -path '*baleine/*' -type d").stdout == ""
         words, recap = farm.play("-e", "farm_state=absent", limit=name)
         assert recap[name][1] == 0, words

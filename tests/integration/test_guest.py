@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.lab import kernel
 from tests.lab.guest import Guest
 from tests.lab.held import Held
 from tests.lab.run import wait_for
@@ -308,10 +309,10 @@ def test_the_removal_of_the_last_container_and_bridge_leaves_nothing(guest: Gues
         losetup --list --noheadings
         ls -d {GROUPS}/baleine /run/baleine/c* /mnt/baleine/* {DISKS}/* 2>/dev/null || true
         ls /var/log/baleine | grep -v supervise || true
-        ls /sys/class/net
         grep baleine /proc/mounts || true
         ls /var/lib/baleine/manifeste/*
     """
     folder = "/var/lib/baleine/manifeste"
-    left = ["eth0", "lo", f"{folder}/bridges:", f"{folder}/containers:", f"{folder}/images:", "tiny.manifest"]
+    left = [f"{folder}/bridges:", f"{folder}/containers:", f"{folder}/images:", "tiny.manifest"]
     assert wait_for(lambda: guest.sh(looked).stdout.split() == left, interval=0.5), guest.sh(looked).stdout
+    assert set(kernel.of(guest).links) == {"lo", "eth0"}

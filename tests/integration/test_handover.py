@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
@@ -106,7 +107,7 @@ def test_the_addresses_move_to_the_bridge(journey: Journey, host: LabHost) -> No
 
 
 def test_the_routes_move_to_the_bridge(journey: Journey) -> None:
-    moved = [line.replace("eth0", BRIDGE) for line in journey.before.routes]
+    moved = {replace(route, link=BRIDGE) for route in journey.before.routes}
     assert journey.steps["joined"].look.routes == moved
 
 

@@ -23,7 +23,7 @@ from tests.integration.moves import (
     play,
     state,
 )
-from tests.lab import run
+from tests.lab import kernel, run
 from tests.lab.host import LabHost
 from tests.lab.wire import Wire
 
@@ -44,8 +44,8 @@ class Move:
     def know_mac(self, when: str) -> None:
         """Note the MAC under which the controller knows the host, after it has been asked."""
         self.wire.run(["ping", "-nc1", "-w60", self.host.address])
-        found = self.wire.run(["ip", "-j", "neigh", "show", self.host.address]).stdout
-        self.macs[when] = json.loads(found)[0]["lladdr"]
+        known = kernel.of(self.wire).neighbours
+        (self.macs[when],) = [one.mac for one in known if one.address == self.host.address]
 
     def refuse(self, when: str, token: str = "") -> None:
         """Run the module, with a token or without one, and note how it fails."""

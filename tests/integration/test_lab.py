@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab import cgroups, leaks, loops, product, run, trees
+from tests.lab import cgroups, kernel, leaks, loops, product, run, trees
 from tests.lab.host import LabHost
+from tests.lab.kernel import Route
 from tests.lab.wire import Wire
 
 if TYPE_CHECKING:
@@ -45,8 +46,9 @@ def pair(wire: Wire, lab_factory: Factory) -> tuple[LabHost, LabHost]:
 
 
 def test_a_lab_host_has_no_route_and_reaches_nothing(lab: LabHost) -> None:
-    assert lab.sh("ip -4 route; ip -6 route").stdout == ""
-    assert [link["ifname"] for link in json.loads(lab.sh("ip -j link show up").stdout)] == ["lo"]
+    network = kernel.of(lab)
+    assert network.routes == []
+    assert [name for name, link in network.links.items() if link.up] == ["lo"]
     # An address that is nobody's (RFC 5737); the attempt ends inside for want of a route.
     refused = lab.run(["bash", "-c", "echo >/dev/tcp/192.0.2.1/80"], check=False, timeout=120)
     assert "unreachable" in refused.stderr
@@ -330,7 +332,8 @@ def test_two_hosts_on_a_wire_reach_each_other_and_the_controller_reaches_them(
     assert wire.ssh(left, "hostname; id -un; sudo -n id -un").stdout.split() == ["left", "ops", "root"]
     greeting = left.run(["bash", "-c", f"exec 3<>/dev/tcp/{right.address}/22; head -c 7 <&3"]).stdout
     assert greeting == "SSH-2.0"
-    assert left.sh("ip route").stdout == f"172.30.0.0/24 dev eth0 proto kernel scope link src {left.address} \n"
+    own = Route("172.30.0.0/24", "", "eth0", left.address, protocol="kernel", scope="link")
+    assert kernel.of(left).routes == [own]
 
 
 def test_ansible_reaches_the_hosts_from_the_wire(wire: Wire, pair: tuple[LabHost, LabHost], tmp_path: Path) -> None:

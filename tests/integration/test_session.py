@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.lab import kernel
 from tests.lab.host import LabHost
 from tests.lab.run import wait_for
 from tests.lab.wire import Wire
@@ -108,4 +109,4 @@ def test_the_documented_session_works_line_by_line_and_leaves_nothing(host: LabH
     assert (
         host.sh("find /var/lib/baleine /run/baleine /mnt/baleine* /var/log/baleine -type f", check=False).stdout == ""
     )
-    assert wait_for(lambda: set(host.sh("ls /sys/class/net").stdout.split()) == {"lo", "eth0"})
+    assert wait_for(lambda: set(kernel.of(host).links) == {"lo", "eth0"})

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import json
 import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import cgroups, loops, run
+from . import cgroups, kernel, loops, run
 
 if TYPE_CHECKING:
     from .host import LabHost
@@ -49,7 +48,7 @@ def snapshot(host: LabHost | None = None, folders: Sequence[str | Path] = ()) ->
     return {
         "loop device": _loops(host, folders),
         "mount": _mounts(f"/proc/{host.pid}/mountinfo"),
-        "link": _links(host.net(["ip", "-d", "-j", "link"]).stdout),
+        "link": _links(host),
         "network namespace": _namespaces(root, os.readlink(f"/proc/{host.pid}/ns/net")),
         "cgroup": dict.fromkeys([*cgroups.below(host.cgroup), *(outside() if real else ())], ""),
         "I/O rule of the root": _throttles(host) if real else {},
@@ -115,11 +114,8 @@ def _mounts(path: str | Path) -> dict[str, str]:
     return found
 
 
-def _links(text: str) -> dict[str, str]:
-    return {
-        link["ifname"]: link.get("linkinfo", {}).get("info_kind", link.get("link_type", ""))
-        for link in json.loads(text or "[]")
-    }
+def _links(host: LabHost | None) -> dict[str, str]:
+    return {name: link.kind for name, link in kernel.of(host).links.items()}
 
 
 def _processes(root: str) -> dict[str, str]:
@@ -271,11 +267,13 @@ def _machine(folders: Sequence[str | Path]) -> Snapshot:
     base, run_id = run.BASE / run.run_id(), run.run_id()
     held = {f"{loop.name} on {loop.path}": "" for folder in (base, *folders) for loop in loops.below(Path(folder))}
     mounts = {point: detail for point, detail in _mounts("/proc/self/mountinfo").items() if point.startswith(str(base))}
-    links = _links(run.machine(["ip", "-d", "-j", "link"]).stdout)
+    links = _links(None)
     processes = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if f".{run_id}" in (folder / "cgroup").read_text():
+            # One that has ended holds nothing: it waits until this run asks for its code.
+            ended = (folder / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+            if not ended and f".{run_id}" in (folder / "cgroup").read_text():
                 processes[f"{folder.name} {(folder / 'comm').read_text().strip()}"] = "in a lab host's cgroup"
     return {
         "loop device": held,

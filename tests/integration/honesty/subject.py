@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from tests.lab import kernel
 from tests.lab.driver import Call, Driver
 
 from .answers import Answer, answer, filled, texts
@@ -18,13 +19,11 @@ NOTHING: Params = MappingProxyType({})
 PASSING = ("running_seconds", "free")
 #: What files hold that nobody may tell: secrets of containers, and files of images.
 SECRET = "thunder"
-#: Everything that check mode must leave as it is, and that a task may change. The kernel notes a moment later that a link
-#: has a carrier, or an address of its own.
+#: The files and mounts that check mode must leave as they are, and that a task may change.
 STATE = """
 find /var/lib/baleine /run/baleine /etc/cron.d /usr/local /var/cache/baleine \\( -type f -printf '%p %m %s\\n' -o -print \\)
 find /var/lib/baleine/manifeste /etc/cron.d -type f -exec sha256sum {} +
-ip -br link | sed -E 's/ +[A-Z]+ +/ /; s/NO-CARRIER,|,LOWER_UP//g'
-ip -br address | sed -E 's/ +[A-Z]+ +/ /; s/ fe80:[^ ]*//g'; ip route | sed 's/ linkdown//'; cat /proc/self/mounts
+cat /proc/self/mounts
 """
 
 
@@ -47,8 +46,9 @@ class Subject:
         self.tried = 0
 
     def state(self) -> str:
+        """Everything that check mode must leave as it is; of the network, more than ip(8) lists."""
         lines = self.driver.host.run(["/bin/sh", "-c", STATE], check=False).stdout.splitlines()
-        return "\n".join(sorted(lines))
+        return "\n".join(sorted([*lines, *kernel.of(self.driver.host).lines()]))
 
     def words(self, key: str) -> dict[str, str]:
         number = list(self.table).index(key) + (100 if self.module == "baleine_container" else 0)
