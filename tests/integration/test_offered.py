@@ -124,6 +124,25 @@ def test_help_lists_every_target_that_the_documentation_of_the_makefile_names() 
     assert make() == make("help")
 
 
+def pages() -> list[Path]:
+    """The pages that name targets."""
+    top = run.REPOSITORY
+    return [*top.glob("*.md"), *(top / "docs").rglob("*.md"), *(top / "docs").rglob("*.rst"), top / "Makefile"]
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_every_target_and_every_variable_of_make_that_a_page_names_exists(page: Path) -> None:
+    text, makefile = page.read_text(), (run.REPOSITORY / "Makefile").read_text()
+    named = re.findall(r"(?:`|^ *(?:[$#] )?)make ([a-z][a-z-]*)\b(?! [a-z])", text, re.MULTILINE)
+    variables = re.findall(r"\bmake [a-z-]+ ([A-Z_]+)=", text)
+    assert set(named) <= set(rules()[".PHONY"].needs)
+    assert [name for name in variables if not re.search(rf"^{name} \?=", makefile, re.MULTILINE)] == []
+
+
+def test_pages_do_name_targets() -> None:
+    assert sum(len(re.findall(r"`make [a-z-]+", page.read_text())) for page in pages()) > 10
+
+
 # What changes a checkout: on a copy
 
 

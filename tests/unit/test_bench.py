@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,15 @@ def test_an_unknown_case_or_contender_is_refused_before_anything_is_measured(
         main.arguments(words)
     assert "there are " in capsys.readouterr().err
     assert main.arguments(["--only", "whole,idle", "--peers", "lxc"]).only == "whole,idle"
+
+
+def test_the_usage_that_the_script_shows_is_what_the_program_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main.arguments(["--help"])
+    options = set(re.findall(r"--[a-z]+", capsys.readouterr().out)) - {"--help"}
+    script = Path(main.__file__).with_name("run").read_text()
+    usage = next(line for line in script.splitlines() if line.startswith("# Usage: "))
+    assert set(re.findall(r"--[a-z]+", usage)) == options
 
 
 def test_every_step_of_the_profile_is_a_function_of_the_core() -> None:
