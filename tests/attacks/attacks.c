@@ -2,7 +2,8 @@
  *
  * attacks run [NAME...]   run attacks as the root of a container; a line each: NAME, `done` or `refused`, and why
  * attacks list            their names
- * attacks swap ONE OTHER   exchange two names for as long as it runs
+ * attacks swap ONE OTHER COUNTER
+ *                         exchange two names for as long as it runs, and count in a file how often
  * attacks lease            let nobody else open our standard output (fcntl(2): for 45 s, then again)
  * attacks rooted, mounts  what a program of the image tries for another user
  * attacks victim PID-FILE be the process of the host that they are after
@@ -12,6 +13,7 @@
 #include "attacks.h"
 
 #include <linux/keyctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/un.h>
 
@@ -222,6 +224,19 @@ static void take_lease(void)
     }
 }
 
+static int swap_names(const char *one, const char *other, const char *counter)
+{
+    int file = open(counter, O_RDWR | O_CREAT | O_TRUNC, 0644);
+    if (file < 0 || ftruncate(file, sizeof(uint64_t)))
+        return 1;
+    volatile uint64_t *swaps = mmap(NULL, sizeof *swaps, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (swaps == MAP_FAILED)
+        return 1;
+    for (;;)
+        if (renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE) == 0)
+            ++*swaps;
+}
+
 int main(int count, char **words)
 {
     const char *numbers = getenv("ATTACK_DISK"), *pid = getenv("ATTACK_PID");
@@ -232,9 +247,8 @@ int main(int count, char **words)
     victim = pid ? atoi(pid) : 0;
     if (count == 3 && strcmp(words[1], "victim") == 0)
         return be_victim(words[2]);
-    if (count == 4 && strcmp(words[1], "swap") == 0)
-        for (;;)
-            renameat2(AT_FDCWD, words[2], AT_FDCWD, words[3], RENAME_EXCHANGE);
+    if (count == 5 && strcmp(words[1], "swap") == 0)
+        return swap_names(words[2], words[3], words[4]);
     if (count == 2 && strcmp(words[1], "lease") == 0)
         take_lease();
     if (count == 2 && strcmp(words[1], "rooted") == 0)

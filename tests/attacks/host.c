@@ -123,13 +123,13 @@ static int is_foreign(int file)
     return 1;
 }
 
-/* The program that enters a container is the host's, and it is seen in /proc for a moment (CVE-2019-5736). */
+/* The program that enters a container is the host's, and it is seen in /proc for a moment (CVE-2019-5736). That it was
+ * there, in sight or closed to us, a file tells: so nobody waits for it in vain. */
 static long runtime_binary(void)
 {
     char path[300];
     int seen = ESRCH;
     struct dirent *entry;
-    alarm(300);
     while (access("/shared/stop", F_OK)) {
         DIR *list = opendir("/proc");
         while ((entry = readdir(list))) {
@@ -138,6 +138,8 @@ static long runtime_binary(void)
             snprintf(path, sizeof path, "/proc/%s/exe", entry->d_name);
             int file = open(path, O_PATH);
             int foreign = is_foreign(file);
+            if (foreign || (file < 0 && errno == EACCES))
+                close(open("/shared/met", O_WRONLY | O_CREAT, 0644));
             snprintf(path, sizeof path, "/proc/self/fd/%d", file);
             for (int turn = 0; foreign && turn < 1000; turn++) {
                 if (open(path, O_WRONLY) >= 0) /* as soon as nobody runs it */
