@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.lab.guest import Guest
+from tests.lab.held import Held
 from tests.lab.run import wait_for
 
 GROUPS = "/sys/fs/cgroup"
@@ -258,12 +259,10 @@ def test_cron_brings_all_back_after_a_power_cut_while_ten_containers_write(guest
     write(guest, WRITERS[2:])
     guest.baleine("container", "create", "-c", "resting", "-i", "tiny", "-p", "sleep 1000")
     guest.baleine("container", "stop", "resting")
-    half = guest.popen(
-        ["/usr/local/bin/baleine", "container", "create", "-c", "half", "-i", "tiny", "-p", "sleep 1000"]
-    )
-    guest.sh("until [ -e /var/lib/baleine/manifeste/containers/half.manifest ]; do :; done", timeout=300)
+    create = ["/usr/local/bin/baleine", "container", "create", "-c", "half", "-i", "tiny", "-p", "sleep 1000"]
+    half = Held(guest, create, "copied")
     guest.power_cut()
-    half.wait(300)
+    half.lose()
     guest.boot()
     begun = time.monotonic()
     names = ("web1", *WRITERS)

@@ -66,6 +66,11 @@ class Held:
         words = self.command.communicate(timeout=run.LONGEST)[0]
         return self.command.returncode, words
 
+    def lose(self) -> None:
+        """Forget it: its machine has lost its power."""
+        for process in (self.gate, self.command):
+            process.communicate(timeout=run.LONGEST)
+
 
 def waiting_for(path: Path) -> int:
     """How many wait for the flock(2) of a file."""
