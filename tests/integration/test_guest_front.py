@@ -24,26 +24,31 @@ def test_run_ends_with_the_programs_code_on_v2(guest: Guest, program: str, code:
 
 
 def test_pause_stats_and_kill_on_v2(guest: Guest) -> None:
-    script = "dd if=/dev/zero of=/big bs=64k count=64 conv=fsync 2>/dev/null; while :; do :; done"
+    script = "dd if=/dev/zero of=/big bs=64k count=64 conv=fsync 2>/dev/null; echo turning; while :; do :; done"
     guest.baleine("container", "create", "-c", "busy", "-i", "tiny", "--memory", "64M", "-p", f"sh -c '{script}'")
 
     def numbers() -> dict[str, Any]:
         found: dict[str, Any] = json.loads(guest.baleine("container", "stats", "busy", "--format", "json").stdout)[0]
         return found
 
-    def turns() -> bool:
-        """Whether it is in its loop: the rest of it is written by then."""
-        found = numbers()
-        return bool(found["cpu_percent"] > 20 and found["pids"] == 2 and found["written_bytes"] >= 64 << 16)
+    def used() -> str:
+        """The line of the kernel that counts its CPU time."""
+        return guest.sh("grep usage_usec /sys/fs/cgroup/baleine/busy/cpu.stat").stdout
 
-    assert wait_for(turns, 300)
+    assert wait_for(lambda: "turning" in guest.read("/var/log/baleine/busy.log"), 900, 0.2)
     first = numbers()
     assert first["pids"] == 2 and first["writes"] > 0 and first["memory_limit"] == 64 << 20
+    assert first["written_bytes"] >= 64 << 16
     assert 0 < first["memory_percent"] < 60
-    assert numbers()["cpu_seconds"] > first["cpu_seconds"]
+    assert wait_for(lambda: numbers()["cpu_seconds"] > first["cpu_seconds"], 900)
+    assert wait_for(lambda: numbers()["cpu_percent"] > 0, 900)
     guest.baleine("container", "pause", "busy")
     assert " paused " in guest.baleine("container", "list").stdout
+    stands_still = used()
     assert numbers()["cpu_percent"] == 0
+    assert used() == stands_still
+    guest.baleine("container", "unpause", "busy")
+    assert wait_for(lambda: used() != stands_still, 900)
     guest.baleine("container", "kill", "busy")
     assert "busy" in guest.baleine("container", "prune").stdout.split()
 
