@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.integration import limits_cases as cases
-from tests.integration.conftest import Laboratory
 from tests.integration.limits_cases import MIB, Limited
 from tests.lab import cgroups, loops, trees
 from tests.lab.held import Held
@@ -27,7 +26,7 @@ def named(name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def parent_kept(laboratory: Laboratory) -> Iterator[None]:
+def parent_kept() -> Iterator[None]:
     """Keep the groups that all containers lie below: another run takes them away with its last container."""
     folders = [tree.folder / "baleine" / named("held") for tree in cgroups.hierarchies()]
     for folder in folders:
