@@ -224,10 +224,14 @@ def a_lighter_container_gets_less_of_a_cpu_that_both_want(it: Limited, other: Li
     begun = both()
     assert wait_for(lambda: min(now - was for now, was in zip(both(), begun)) > 1e7, LONG, 0.1)
     before = both()
-    assert wait_for(lambda: both()[1] - before[1] > 5e8, LONG, 0.2)
-    after = both()
-    heavy, light = after[2] - before[0], after[1] - before[1]
-    assert heavy > 2 * light
+
+    def shared() -> bool:
+        """The time in which a guest stands still is charged to whoever runs then, and made good later."""
+        now = both()
+        heavy, light = now[2] - before[0], now[1] - before[1]
+        return light > 5e8 and heavy > 2 * light
+
+    assert wait_for(shared, LONG, 0.2), (before, both())
     other.machine.module("baleine_container", name=other.name, state="absent")
 
 
@@ -298,15 +302,15 @@ def a_device_that_is_not_given_answers_eperm_and_one_that_is_can_be_used(it: Lim
     it.machine.sh("rm /srv/node")
 
 
+def rates(**values: str) -> list[dict[str, Any]]:
+    """One network, with rates."""
+    return [{"bridge": "rates", "addresses": ["192.168.77.9/24"], **values}]
+
+
 def a_plain_transfer_stays_below_the_network_rate_in_both_directions(it: Limited) -> None:
     it.machine.module("baleine_bridge", name="rates", addresses=["192.168.77.1/24"])
-
-    def rates(**values: str) -> list[dict[str, Any]]:
-        return [{"bridge": "rates", "addresses": ["192.168.77.9/24"], **values}]
-
     facts = it.set(networks=rates(rate_in="16mbit", rate_out="8mbit"))
     (interface,) = facts["interfaces"]
-    assert (interface["rate_in"], interface["rate_out"]) == (16_000_000, 8_000_000)
     inward = f"tc -s -j qdisc show dev {interface['link']}"
     outward = f"nsenter -n -t {facts['pid']} tc -s -j qdisc show dev eth0"
 
@@ -319,8 +323,9 @@ def a_plain_transfer_stays_below_the_network_rate_in_both_directions(it: Limited
 
     def transfer(to: bool) -> None:
         """Fill one direction alone: the answers of one would wait behind the data of the other."""
+        it.do("killall nc", check=False)
         it.begin(f"nc -l -p {5000 + to} {'>/dev/null' if to else '</dev/zero'}")
-        it.do(f"until grep -q ':{5000 + to:04X} ' /proc/net/tcp*; do sleep 0.05; done")
+        it.do(f"until grep -q ':{5000 + to:04X} [0-9A-F:]* 0A ' /proc/net/tcp*; do sleep 0.05; done")
         way = "cat /dev/zero >/dev/tcp/192.168.77.9/5001" if to else "cat </dev/tcp/192.168.77.9/5000 >/dev/null"
         it.machine.sh(f"timeout 3600 bash -c '{way}' </dev/null >/dev/null 2>&1 &")
 
@@ -334,16 +339,22 @@ def a_plain_transfer_stays_below_the_network_rate_in_both_directions(it: Limited
 
     transfer(True)
     is_slower_than(it, 16_000_000, lambda: it.sample(inward))
-    it.do("killall nc", check=False)
     transfer(False)
     is_slower_than(it, 8_000_000, lambda: it.sample(outward))
     assert it.set(networks=rates(rate_in="4mbit", rate_out="24mbit"))["pid"] == facts["pid"]
     is_slower_than(it, 24_000_000, lambda: it.sample(outward))
     assert wait_for(lambda: sent(outward) > 8 * (1 + BURST), LONG)  # the old rate has gone
-    it.do("killall nc", check=False)
     transfer(True)
     is_slower_than(it, 4_000_000, lambda: it.sample(inward))
     it.do("killall nc", check=False)
+
+
+def network_rates_are_healed_and_changed_in_place_and_taken_away(it: Limited) -> None:
+    it.machine.module("baleine_bridge", name="rates", addresses=["192.168.77.1/24"])
+    facts = it.set(networks=rates(rate_in="16mbit", rate_out="8mbit"))
+    (interface,) = facts["interfaces"]
+    assert (interface["rate_in"], interface["rate_out"]) == (16_000_000, 8_000_000)
+    assert it.set(networks=rates(rate_in="4mbit", rate_out="24mbit"))["pid"] == facts["pid"]
     assert "Operation not permitted" in it.do("ip link set dev eth0 down", check=False)
     it.machine.sh(f"nsenter -n -t {facts['pid']} tc qdisc del dev eth0 root")
     healed = it.machine.module(
@@ -461,6 +472,7 @@ CASES = (
     a_memory_hog_is_killed_inside_its_limit_and_the_host_lives,
     a_fork_bomb_stops_at_the_limit,
     a_device_that_is_not_given_answers_eperm_and_one_that_is_can_be_used,
+    network_rates_are_healed_and_changed_in_place_and_taken_away,
     limits_changed_by_hand_are_seen_and_healed,
     the_command_line_changes_one_limit_and_leaves_the_others,
     an_exec_is_inside_the_same_limits_namespaces_and_privileges_as_the_program,

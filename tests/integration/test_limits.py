@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import pytest
 
 from tests.integration import limits_cases as cases
 from tests.integration.limits_cases import MIB, Limited
-from tests.lab import loops, trees
+from tests.lab import cgroups, loops, trees
 from tests.lab.held import Held
 from tests.lab.host import LabHost
 from tests.lab.run import wait_for
@@ -25,7 +26,23 @@ def named(name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def machine(lab_factory: Callable[..., LabHost]) -> LabHost:
+def parent_kept() -> Iterator[None]:
+    """Keep the groups that all containers lie below: another run takes them away with its last container."""
+    folders = [tree.folder / "baleine" / named("held") for tree in cgroups.hierarchies()]
+    for folder in folders:
+        while not folder.is_dir():
+            with contextlib.suppress(FileNotFoundError):  # taken away between both
+                folder.parent.mkdir(exist_ok=True)
+                folder.mkdir()
+    yield
+    for folder in folders:
+        folder.rmdir()
+        with contextlib.suppress(OSError):  # another run's containers are there
+            folder.parent.rmdir()
+
+
+@pytest.fixture(scope="module")
+def machine(parent_kept: None, lab_factory: Callable[..., LabHost]) -> LabHost:
     host = lab_factory("limits", cgroup_root="real")
     host.install_baleine()
     trees.tiny_image(host)

@@ -74,5 +74,6 @@ class Held:
 
 def waiting_for(path: Path) -> int:
     """How many wait for the flock(2) of a file."""
-    inode = os.stat(path).st_ino
-    return len(re.findall(rf"->.*:{inode} ", Path("/proc/locks").read_text()))
+    found = os.stat(path)
+    device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}"
+    return len(re.findall(rf"->.* {device}:{found.st_ino} ", Path("/proc/locks").read_text()))
