@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -65,35 +65,64 @@ def test_every_container_with_python_answers_a_ping_like_its_host(controller: Co
     assert done.stdout.count('"pong"') == 3 and done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_playbook_installs_configures_and_starts_a_server_and_then_changes_nothing(
-    controller: Controller, box: LabHost
-) -> None:
-    def play(*words: str) -> dict[str, int]:
-        return controller.play("serve.yml", "web*", *words, pipelining=True).changed
+def serve(controller: Controller, *words: str) -> dict[str, int]:
+    """Play the playbook of a web server in both containers; how many tasks changed something in each."""
+    return controller.play("serve.yml", "web*", *words, pipelining=True).changed
 
-    def pages() -> list[str]:
-        return [box.run(["curl", "-s", f"http://{address}/"], check=False).stdout for address in WEBS.values()]
 
-    def greetings(word: str) -> list[str]:
-        return [f"{word} from {name}\n" for name in WEBS]
+def pages(box: LabHost) -> list[str]:
+    return [box.run(["curl", "-s", f"http://{address}/"], check=False).stdout for address in WEBS.values()]
 
-    def masters() -> list[str]:
-        return [inside(box, name, "cat /run/nginx.pid") for name in WEBS]
 
-    # apt's check mode needs python3-apt; the module brings it along itself where it may change something.
+def greetings(word: str) -> list[str]:
+    return [f"{word} from {name}\n" for name in WEBS]
+
+
+def masters(box: LabHost) -> list[str]:
+    """The process of the web server in each container."""
+    return [inside(box, name, "cat /run/nginx.pid") for name in WEBS]
+
+
+class Served(NamedTuple):
+    """How many tasks changed something in check mode, then really, then once more; and what check mode left."""
+
+    predicted: dict[str, int]
+    early: str
+    done: dict[str, int]
+    again: dict[str, int]
+
+
+@pytest.fixture(scope="module")
+def served(controller: Controller, box: LabHost) -> Served:
+    """A web server in both containers, by a playbook."""
+    # apt's check mode needs python3-apt; the module installs it where it may change something
     controller.play("prepare.yml", "web*", pipelining=True)
-    assert play("--check", "--tags", "packages") == dict.fromkeys(WEBS, 1)
-    assert not inside(box, "web1", "command -v nginx")
-    assert play() == dict.fromkeys(WEBS, 4)
-    started = masters()
-    assert all(started) and wait_for(lambda: pages() == greetings("Hello"))
-    assert play() == dict.fromkeys(WEBS, 0)
-    # Another template: predicted, then done by a handler, under the server that runs.
-    assert play("--check", "-e", "work_greeting=Salut") == dict.fromkeys(WEBS, 2)
-    assert pages() == greetings("Hello")
-    assert play("-e", "work_greeting=Salut") == dict.fromkeys(WEBS, 2)
-    assert wait_for(lambda: pages() == greetings("Salut"))
-    assert masters() == started
+    predicted = serve(controller, "--check", "--tags", "packages")
+    early = inside(box, "web1", "command -v nginx")
+    return Served(predicted, early, serve(controller), serve(controller))
+
+
+def test_check_mode_predicts_the_packages_of_a_server_and_installs_none(served: Served) -> None:
+    assert (served.predicted, served.early) == (dict.fromkeys(WEBS, 1), "")
+
+
+def test_a_playbook_installs_and_starts_a_server_once(served: Served, box: LabHost) -> None:
+    assert [served.done, served.again] == [dict.fromkeys(WEBS, 4), dict.fromkeys(WEBS, 0)]
+    assert all(masters(box))
+    assert wait_for(lambda: pages(box) in (greetings("Hello"), greetings("Salut")))
+
+
+def test_a_changed_template_is_predicted_and_loaded_by_the_running_server(
+    served: Served, controller: Controller, box: LabHost
+) -> None:
+    serve(controller)
+    assert wait_for(lambda: pages(box) == greetings("Hello"))
+    started = masters(box)
+    assert serve(controller, "--check", "-e", "work_greeting=Salut") == dict.fromkeys(WEBS, 2)
+    assert pages(box) == greetings("Hello")
+    assert serve(controller, "-e", "work_greeting=Salut") == dict.fromkeys(WEBS, 2)
+    assert wait_for(lambda: pages(box) == greetings("Salut"))
+    assert masters(box) == started
 
 
 @pytest.mark.parametrize(("pipelining", "limit"), [(False, "web1"), (True, "web2")])
