@@ -307,19 +307,19 @@ def rates(**values: str) -> list[dict[str, Any]]:
     return [{"bridge": "rates", "addresses": ["192.168.77.9/24"], **values}]
 
 
+def bucket_rates(it: Limited, facts: dict[str, Any]) -> tuple[list[int], list[int]]:
+    """The rates of the token buckets at both ends of eth0: what goes in, and what comes out."""
+    (interface,) = facts["interfaces"]
+    outside, inside = kernel.of(it.machine), kernel.of(it.machine, facts["pid"])
+    return outside.rates(interface["link"]), inside.rates("eth0")
+
+
 def a_plain_transfer_stays_below_the_network_rate_in_both_directions(it: Limited) -> None:
     it.machine.module("baleine_bridge", name="rates", addresses=["192.168.77.1/24"])
     facts = it.set(networks=rates(rate_in="16mbit", rate_out="8mbit"))
     (interface,) = facts["interfaces"]
     inward = f"tc -s -j qdisc show dev {interface['link']}"
     outward = f"nsenter -n -t {facts['pid']} tc -s -j qdisc show dev eth0"
-
-    def held() -> tuple[list[int], list[int]]:
-        """The rates of the token buckets at both ends: what goes in, and what comes out."""
-        outside, inside = kernel.of(it.machine), kernel.of(it.machine, facts["pid"])
-        return outside.rates(interface["link"]), inside.rates("eth0")
-
-    assert held() == ([16_000_000], [8_000_000])
 
     def transfer(to: bool) -> None:
         """Fill one direction alone: the answers of one would wait behind the data of the other."""
@@ -354,6 +354,7 @@ def network_rates_are_healed_and_changed_in_place_and_taken_away(it: Limited) ->
     facts = it.set(networks=rates(rate_in="16mbit", rate_out="8mbit"))
     (interface,) = facts["interfaces"]
     assert (interface["rate_in"], interface["rate_out"]) == (16_000_000, 8_000_000)
+    assert bucket_rates(it, facts) == ([16_000_000], [8_000_000])
     assert it.set(networks=rates(rate_in="4mbit", rate_out="24mbit"))["pid"] == facts["pid"]
     assert "Operation not permitted" in it.do("ip link set dev eth0 down", check=False)
     it.machine.sh(f"nsenter -n -t {facts['pid']} tc qdisc del dev eth0 root")
@@ -362,19 +363,19 @@ def network_rates_are_healed_and_changed_in_place_and_taken_away(it: Limited) ->
         networks=rates(rate_in="4mbit", rate_out="24mbit"),
     )  # fmt: skip
     assert healed["drift"] == [f"container {it.name}: eth0: rate_out none -> 24mbit"]
-    assert held() == ([4_000_000], [24_000_000])
+    assert bucket_rates(it, facts) == ([4_000_000], [24_000_000])
     baleine = ["/usr/local/bin/baleine", "container"]
     for text, seen in (("6mbit", (6_000_000, 24_000_000)), ("/none", (6_000_000, None)), ("", (6_000_000, None))):
         it.machine.run([*baleine, "update", it.name, "--rate", text])
         (shown,) = json.loads(it.machine.run([*baleine, "inspect", it.name, "--format", "json"]).stdout)
         assert [(one["rate_in"], one["rate_out"]) for one in shown["interfaces"]] == [seen]
-        assert held() == ([seen[0]], [seen[1]] if seen[1] else [])
+        assert bucket_rates(it, facts) == ([seen[0]], [seen[1]] if seen[1] else [])
         assert shown["pid"] == facts["pid"]
     for text, words in (("6mbit,7mbit", "has 2 elements"), ("1mbit/2mbit/3mbit", "write it as IN[/OUT]")):
         refused = it.machine.run([*baleine, "update", it.name, "--rate", text], check=False)
         assert refused.returncode == 2 and words in refused.stderr
     assert it.set(networks=rates())["interfaces"][0]["rate_in"] is None
-    assert held() == ([], [])
+    assert bucket_rates(it, facts) == ([], [])
 
 
 def limits_changed_by_hand_are_seen_and_healed(it: Limited) -> None:
