@@ -97,7 +97,7 @@ class _Pass:
 
     def __init__(self, run: Runner, tell: Tell, now: float) -> None:
         self.run, self.tell, self.good = run, tell, True
-        self.boot, self.now = boot_id(), now
+        self.boot, self.now, self.begun = boot_id(), now, time.monotonic()
         self.found: dict[str, Found] = {}
         self.circles: dict[str, str] = {}
 
@@ -226,4 +226,5 @@ class _Pass:
         """Bound a log, and note where it ends now."""
         if log.cut(name, limit):
             self.tell(log.path_of(name), "cut", f"it was above {units.show_size(limit)}")
-        log.mark(name, self.now)
+        # not the time at which the pass began: what was written meanwhile would be taken for older than it is
+        log.mark(name, self.now + time.monotonic() - self.begun)
