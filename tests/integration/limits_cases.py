@@ -324,7 +324,7 @@ def rates(**values: str) -> list[dict[str, Any]]:
 def bucket_rates(it: Limited, facts: dict[str, Any]) -> tuple[list[int], list[int]]:
     """The rates of the token buckets at both ends of eth0: what goes in, and what comes out."""
     (interface,) = facts["interfaces"]
-    outside, inside = kernel.of(it.machine), kernel.of(it.machine, facts["pid"])
+    outside, inside = kernel.of_each(it.machine, None, facts["pid"])
     return outside.rates(interface["link"]), inside.rates("eth0")
 
 

@@ -150,24 +150,31 @@ def of(machine: Target | Wire | None, pid: int | str | None = None) -> Network:
     pid: a process of that machine whose network it shall be instead, as a container's; as the
     machine itself counts its processes.
     """
+    return of_each(machine, pid)[0]
+
+
+def of_each(machine: Target | Wire | None, *pids: int | str | None) -> list[Network]:
+    """Several networks of one machine, as of(); in a guest at the price of one.
+
+    There it is an emulated processor that imports pyroute2, which takes seconds.
+    """
+    namespaces = [f"/proc/{pid or 'self'}/ns/net" for pid in pids]
     if isinstance(machine, Guest):
-        return _network(_values_of_guest(machine, pid))
-    if machine is None:
-        return _network(kernel_reader.read(f"/proc/{pid or 'self'}/ns/net"))
-    if pid is None:
-        return _network(kernel_reader.read(f"/proc/{machine.pid}/ns/net"))
-    return _network(kernel_reader.read(f"/proc/{machine.pid}/root/proc/{pid}/ns/net"))
+        return [_network(values) for values in _values_of_guest(machine, namespaces)]
+    if machine is not None:
+        top = f"/proc/{machine.pid}"
+        namespaces = [f"{top}/root/proc/{pid}/ns/net" if pid else f"{top}/ns/net" for pid in pids]
+    return [_network(kernel_reader.read(namespace)) for namespace in namespaces]
 
 
-def _values_of_guest(guest: Guest, pid: int | str | None) -> kernel_reader.Values:
+def _values_of_guest(guest: Guest, namespaces: list[str]) -> list[kernel_reader.Values]:
     """Run the reader in the guest, with the pyroute2 of this machine: it is Python alone."""
     program = f"{GUEST_FOLDER}/{Path(kernel_reader.__file__).name}"
     if guest.run(["test", "-e", program], check=False).returncode != 0:
         guest.push(Path(pyroute2.__file__).parent, f"{GUEST_FOLDER}/pyroute2")
         guest.write(program, Path(kernel_reader.__file__).read_text())
-    namespace = f"/proc/{pid or 'self'}/ns/net"
-    printed = guest.run(["/usr/bin/python3", program, namespace]).stdout
-    values: kernel_reader.Values = json.loads(printed)
+    printed = guest.run(["/usr/bin/python3", program, *namespaces]).stdout
+    values: list[kernel_reader.Values] = json.loads(printed)
     return values
 
 

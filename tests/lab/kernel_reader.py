@@ -2,8 +2,8 @@
 """What the kernel holds of one network namespace, read with pyroute2 into plain values.
 
 It is also a program, for a machine without a copy of this repository: `kernel_reader.py
-[NAMESPACE]` prints the values as JSON. It needs pyroute2 0.7.2 or later, and nothing else of the
-laboratory.
+NAMESPACE...` prints the values of each as JSON. It needs pyroute2 0.7.2 or later, and nothing else
+of the laboratory.
 """
 
 from __future__ import annotations
@@ -225,4 +225,4 @@ def _qdisc(message: Any, names: Names) -> Values | None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(read(*sys.argv[1:2])))
+    print(json.dumps([read(namespace) for namespace in sys.argv[1:]]))
