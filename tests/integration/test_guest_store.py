@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 from tests.integration.test_guest import CRON
@@ -51,3 +52,16 @@ def test_the_first_pass_after_a_boot_mounts_the_store_and_starts_its_containers(
     guest.baleine("container", "start", "web1")
     assert int(guest.baleine("container", "exec", "-c", "web1", "--", "wc", "-l", "/log").stdout.split()[0]) > 1
     guest.baleine("container", "remove", "web1")
+
+
+def test_a_restored_guest_is_as_it_was_when_it_had_booted_and_knows_the_time(guest: Guest) -> None:
+    guest.write("/root/mark", "here\n")
+    booted = guest.read("/proc/sys/kernel/random/boot_id")
+    guest.power_cut()
+    guest.restore()
+    assert guest.run(["ls", "/root/mark"], check=False).returncode != 0
+    before, now, after = time.time(), float(guest.run(["date", "+%s.%N"]).stdout), time.time()
+    assert before - 60 < now < after + 60
+    guest.restore()
+    assert guest.read("/proc/sys/kernel/random/boot_id") != booted
+    assert guest.run(["systemctl", "is-system-running"], check=False).stdout == "running\n"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab import cgroups, kernel, leaks, loops, product, run, trees
+from tests.lab import cgroups, kernel, leaks, loops, run, trees
 from tests.lab.host import LabHost
 from tests.lab.kernel import Route
 from tests.lab.wire import Wire
@@ -24,16 +24,6 @@ if TYPE_CHECKING:
     from conftest import Laboratory
 
 Factory = Callable[..., LabHost]
-MODULE = """
-from ansible.module_utils.basic import AnsibleModule
-from ..module_utils.words import greeting
-
-module = AnsibleModule({"name": {"required": True}, "fail": {"type": "bool", "default": False}},
-                       supports_check_mode=True)
-if module.params["fail"]:
-    module.fail_json(msg="as asked")
-module.exit_json(changed=not module.check_mode, greeting=greeting(module.params["name"]), diff=module._diff)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -296,33 +286,6 @@ def test_a_killed_test_run_leaves_no_process_and_the_next_run_removes_the_rest(l
     assert run.wait_for(swept)
     assert not Path(folder).exists()
     assert "/f (deleted)" not in [loop.path for loop in loops.all_loops()]
-
-
-@pytest.mark.parametrize("root", ["machine", "debian"])
-def test_modules_and_the_command_line_run_in_a_host(
-    lab_factory: Factory, tmp_path: Path, root: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    core, command_line, modules = (tmp_path / part for part in ("plugins/module_utils", "cli", "plugins/modules"))
-    for folder in (core, command_line, modules):
-        folder.mkdir(parents=True)
-    (core / "words.py").write_text("def greeting(name): return f'hello {name}'\n")
-    (modules / "greet.py").write_text(MODULE)
-    (command_line / "main.py").write_text(
-        "import sys\nfrom baleine.words import greeting\ndef run(): print(greeting(sys.argv[1])); sys.exit(3)\n"
-    )
-    monkeypatch.setattr(run, "REPOSITORY", tmp_path)
-    monkeypatch.setattr(product, "CORE", core)
-    monkeypatch.setattr(product, "COMMAND_LINE", command_line)
-    host = lab_factory(f"modules-{root}", root=root)
-    assert host.module("greet", name="whale")["greeting"] == "hello whale"
-    assert host.module("greet", name="whale", check=True, diff=False)["changed"] is False
-    assert host.module("greet", name="whale", fail=True, expect_failure=True)["msg"] == "as asked"
-    with pytest.raises(AssertionError, match="as asked"):
-        host.module("greet", name="whale", fail=True)
-    host.install_baleine()
-    done = host.run(["baleine", "whale"], check=False)
-    assert (done.stdout, done.returncode) == ("hello whale\n", 3)
-    assert host.stop() == []
 
 
 def test_two_hosts_on_a_wire_reach_each_other_and_the_controller_reaches_them(
