@@ -158,7 +158,7 @@ def iso(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
-def test_what_keeps_ending_comes_back_with_growing_delays(lab: LabHost, name: str) -> None:
+def test_a_container_that_keeps_ending_is_started_again_with_growing_delays(lab: LabHost, name: str) -> None:
     container(lab, name)
     gone = f"container {name}: settled: its first process is gone"
     back = f"container {name}: started: its program ended with unknown"
