@@ -18,7 +18,6 @@ LONGEST_FILE, LONGEST_FUNCTION, MOST_ASSERTS = 400, 40, 10
 LONG_FILES = {
     "integration/test_archives.py",
     "integration/test_container.py",
-    "integration/test_front.py",
     "integration/test_supervise.py",
 }
 LONG_FUNCTIONS = {
@@ -33,7 +32,7 @@ MANY_ASSERTS = {
     "test_a_set_is_predicted_and_applied_with_one_diff_and_the_second_run_changes_nothing",
     "integration/test_containers.py: test_unlisted_containers_are_pruned_and_their_addresses_are_free_in_the_same_task",
     "integration/test_files.py: test_a_commit_of_a_running_container_holds_its_files_and_does_not_stop_it",
-    "integration/test_front.py: test_the_numbers_of_stats_change",
+    "integration/test_front_background.py: test_the_numbers_of_stats_change",
     "integration/test_session.py: test_the_documented_session_works_line_by_line_and_leaves_nothing",
     "integration/test_supervise.py: test_a_container_waits_for_its_dependencies",
     "integration/test_supervise.py: test_health_is_recorded_shown_waited_for_and_acted_on",
