@@ -18,7 +18,6 @@ LONGEST_FILE, LONGEST_FUNCTION, MOST_ASSERTS = 400, 40, 10
 LONG_FILES = {
     "integration/test_archives.py",
     "integration/test_container.py",
-    "integration/test_supervise.py",
 }
 LONG_FUNCTIONS = {
     "integration/limits_cases.py: a_plain_transfer_stays_at_the_network_rate_in_both_directions",
@@ -34,8 +33,8 @@ MANY_ASSERTS = {
     "integration/test_files.py: test_a_commit_of_a_running_container_holds_its_files_and_does_not_stop_it",
     "integration/test_front_background.py: test_the_numbers_of_stats_change",
     "integration/test_session.py: test_the_documented_session_works_line_by_line_and_leaves_nothing",
-    "integration/test_supervise.py: test_a_container_waits_for_its_dependencies",
-    "integration/test_supervise.py: test_health_is_recorded_shown_waited_for_and_acted_on",
+    "integration/test_supervise_health.py: test_a_container_waits_for_its_dependencies",
+    "integration/test_supervise_health.py: test_health_is_recorded_shown_waited_for_and_acted_on",
 }
 
 #: Words that no name of a test contains, and what is written instead.
