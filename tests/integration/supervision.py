@@ -86,11 +86,6 @@ def iso(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
-def name_of(test: str) -> str:
-    """The name of the container of a test."""
-    return "t" + re.sub(r"[^a-z]", "", test.replace("test_", ""))[:40]
-
-
 def remove_named(lab: LabHost, name: str) -> None:
     """Remove the containers whose names begin so."""
     for path in sorted(lab.path(f"{MANIFESTS}/containers").glob(f"{name}*.manifest")):

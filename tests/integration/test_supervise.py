@@ -15,13 +15,13 @@ from tests.integration.supervision import (
     edit,
     end,
     iso,
-    name_of,
     pid,
     reboot,
     record,
     remove_named,
     supervise,
 )
+from tests.integration.support import name_for
 from tests.lab import kernel
 from tests.lab.host import LabHost
 from tests.lab.run import wait_for
@@ -36,7 +36,7 @@ def bridges(lab: LabHost, tiny: str, baleine: Any) -> None:
 @pytest.fixture
 def name(lab: LabHost, request: pytest.FixtureRequest) -> Iterator[str]:
     """A name for one test; what has it, or it and a digit, is removed afterwards."""
-    chosen = name_of(request.node.name)
+    chosen = name_for(request.node.name)
     yield chosen
     remove_named(lab, chosen)
 

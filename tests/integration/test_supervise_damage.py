@@ -13,12 +13,12 @@ from tests.integration.supervision import (
     container,
     edit,
     end,
-    name_of,
     pid,
     record,
     remove_named,
     supervise,
 )
+from tests.integration.support import name_for
 from tests.lab import trees
 from tests.lab.host import LabHost
 from tests.lab.run import wait_for
@@ -33,7 +33,7 @@ def bridges(lab: LabHost, tiny: str, baleine: Any) -> None:
 @pytest.fixture
 def name(lab: LabHost, request: pytest.FixtureRequest) -> Iterator[str]:
     """A name for one test; what has it, or it and a digit, is removed afterwards."""
-    chosen = name_of(request.node.name)
+    chosen = name_for(request.node.name)
     yield chosen
     remove_named(lab, chosen)
 
