@@ -6,8 +6,9 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -47,25 +48,52 @@ def derive(lab: LabHost, tiny: str) -> Any:
     lab.module("baleine_image", name="child", state="absent")
 
 
-def test_a_debian_tree_is_sparse_has_no_trace_of_the_builder_and_is_built_once(online: LabHost) -> None:
+class Built(NamedTuple):
+    """The image debian: its prediction, whether check mode made a file, its making, and a second run."""
+
+    predicted: dict[str, Any]
+    early: bool
+    done: dict[str, Any]
+    again: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def debian(online: LabHost) -> Iterator[Built]:
     request = {"name": "debian", "size": "10G", "packages": PLAIN}
     predicted = online.module("baleine_image", check=True, **request)
-    assert predicted["changed"] and not online.path(f"{IMAGES}/debian").exists()
+    early = online.path(f"{IMAGES}/debian").exists()
     done = online.module("baleine_image", timeout=900, **request)
-    assert done["diff"] == predicted["diff"]
-    facts = done["image"]
-    assert facts["size"] == 10 << 30 and facts["allocated"] < 600 << 20
-    assert not online.module("baleine_image", **request)["changed"]
-    written = record(online, "image", "debian")
-    assert (written["nom_image"], written["taille"], written["chemin"]) == ("debian", "10240", IMAGES)
-    assert "not found" in online.run(["debugfs", "-R", "stat /etc/resolv.conf", f"{IMAGES}/debian"]).stderr
-    assert (
-        "not found" in online.run(["debugfs", "-R", "stat /etc/apt/apt.conf.d/99mmdebstrap", f"{IMAGES}/debian"]).stderr
-    )
+    yield Built(predicted, early, done, online.module("baleine_image", **request))
+    assert online.module("baleine_image", name="debian", state="absent")["changed"]
+    assert not online.module("baleine_image", name="debian", state="absent")["changed"]
+
+
+def test_a_debian_tree_is_predicted_and_built_once(debian: Built) -> None:
+    assert (debian.predicted["changed"], debian.early) == (True, False)
+    assert debian.done["diff"] == debian.predicted["diff"]
+    assert not debian.again["changed"]
+
+
+def test_a_debian_tree_is_sparse_and_sound(online: LabHost, debian: Built) -> None:
+    facts = debian.done["image"]
+    assert facts["size"] == 10 << 30
+    assert facts["allocated"] < 600 << 20
     assert online.run(["e2fsck", "-fn", f"{IMAGES}/debian"]).returncode == 0
 
 
-def test_a_derived_image_installs_writes_and_runs_and_follows_its_source(online: LabHost) -> None:
+def test_a_debian_tree_is_recorded_with_the_documented_keys(online: LabHost, debian: Built) -> None:
+    written = record(online, "image", "debian")
+    keys = [written[key] for key in ("nom_image", "taille", "chemin")]
+    assert keys == ["debian", "10240", IMAGES]
+
+
+@pytest.mark.parametrize("path", ["/etc/resolv.conf", "/etc/apt/apt.conf.d/99mmdebstrap"])
+def test_a_debian_tree_has_no_trace_of_its_builder(online: LabHost, debian: Built, path: str) -> None:
+    shown = online.run(["debugfs", "-R", f"stat {path}", f"{IMAGES}/debian"])
+    assert "not found" in shown.stderr
+
+
+def test_a_derived_image_installs_packages_writes_files_and_runs_commands(online: LabHost, debian: Built) -> None:
     request = {
         "name": "derived",
         "from_image": "debian",
@@ -78,9 +106,8 @@ def test_a_derived_image_installs_writes_and_runs_and_follows_its_source(online:
     assert "Mode:  0600" in listing(online, "derived", "/etc/mine/note")
     assert "not found" in online.run(["debugfs", "-R", "stat /usr/sbin/policy-rc.d", f"{IMAGES}/derived"]).stderr
     assert online.run(["debugfs", "-R", "cat /root/said", f"{IMAGES}/derived"]).stdout == "Hello, world!\n"
-    for name in ("derived", "debian"):
-        online.module("baleine_image", name=name, state="absent")
-        assert not online.module("baleine_image", name=name, state="absent")["changed"]
+    online.module("baleine_image", name="derived", state="absent")
+    assert not online.module("baleine_image", name="derived", state="absent")["changed"]
 
 
 def test_a_killed_build_leaves_no_image_and_no_loop_device(online: LabHost) -> None:

@@ -15,7 +15,6 @@ from tests.integration.limits_cases import MIB, Limited
 from tests.lab import cgroups, loops, trees
 from tests.lab.held import Held
 from tests.lab.host import LabHost
-from tests.lab.run import wait_for
 
 BALEINE = "/usr/local/bin/baleine"
 
@@ -116,12 +115,12 @@ def test_the_next_owner_of_a_loop_device_is_not_throttled_by_an_old_rule(
         assert starts.go_on()[0] == 0
     assert device_of(machine, second.name) == device and rule_of(machine, device) == ""
 
-    def mebibytes() -> float:
+    def mebibytes(times: int) -> float:
         """What it writes a second: less where the disk is busy, never more than a rule allows."""
-        program = "dd if=/dev/zero of=/root/x bs=1M count=8 conv=fsync"
-        return cases.speed(second, program, 6, math.inf, 8 * MIB / 512) * 512 / MIB
+        program = cases.repeated("dd if=/dev/zero of=/root/x bs=1M count=8 conv=fsync", times)
+        return cases.speed(second, program, 6, math.inf, 8 * times * MIB / 512) * 512 / MIB
 
-    assert wait_for(lambda: mebibytes() > 1 + cases.BURST, cases.LONG)
+    assert cases.comes_to(1 + cases.BURST, mebibytes)
     second.set(limits={"io_write_rate": 3 * rate})
     assert rule_of(machine, device) == str(3 * rate)
     machine.module("baleine_container", name=first.name, state="stopped")  # its end takes no other's rule

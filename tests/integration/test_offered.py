@@ -271,7 +271,7 @@ def farm(machine: LabHost, target: str) -> tuple[int, str]:
 def test_the_farm_is_made_once_and_taken_away(machine: LabHost) -> None:
     changed, said = farm(machine, "webfarm")
     assert changed > 0
-    assert re.search(r"localhost: farm answers at http://10\.0\.0\.2/: web1 12$", said, re.MULTILINE), said
+    assert re.search(r"localhost: farm answers at http://10\.0\.0\.2/: web1 \d+", said), said
     again, said = farm(machine, "webfarm")
     assert again == 0, said
     assert farm(machine, "webfarm-absent")[0] > 0

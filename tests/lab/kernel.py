@@ -164,7 +164,7 @@ def _values_of_guest(guest: Guest, pid: int | str | None) -> kernel_reader.Value
     program = f"{GUEST_FOLDER}/{Path(kernel_reader.__file__).name}"
     if guest.run(["test", "-e", program], check=False).returncode != 0:
         guest.push(Path(pyroute2.__file__).parent, f"{GUEST_FOLDER}/pyroute2")
-        guest.push(Path(kernel_reader.__file__), program)
+        guest.write(program, Path(kernel_reader.__file__).read_text())
     namespace = f"/proc/{pid or 'self'}/ns/net"
     printed = guest.run(["/usr/bin/python3", program, namespace]).stdout
     values: kernel_reader.Values = json.loads(printed)
