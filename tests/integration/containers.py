@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Containers of the tiny image on the bridge private, and what a host and its kernel hold of one."""
+"""Containers of the tiny image on the bridge private; what host and kernel hold of one."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Archives that no image may come from: one table, and the program that tries all of them in one process."""
+"""Archives that no image may come from: one table, and a program that tries all of them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Passes of cron that a test makes itself, and what a container looks like before and after them."""
+"""Passes of cron that a test makes itself; what a container is before and after them."""
 
 from __future__ import annotations
 

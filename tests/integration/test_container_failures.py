@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Containers that are refused, damaged, killed or interrupted: nothing is left, and nothing is lost."""
+"""Containers refused, damaged, killed or interrupted: nothing is left, nothing is lost."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Networks of containers on a real kernel: interfaces, addresses, routes, rates, the wait for an answer."""
+"""Networks of containers on a real kernel: interfaces, addresses, routes, rates, waits."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Programs that a user runs in the foreground: run and exec, their streams, terminals, signals and exit codes."""
+"""run and exec in the foreground: streams, terminals, signals and exit codes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Archives that are hostile or damaged: what of them is refused, and that links stay inside the tree."""
+"""Hostile and damaged archives: what is refused, and that links stay inside the tree."""
 
 from __future__ import annotations
 
