@@ -18,7 +18,10 @@ from tests.lab.proxy import PackageProxy
 from tests.lab.wire import Wire
 
 __all__ = ["Guest", "LabHost", "Wire"]
-pytest.register_assert_rewrite("tests.integration.limits_cases")
+pytest.register_assert_rewrite(
+    "tests.integration.limits_cases",
+    "tests.integration.limits_network_cases",
+)
 
 
 class Laboratory:

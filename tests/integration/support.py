@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from tests.lab.target import Target
@@ -11,6 +12,12 @@ from tests.lab.target import Target
 MANIFESTS = "/var/lib/baleine/manifeste"
 #: A program that does nothing until it is stopped.
 SLEEP = ["sleep", "1000"]
+
+
+def name_for(test: str) -> str:
+    """The name of a container for the test of a name."""
+    letters = re.sub(r"[^a-z]", "", test.removeprefix("test_"))
+    return f"t{letters}"[:41]
 
 
 def container(target: Target, name: str, **options: Any) -> dict[str, Any]:

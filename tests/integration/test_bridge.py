@@ -31,6 +31,11 @@ def link(lab: LabHost) -> Link:
     return kernel.of(lab).links["private"]
 
 
+def held(lab: LabHost) -> tuple[Link, set[str]]:
+    """What the kernel holds of the bridge: its link, and its ports."""
+    return link(lab), kernel.of(lab).ports("private")
+
+
 #: What the kernel holds of a bridge that has no other options than BASE; its MAC is the machine's.
 PLAIN = Link("bridge", ("192.168.42.1/24",), bridge=Bridge())
 
@@ -57,25 +62,25 @@ def test_each_option_is_predicted_applied_restored_and_reverted(
     lab: LabHost, bridge: Any, options: dict[str, Any], changes: dict[str, Any]
 ) -> None:
     lab.sh("ip link add port0 type veth peer name peer0")
-    plain = replace(PLAIN, mac=bridge(**BASE)["bridge"]["mac"])
-    assert link(lab) == plain
+    link_before = replace(PLAIN, mac=bridge(**BASE)["bridge"]["mac"])
+    plain = (link_before, set())
+    changed = (replace(link_before, **changes), set(options.get("ports", ())))
+    assert held(lab) == plain
     predicted = bridge(check=True, **options)
-    assert link(lab) == plain
+    assert held(lab) == plain
     done = bridge(**options)
-    changed = replace(plain, **changes)
-    ports = set(options.get("ports", ()))
-    assert (link(lab), kernel.of(lab).ports("private")) == (changed, ports)
-    assert predicted["changed"] and (predicted["diff"], predicted["actions"]) == (done["diff"], done["actions"])
+    assert held(lab) == changed
+    change = (True, done["diff"], done["actions"])
+    assert (predicted["changed"], predicted["diff"], predicted["actions"]) == change
     again = bridge(**options)
-    assert not again["changed"] and again["drift"] == []
+    assert (again["changed"], again["drift"]) == (False, [])
     lab.sh("ip link del private")
     healed = bridge(**options)
     assert "bridge private: the link is gone" in healed["drift"]
-    assert (link(lab), kernel.of(lab).ports("private")) == (changed, ports)
+    assert held(lab) == changed
     assert not bridge(**options)["changed"]
-    back = bridge(**BASE)
-    assert back["changed"] and not bridge(**BASE)["changed"]
-    assert (link(lab), kernel.of(lab).ports("private")) == (plain, set())
+    assert [bridge(**BASE)["changed"] for _run in range(2)] == [True, False]
+    assert held(lab) == plain
     lab.sh("ip link del port0")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.support import inspected
 from tests.lab.host import LabHost
 from tests.lab.run import LONGEST, wait_for
 
@@ -67,20 +68,32 @@ def test_a_commit_of_a_running_container_holds_its_files_and_does_not_stop_it(
     baleine("container", "commit", "-c", name, "-i", "kept:1")
     size = len(inside(lab, name, "cat /always"))
     assert wait_for(lambda: len(inside(lab, name, "cat /always")) > size)
-    assert record(lab, "container", name)["pid"] == str(pid) and record(lab, "container", name)["state"] == "running"
+    recorded = record(lab, "container", name)
+    assert (recorded["pid"], recorded["state"]) == (str(pid), "running")
     shown = json.loads(baleine("image", "inspect", "kept:1", "--format", "json").stdout)[0]
     assert shown["recipe"]["from_container"] == name and shown["digest"].startswith("sha256:") and not shown["edited"]
     assert lab.run(["e2fsck", "-fn", shown["path"]]).returncode == 0
     container(lab, f"{name}2", image="kept:1")
     assert inside(lab, f"{name}2", "cat /mine; stat -c %u /mine").split() == ["mine", "1000"]
     lab.module("baleine_container", name=f"{name}2", state="absent")
-    said = refused(baleine, "container", "commit", "-c", name, "-i", "kept:1")
+    baleine("image", "remove", "kept:1")
+
+
+def test_a_commit_replaces_an_image_only_with_force_and_leaves_a_container_stopped(
+    lab: LabHost, baleine: Any, name: str
+) -> None:
+    container(lab, name)
+    commit = ("container", "commit", "-c", name, "-i", "kept:1")
+    baleine(*commit)
+    before = inspected(baleine, "image", "kept:1")
+    said = refused(baleine, *commit)
     assert "image kept:1: it exists already" in said and "--force" in said
+    assert inspected(baleine, "image", "kept:1")["digest"] == before["digest"]
+    inside(lab, name, "echo more > /more")
     lab.module("baleine_container", name=name, state="stopped")
-    inside_before = shown["digest"]
-    baleine("container", "commit", "-c", name, "-i", "kept:1", "--force")
-    again = json.loads(baleine("image", "inspect", "kept:1", "--format", "json").stdout)[0]
-    assert again["digest"] != inside_before and record(lab, "container", name)["state"] == "stopped"
+    baleine(*commit, "--force")
+    assert inspected(baleine, "image", "kept:1")["digest"] != before["digest"]
+    assert record(lab, "container", name)["state"] == "stopped"
     baleine("image", "remove", "kept:1")
     assert "there is none" in refused(baleine, "container", "commit", "-c", "nobody", "-i", "kept")
 

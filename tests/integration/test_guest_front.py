@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,34 +24,47 @@ def test_run_ends_with_the_exit_code_of_the_program_on_v2(guest: Guest, program:
     assert (done.returncode, done.stdout) == (code, "" if code else "piped\n")
 
 
-def test_pause_stats_and_kill_work_on_v2(guest: Guest) -> None:
-    script = "dd if=/dev/zero of=/big bs=64k count=64 conv=fsync 2>/dev/null; echo turning; while :; do :; done"
-    guest.baleine("container", "create", "-c", "busy", "-i", "tiny", "--memory", "64M", "-p", f"sh -c '{script}'")
+@pytest.fixture(scope="module")
+def busy(guest: Guest) -> Iterator[str]:
+    """The name of a container that has written 4 MiB and keeps a CPU busy."""
+    writes = "dd if=/dev/zero of=/big bs=64k count=64 conv=fsync 2>/dev/null"
+    script = f"{writes}; echo turning; while :; do :; done"
+    create = ("container", "create", "-c", "busy", "-i", "tiny", "--memory", "64M")
+    guest.baleine(*create, "-p", f"sh -c '{script}'")
+    assert wait_for(lambda: "turning" in guest.read("/var/log/baleine/busy.log"), 900, 0.2)
+    yield "busy"
+    guest.baleine("container", "remove", "-f", "busy", check=False)  # a test may have done so
 
-    def numbers() -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(guest.baleine("container", "stats", "busy", "--format", "json").stdout)[0]
-        return found
 
+def stats(guest: Guest, name: str) -> dict[str, Any]:
+    shown = guest.baleine("container", "stats", name, "--format", "json").stdout
+    found: dict[str, Any] = json.loads(shown)[0]
+    return found
+
+
+def test_the_numbers_of_stats_change_on_v2(guest: Guest, busy: str) -> None:
+    first = stats(guest, busy)
+    assert first["pids"] == 2 and first["writes"] > 0 and first["memory_limit"] == 64 << 20
+    assert first["written_bytes"] >= 64 << 16
+    assert 0 < first["memory_percent"] < 60
+    assert wait_for(lambda: stats(guest, busy)["cpu_seconds"] > first["cpu_seconds"], 900)
+    assert wait_for(lambda: stats(guest, busy)["cpu_percent"] > 0, 900)
+
+
+def test_a_paused_container_uses_no_cpu_and_a_killed_one_is_pruned_on_v2(guest: Guest, busy: str) -> None:
     def used() -> str:
         """The line of the kernel that counts its CPU time."""
         return guest.sh("grep usage_usec /sys/fs/cgroup/baleine/busy/cpu.stat").stdout
 
-    assert wait_for(lambda: "turning" in guest.read("/var/log/baleine/busy.log"), 900, 0.2)
-    first = numbers()
-    assert first["pids"] == 2 and first["writes"] > 0 and first["memory_limit"] == 64 << 20
-    assert first["written_bytes"] >= 64 << 16
-    assert 0 < first["memory_percent"] < 60
-    assert wait_for(lambda: numbers()["cpu_seconds"] > first["cpu_seconds"], 900)
-    assert wait_for(lambda: numbers()["cpu_percent"] > 0, 900)
-    guest.baleine("container", "pause", "busy")
+    guest.baleine("container", "pause", busy)
     assert " paused " in guest.baleine("container", "list").stdout
     stands_still = used()
-    assert numbers()["cpu_percent"] == 0
+    assert stats(guest, busy)["cpu_percent"] == 0
     assert used() == stands_still
-    guest.baleine("container", "unpause", "busy")
+    guest.baleine("container", "unpause", busy)
     assert wait_for(lambda: used() != stands_still, 900)
-    guest.baleine("container", "kill", "busy")
-    assert "busy" in guest.baleine("container", "prune").stdout.split()
+    guest.baleine("container", "kill", busy)
+    assert busy in guest.baleine("container", "prune").stdout.split()
 
 
 def test_apparmor_confines_program_and_exec_even_with_more_capabilities(guest: Guest) -> None:

@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.integration import limits_cases as cases
+from tests.integration import limits_network_cases as network
 from tests.integration.limits_cases import Limited
 from tests.lab.guest import Guest
+
+ALL_CASES = cases.CASES + network.CASES + cases.MEASURED + network.MEASURED
 
 
 @pytest.fixture
@@ -25,7 +28,7 @@ def limited(guest: Guest) -> Iterator[Callable[[str], Limited]]:
         guest.module("baleine_container", name=one.name, state="absent")
 
 
-@pytest.mark.parametrize("case", cases.CASES + cases.MEASURED, ids=lambda case: case.__name__)
+@pytest.mark.parametrize("case", ALL_CASES, ids=lambda case: case.__name__)
 def test_a_limit_case_holds(limited: Callable[[str], Limited], case: Callable[[Limited], None]) -> None:
     case(limited("limited"))
 
@@ -60,4 +63,4 @@ def test_a_missing_controller_is_refused_with_its_name(guest: Guest, limited: Ca
 
 
 def test_a_container_shares_the_network_of_another_and_follows_it(limited: Callable[[str], Limited]) -> None:
-    cases.a_container_shares_the_network_of_another_and_follows_it(limited("sharer"), limited("owner"))
+    network.a_container_shares_the_network_of_another_and_follows_it(limited("sharer"), limited("owner"))

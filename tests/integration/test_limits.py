@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.integration import limits_cases as cases
+from tests.integration import limits_network_cases as network
 from tests.integration.limits_cases import MIB, Limited
 from tests.lab import cgroups, loops, trees
 from tests.lab.held import Held
@@ -63,13 +64,13 @@ def limited(machine: LabHost) -> Iterator[Callable[[str], Limited]]:
     machine.module("baleine_bridge", name="rates", state="absent")
 
 
-@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.__name__)
+@pytest.mark.parametrize("case", cases.CASES + network.CASES, ids=lambda case: case.__name__)
 def test_a_limit_case_holds(limited: Callable[[str], Limited], case: Callable[[Limited], None]) -> None:
     case(limited("limited"))
 
 
 @pytest.mark.measured
-@pytest.mark.parametrize("case", cases.MEASURED, ids=lambda case: case.__name__)
+@pytest.mark.parametrize("case", cases.MEASURED + network.MEASURED, ids=lambda case: case.__name__)
 def test_rates(limited: Callable[[str], Limited], case: Callable[[Limited], None]) -> None:
     case(limited("limited"))
 
@@ -142,4 +143,4 @@ def test_a_limit_that_this_host_cannot_enforce_is_refused_before_any_change(limi
 
 
 def test_a_container_shares_the_network_of_another_and_follows_it(limited: Callable[[str], Limited]) -> None:
-    cases.a_container_shares_the_network_of_another_and_follows_it(limited("sharer"), limited("owner"))
+    network.a_container_shares_the_network_of_another_and_follows_it(limited("sharer"), limited("owner"))

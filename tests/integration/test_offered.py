@@ -196,7 +196,7 @@ def test_fuzz_tries_every_door() -> None:
 
 
 @drives("matrix")
-def test_matrix_runs_the_tests_in_every_environment_and_names_what_is_not_there(tmp_path: Path) -> None:
+def test_matrix_runs_the_tests_in_every_environment_and_names_a_missing_python(tmp_path: Path) -> None:
     """The environments are links to this one, so that nothing is downloaded."""
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     core = ".".join(ansible.release.__version__.split(".")[:2])

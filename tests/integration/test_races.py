@@ -63,7 +63,7 @@ CREATE = ("container", "create", "-i", "tiny", "-c", "one", "-p", "sleep 1000")
 
 
 @pytest.mark.parametrize("step", ["saved creating", "copied"])
-def test_of_two_that_create_one_container_one_wins_and_the_other_says_so(lab: LabHost, baleine: Any, step: str) -> None:
+def test_one_of_two_creations_wins_and_the_other_is_refused(lab: LabHost, baleine: Any, step: str) -> None:
     with Held(lab, [BALEINE, *CREATE], step) as first:
         second = begin(lab, *CREATE)
         assert first.go_on()[0] == 0
@@ -73,7 +73,7 @@ def test_of_two_that_create_one_container_one_wins_and_the_other_says_so(lab: La
 
 
 @pytest.mark.parametrize(("verb", "refusal"), [("create", "it exists already"), ("remove", "there is none")])
-def test_of_two_that_wait_for_the_same_lock_one_wins_and_the_other_says_so(
+def test_one_of_two_commands_that_wait_for_the_same_lock_wins_and_the_other_fails(
     lab: LabHost, baleine: Any, verb: str, refusal: str
 ) -> None:
     words = CREATE if verb == "create" else ("container", "remove", "one")
@@ -88,7 +88,7 @@ def test_of_two_that_wait_for_the_same_lock_one_wins_and_the_other_says_so(
 
 
 @pytest.mark.parametrize("step", ["saved stopping", "ended", "saved removing", "unlinked"])
-def test_of_two_that_remove_one_container_one_wins_and_the_other_says_so(lab: LabHost, baleine: Any, step: str) -> None:
+def test_one_of_two_removals_wins_and_the_other_fails(lab: LabHost, baleine: Any, step: str) -> None:
     baleine(*CREATE)
     with Held(lab, [BALEINE, "container", "remove", "one"], step) as first:
         second = begin(lab, "container", "remove", "one")

@@ -85,6 +85,13 @@ def answers(host: LabHost) -> None:
     host.sh("for i in $(seq 1000); do curl -sf -o /dev/null http://10.0.0.2/ && exit; sleep 0.1; done; exit 1")
 
 
+def images(shown: str) -> set[str]:
+    """The names in a list of images; the list must tell the size and the path of one of them."""
+    assert "10G" in shown
+    assert "/var/lib/baleine/images/apache2" in shown
+    return {row.split()[0] for row in shown.splitlines()}
+
+
 @pytest.mark.parametrize("session", [AS_WRITTEN, IN_ANOTHER_ORDER], ids=["as written", "flags in another order"])
 def test_the_documented_session_works_line_by_line_and_leaves_nothing(host: LabHost, session: str) -> None:
     for line in session.strip().splitlines():
@@ -93,8 +100,7 @@ def test_the_documented_session_works_line_by_line_and_leaves_nothing(host: LabH
         if "mount" in words:
             edit(host, done.stdout.strip())
         elif {"image", "list"} <= words:
-            assert {row.split()[0] for row in done.stdout.splitlines()} == {"NAME", "apache2", "apache2_reverse"}
-            assert "10G" in done.stdout and "/var/lib/baleine/images/apache2" in done.stdout
+            assert images(done.stdout) == {"NAME", "apache2", "apache2_reverse"}
         elif {"container", "list"} <= words:
             rows = {row.split()[0]: row for row in done.stdout.splitlines()}
             assert set(rows) == {"NAME", "mycontainer", "mycontainer2"}

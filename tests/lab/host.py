@@ -57,7 +57,8 @@ class LabHost(Target):
 
     name: its hostname. root: "machine" (everything installed here is there) or "debian" (a pristine minimal tree).
     wire: the Wire to join, as eth0; addresses: its addresses there in CIDR form (default: the next free one).
-    cgroup_root: with "real" the machine's own cgroup roots are at /sys/fs/cgroup: what is made there is shared.
+    cgroup_root: with "real" the machine's own cgroup roots are at /sys/fs/cgroup, where what two hosts make would meet:
+    one waits until the other has been stopped.
     plain: directories that are bind mounts of plain ones on the disk; everything else is an overlay.
     checkout: the repository stays visible wherever it lies, for a controller that runs inside.
     It dies with the thread that made it (PR_SET_PDEATHSIG). Raises LabError when it cannot be made.
@@ -86,6 +87,9 @@ class LabHost(Target):
         self.addresses: tuple[str, ...] = ()
         self.stopped = False
         self._boot: run.Boot | None = None
+        self._held = contextlib.ExitStack()
+        if cgroup_root == "real":
+            self._held.enter_context(run.locked(run.BASE / "real-cgroups.lock"))
         try:
             self.folder.mkdir(mode=0o755)
         except FileExistsError:
@@ -340,4 +344,5 @@ class LabHost(Target):
             problems.append(f"folder {self.folder} could not be removed")
         with contextlib.suppress(OSError):
             os.rmdir(self.folder.parent)
+        self._held.close()
         return problems

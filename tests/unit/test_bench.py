@@ -194,7 +194,7 @@ def test_a_case_that_fails_is_named_and_the_others_go_on(tmp_path: Path, capsys:
 
 
 @pytest.mark.parametrize(("error", "code"), [(OSError("no loop device"), 1), (KeyboardInterrupt(), 1), (None, 0)])
-def test_the_report_is_written_whatever_happens_and_the_exit_code_says_so(
+def test_the_report_is_always_written_and_the_exit_code_tells_a_failure(
     error: BaseException | None, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def measure(wanted: main.Run) -> list[str]:

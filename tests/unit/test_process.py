@@ -83,7 +83,7 @@ def test_a_job_starts_after_the_jobs_it_names_and_keeps_its_own_error(tmp_path):
     assert seen["b"] == {"a": 1}
 
 
-def test_as_many_jobs_run_at_the_same_time_as_were_asked_for_and_no_more():
+def test_the_requested_number_of_jobs_runs_at_the_same_time_and_no_more():
     """Each counts the children of the one that began it, once that one sleeps: it began all that it may."""
 
     def job(_answers: Any) -> int:

@@ -15,28 +15,9 @@ FILES = {str(path.relative_to(TESTS)): path for path in sorted(TESTS.rglob("*.py
 LONGEST_FILE, LONGEST_FUNCTION, MOST_ASSERTS = 400, 40, 10
 
 #: What still breaks a rule. An entry goes with its last reason: one that is not needed fails too.
-LONG_FILES = {
-    "integration/test_archives.py",
-    "integration/test_container.py",
-    "integration/test_front.py",
-    "integration/test_supervise.py",
-}
 LONG_FUNCTIONS = {
-    "integration/limits_cases.py: a_plain_transfer_stays_at_the_network_rate_in_both_directions",
     "lab/host.py: LabHost.__init__",
     "lab/host.py: LabHost._config",
-}
-MANY_ASSERTS = {
-    "integration/limits_cases.py: a_container_shares_the_network_of_another_and_follows_it",
-    "integration/test_archives.py: test_a_round_trip_through_each_format_keeps_the_tree_unchanged",
-    "integration/test_containers.py: "
-    "test_a_set_is_predicted_and_applied_with_one_diff_and_the_second_run_changes_nothing",
-    "integration/test_containers.py: test_unlisted_containers_are_pruned_and_their_addresses_are_free_in_the_same_task",
-    "integration/test_files.py: test_a_commit_of_a_running_container_holds_its_files_and_does_not_stop_it",
-    "integration/test_front.py: test_the_numbers_of_stats_change",
-    "integration/test_session.py: test_the_documented_session_works_line_by_line_and_leaves_nothing",
-    "integration/test_supervise.py: test_a_container_waits_for_its_dependencies",
-    "integration/test_supervise.py: test_health_is_recorded_shown_waited_for_and_acted_on",
 }
 
 #: Words that no name of a test contains, and what is written instead.
@@ -100,7 +81,7 @@ def banned(name: str) -> list[str]:
 
 def test_no_test_file_has_more_than_400_lines():
     long = {name for name, path in FILES.items() if len(path.read_text().splitlines()) > LONGEST_FILE}
-    assert long == LONG_FILES
+    assert long == set()
 
 
 def test_no_function_of_the_tests_has_more_than_40_lines():
@@ -120,7 +101,7 @@ def test_no_test_has_more_than_10_assertions():
         for name, function in functions(path.read_text())
         if asserts(function) > MOST_ASSERTS
     }
-    assert many == MANY_ASSERTS
+    assert many == set()
 
 
 @pytest.mark.parametrize("file", [name for name in FILES if Path(name).name.startswith("test_")])
