@@ -324,7 +324,10 @@ class Guest(Target):
             unpack = f"rm -rf {target}; mkdir -p {target}; tar -C {target} -xzf -"
         else:
             pack += [local.name]
-            unpack = f"mkdir -p $(dirname {target}); cd $(dirname {target}); tar -xzf -; [ {local.name} = {target} ] || mv {local.name} {target}"
+            folder, name = map(shlex.quote, os.path.split(remote))
+            unpack = f"mkdir -p {folder}; cd {folder}; tar -xzf -"
+            if local.name != name:
+                unpack += f"; mv {shlex.quote(local.name)} {name}"
         archive = self.folder / f"push-{time.monotonic_ns()}"
         with archive.open("wb") as file:
             subprocess.run(pack, stdout=file, check=True, timeout=run.LONGEST)

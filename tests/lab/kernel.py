@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import pyroute2
 
 from . import kernel_reader
 from .guest import Guest
+from .run import LabError
 
 if TYPE_CHECKING:
     from .target import Target
@@ -154,10 +157,7 @@ def of(machine: Target | Wire | None, pid: int | str | None = None) -> Network:
 
 
 def of_each(machine: Target | Wire | None, *pids: int | str | None) -> list[Network]:
-    """Several networks of one machine, as of(); in a guest at the price of one.
-
-    There it is an emulated processor that imports pyroute2, which takes seconds.
-    """
+    """Several networks of one machine, as of()."""
     namespaces = [f"/proc/{pid or 'self'}/ns/net" for pid in pids]
     if isinstance(machine, Guest):
         return [_network(values) for values in _values_of_guest(machine, namespaces)]
@@ -167,15 +167,37 @@ def of_each(machine: Target | Wire | None, *pids: int | str | None) -> list[Netw
     return [_network(kernel_reader.read(namespace)) for namespace in namespaces]
 
 
-def _values_of_guest(guest: Guest, namespaces: list[str]) -> list[kernel_reader.Values]:
-    """Run the reader in the guest, with the pyroute2 of this machine: it is Python alone."""
-    program = f"{GUEST_FOLDER}/{Path(kernel_reader.__file__).name}"
-    if guest.run(["test", "-e", program], check=False).returncode != 0:
+class _GuestReader:
+    """The reader in a guest, with the pyroute2 of this machine: it is Python alone.
+
+    It goes on running there until the connection ends: the import takes an emulated processor half a minute.
+    """
+
+    def __init__(self, guest: Guest) -> None:
+        program = f"{GUEST_FOLDER}/{Path(kernel_reader.__file__).name}"
         guest.push(Path(pyroute2.__file__).parent, f"{GUEST_FOLDER}/pyroute2")
         guest.write(program, Path(kernel_reader.__file__).read_text())
-    printed = guest.run(["/usr/bin/python3", program, *namespaces]).stdout
-    values: list[kernel_reader.Values] = json.loads(printed)
-    return values
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.process = guest.popen(["/usr/bin/python3", program], **pipes)
+
+    def ask(self, namespaces: list[str]) -> list[kernel_reader.Values]:
+        stdin, stdout = self.process.stdin, self.process.stdout
+        if stdin is None or stdout is None:
+            raise LabError("the reader in the guest has no pipes")
+        stdin.write(f"{json.dumps(namespaces)}\n")
+        stdin.flush()
+        values: list[kernel_reader.Values] = json.loads(stdout.readline())
+        return values
+
+
+_readers: WeakKeyDictionary[Guest, _GuestReader] = WeakKeyDictionary()
+
+
+def _values_of_guest(guest: Guest, namespaces: list[str]) -> list[kernel_reader.Values]:
+    reader = _readers.get(guest)
+    if reader is None or reader.process.poll() is not None:
+        reader = _readers[guest] = _GuestReader(guest)
+    return reader.ask(namespaces)
 
 
 def _network(values: kernel_reader.Values) -> Network:

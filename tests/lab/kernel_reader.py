@@ -225,4 +225,5 @@ def _qdisc(message: Any, names: Names) -> Values | None:
 
 
 if __name__ == "__main__":
-    print(json.dumps([read(namespace) for namespace in sys.argv[1:]]))
+    for line in sys.stdin:  # a JSON list of namespaces
+        print(json.dumps([read(namespace) for namespace in json.loads(line)]), flush=True)
