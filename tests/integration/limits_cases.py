@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from tests.lab import agent
+from tests.lab.agent import Call
 from tests.lab.run import wait_for
 from tests.lab.target import Target
 
@@ -52,19 +54,16 @@ class Limited:
         return done if expect_failure else done["container"]
 
     def do(self, script: str, check: bool = True) -> str:
-        """Run a shell line inside; returns what it printed, errors too."""
-        words = [
-            "/usr/local/bin/baleine",
-            "container",
-            "exec",
-            "-c",
-            self.name,
-            "--",
-            "sh",
-            "-c",
-            f"exec 2>&1; {script}",
-        ]
-        return self.machine.run(words, check=check).stdout
+        """Run a shell line inside; returns what it printed, errors too.
+
+        By the module: its process is warm, which an emulated processor makes five times as quick.
+        """
+        argv = ["sh", "-c", f"exec 2>&1; {script}"]
+        (done,) = self.machine.together([Call("baleine_container_exec", {"name": self.name, "argv": argv})])
+        said = agent.result(done)
+        if check and said.get("failed"):
+            raise AssertionError(f"{script}: {said}")
+        return str(said.get("stdout", ""))
 
     def begin(self, script: str) -> None:
         """Start a shell line inside that goes on by itself."""
