@@ -48,7 +48,10 @@ def again(report: pytest.TestReport) -> str:
 
 
 class Recorder:
-    """A plugin of pytest that writes the record of a run; with workers, that of all of them."""
+    """A plugin of pytest that writes the record of a run; with workers, that of all of them.
+
+    It prints a failure at once: pytest itself does so when all tests have ended.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -59,8 +62,10 @@ class Recorder:
         self.seconds[file_of(report.nodeid)] += report.duration
         self.record.tests += report.when == "call"
         name = again(report)
-        if report.failed and name not in self.record.failed:
-            self.record.failed.append(name)
+        if report.failed:
+            print(f"\n{report.when} failed: {report.nodeid}\n{report.longreprtext}", flush=True)
+            if name not in self.record.failed:
+                self.record.failed.append(name)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed and report.nodeid not in self.record.broken:
