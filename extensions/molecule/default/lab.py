@@ -28,6 +28,8 @@ from tests.lab.wire import Wire
 
 START_SECONDS = 900  # the pristine Debian tree may have to be built first
 STOP_SECONDS = 300
+# The Python that has what the laboratory imports; molecule runs with its own.
+LAB_PYTHON = os.environ.get("LAB_PYTHON", sys.executable)
 
 SSH_CONFIG = """Host lab
     HostName {address}
@@ -111,7 +113,7 @@ def up(folder: Path, kind: str = "") -> None:
     (folder / "cp").mkdir(mode=0o700)
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, __file__, f"keep{kind and '_'}{kind}", str(folder)],
+            [LAB_PYTHON, __file__, f"keep{kind and '_'}{kind}", str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
