@@ -125,8 +125,11 @@ def forward_nothing() -> None:
     A new network namespace inherits the IPv4 settings of the machine (devconf_inherit_init_net, ip-sysctl.rst), and
     docker has set some there. To write 0 where 0 is changes nothing else; the settings of each link follow a change alone.
     """
-    with open("/proc/sys/net/ipv4/ip_forward", "r+") as file:
-        if file.read().strip() != "0":
+    path = "/proc/sys/net/ipv4/ip_forward"
+    with open(path) as file:
+        forwards = file.read().strip() != "0"
+    if forwards:
+        with open(path, "w") as file:  # the kernel ignores what is written behind the first byte (sysctl_writes_strict)
             file.write("0")
 
 
