@@ -231,8 +231,12 @@ def _mounted_elsewhere(host: LabHost) -> set[str]:
 
 def outside() -> list[str]:
     """Cgroups below the real roots, but for those of the machine's own containers."""
-    own = _own_containers()
-    return [name for name in cgroups.outside() if name.rpartition("/")[2] not in own]
+    own = {f"/baleine/{name}" for name in _own_containers()}
+    common = {"/baleine"} if own else set()
+    paths = ((name, name.partition(":")[2]) for name in cgroups.outside())
+    return [
+        name for name, path in paths if path not in common and not any(f"{path}/".startswith(f"{one}/") for one in own)
+    ]
 
 
 def _throttles(host: LabHost) -> dict[str, str]:
