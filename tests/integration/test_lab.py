@@ -105,9 +105,10 @@ def test_a_host_can_see_the_real_cgroup_roots(lab_factory: Factory) -> None:
     assert cgroups.LAB in host.sh("ls /sys/fs/cgroup /sys/fs/cgroup/*").stdout
     assert host.cgroup in host.read("/proc/self/cgroup")
     if any(tree.version == 1 for tree in cgroups.hierarchies()):
-        host.sh("mkdir -p /sys/fs/cgroup/freezer/lab-test/web1")
-        assert "cgroup freezer:/lab-test/web1 was left behind" in host.leaks(timeout=0)
-        assert "cgroup freezer:/lab-test had to be removed" in host.stop()
+        name = f"lab-test-{os.getpid()}"  # a killed run may have left its own
+        host.sh(f"mkdir -p /sys/fs/cgroup/freezer/{name}/web1")
+        assert f"cgroup freezer:/{name}/web1 was left behind" in host.leaks(timeout=0)
+        assert f"cgroup freezer:/{name} had to be removed" in host.stop()
 
 
 def test_a_command_gets_a_clean_environment_its_input_and_a_timeout(lab: LabHost) -> None:
