@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.support import name_for, remove_named
 from tests.lab import leaks, run, trees
 from tests.lab.guest import Guest
 from tests.lab.host import LabHost
@@ -105,6 +106,14 @@ def wire(laboratory: Laboratory) -> Wire:
 def tiny(lab: LabHost) -> str:
     """The name of the tiny busybox image, in the shared lab host."""
     return trees.tiny_image(lab)
+
+
+@pytest.fixture
+def name(lab: LabHost, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A name for one test; what has it, or begins with it, is removed afterwards."""
+    chosen = name_for(request.node.name)
+    yield chosen
+    remove_named(lab, chosen)
 
 
 @pytest.fixture(scope="module")

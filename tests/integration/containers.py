@@ -5,20 +5,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.integration import support
 from tests.lab import kernel
 from tests.lab.host import LabHost
 from tests.lab.kernel import Link, Network
 
-SLEEP = ["sleep", "1000"]
-
 
 def container(lab: LabHost, name: str, **options: Any) -> dict[str, Any]:
-    settings = {
-        "image": "tiny",
-        "command": SLEEP,
-        "networks": [{"bridge": "private", "addresses": ["192.168.42.9/24"]}],
-    }
-    return lab.module("baleine_container", name=name, **{**settings, **options})
+    networks = [{"bridge": "private", "addresses": ["192.168.42.9/24"]}]
+    return support.container(lab, name, **{"networks": networks, **options})
 
 
 def inside(lab: LabHost, name: str, script: str) -> str:
@@ -27,8 +22,7 @@ def inside(lab: LabHost, name: str, script: str) -> str:
 
 
 def record(lab: LabHost, name: str) -> dict[str, str]:
-    text = lab.read(f"/var/lib/baleine/manifeste/containers/{name}.manifest")
-    return {key: value.strip() for key, _colon, value in (line.partition(":") for line in text.splitlines())}
+    return support.record(lab, "container", name)
 
 
 def network_of(lab: LabHost, name: str) -> Network:

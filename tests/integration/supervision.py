@@ -7,18 +7,13 @@ import json
 import re
 import time
 from collections.abc import Sequence
-from typing import Any
 
+from tests.integration import support
+from tests.integration.support import MANIFESTS
 from tests.lab.host import LabHost
 from tests.lab.run import wait_for
 
-SLEEP = ["sleep", "1000"]
-MANIFESTS = "/var/lib/baleine/manifeste"
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \S+( \S+)?: [a-z]+: .+")
-
-
-def container(lab: LabHost, name: str, **options: Any) -> dict[str, Any]:
-    return lab.module("baleine_container", name=name, **{"image": "tiny", "command": SLEEP, **options})
 
 
 def supervise(lab: LabHost, code: int = 0, now: int | None = None, before: Sequence[str] = ()) -> list[str]:
@@ -34,8 +29,7 @@ def supervise(lab: LabHost, code: int = 0, now: int | None = None, before: Seque
 
 
 def record(lab: LabHost, name: str, kind: str = "container") -> dict[str, str]:
-    text = lab.read(f"{MANIFESTS}/{kind}s/{name}.manifest")
-    return {key: value.strip() for key, _colon, value in (line.partition(":") for line in text.splitlines())}
+    return support.record(lab, kind, name)
 
 
 def edit(lab: LabHost, name: str, **changes: str | None) -> None:
@@ -84,9 +78,3 @@ START = 1_900_000_000 // 60 * 60 + 13
 
 def iso(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
-def remove_named(lab: LabHost, name: str) -> None:
-    """Remove the containers whose names begin so."""
-    for path in sorted(lab.path(f"{MANIFESTS}/containers").glob(f"{name}*.manifest")):
-        lab.module("baleine_container", name=path.name.removesuffix(".manifest"), state="absent")

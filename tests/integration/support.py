@@ -45,3 +45,11 @@ def refused(baleine: Any, *words: str) -> str:
     done = baleine(*words, check=False)
     assert done.returncode == 1, done
     return str(done.stderr)
+
+
+def remove_named(target: Target, name: str) -> None:
+    """Remove a container, and those whose names begin so."""
+    target.module("baleine_container", name=name, state="absent")
+    listed = target.sh(f"ls {MANIFESTS}/containers 2>/dev/null || true").stdout.split()
+    for file in sorted(file for file in listed if file.startswith(name)):
+        target.module("baleine_container", name=file.removesuffix(".manifest"), state="absent")

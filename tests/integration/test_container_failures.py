@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.integration.containers import SLEEP, container, inside, make_bridges, record
-from tests.integration.support import name_for
+from tests.integration.containers import container, inside, make_bridges, record
+from tests.integration.support import SLEEP
 from tests.lab import kernel, trees
 from tests.lab.host import LabHost
 from tests.lab.run import wait_for
@@ -19,14 +18,6 @@ from tests.lab.run import wait_for
 @pytest.fixture(scope="module", autouse=True)
 def bridges(lab: LabHost, tiny: str) -> None:
     make_bridges(lab)
-
-
-@pytest.fixture
-def name(lab: LabHost, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A name for one test; what has it is removed afterwards."""
-    chosen = name_for(request.node.name)
-    yield chosen
-    lab.module("baleine_container", name=chosen, state="absent")
 
 
 def kernel_traces(lab: LabHost, name: str, pid: int) -> list[str]:

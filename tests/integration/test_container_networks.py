@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from tests.integration.containers import SLEEP, container, inside, make_bridges, network_of, record, seen
+from tests.integration.containers import container, inside, make_bridges, network_of, record, seen
 from tests.integration.locking import holding, waiting
-from tests.integration.support import name_for
+from tests.integration.support import SLEEP
 from tests.lab import kernel
 from tests.lab.host import LabHost
 from tests.lab.kernel import Qdisc, Route
@@ -22,14 +21,6 @@ from tests.lab.run import wait_for
 @pytest.fixture(scope="module", autouse=True)
 def bridges(lab: LabHost, tiny: str) -> None:
     make_bridges(lab)
-
-
-@pytest.fixture
-def name(lab: LabHost, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A name for one test; what has it is removed afterwards."""
-    chosen = name_for(request.node.name)
-    yield chosen
-    lab.module("baleine_container", name=chosen, state="absent")
 
 
 @pytest.mark.smoke

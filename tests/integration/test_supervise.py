@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,17 +10,15 @@ import pytest
 from tests.integration.supervision import (
     OBEDIENT,
     START,
-    container,
     edit,
     end,
     iso,
     pid,
     reboot,
     record,
-    remove_named,
     supervise,
 )
-from tests.integration.support import name_for
+from tests.integration.support import container
 from tests.lab import kernel
 from tests.lab.host import LabHost
 from tests.lab.run import wait_for
@@ -31,14 +28,6 @@ from tests.lab.run import wait_for
 def bridges(lab: LabHost, tiny: str, baleine: Any) -> None:
     lab.module("baleine_bridge", name="private", addresses=["192.168.42.1/24", "fd42::1/64"])
     lab.rebase()
-
-
-@pytest.fixture
-def name(lab: LabHost, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A name for one test; what has it, or it and a digit, is removed afterwards."""
-    chosen = name_for(request.node.name)
-    yield chosen
-    remove_named(lab, chosen)
 
 
 def test_an_idle_pass_prints_and_writes_nothing(lab: LabHost, name: str) -> None:
