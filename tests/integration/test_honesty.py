@@ -80,9 +80,8 @@ def machine(lab: LabHost, tiny: str) -> LabHost:
 
 
 @pytest.fixture(scope="module")
-def driver(machine: LabHost) -> Iterator[Driver]:
-    with Driver(machine) as running:
-        yield running
+def driver(machine: LabHost) -> Driver:
+    return Driver(machine)
 
 
 def test_the_module_of_bridges_is_honest(driver: Driver, machine: LabHost, table: Table) -> None:

@@ -23,12 +23,6 @@ class Driver:
     def __init__(self, host: Target) -> None:
         self.host, self.heard = host, list[str]()
 
-    def __enter__(self) -> Driver:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.host.agents.end()
-
     def call(self, module: str, params: Mapping[str, Any], check: bool = False) -> dict[str, Any]:
         """Run a module; its result, failed or not."""
         return self.together([Call(module, params, check)])[0]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Snapshot = dict[str, dict[str, str]]
 
+#: Of the containers that the machine itself has.
+OWN_MANIFESTS = Path("/var/lib/baleine/manifeste/containers")
 STATE = ("/run/baleine", "/run/crun", "/run/runc")
 FILES = ("/var/lib/baleine", "/mnt/baleine", "/mnt/baleine-images", "/run/baleine")
 RULES = (("nft", "list", "ruleset"), ("iptables-save",), ("ip6tables-save",), ("ebtables-save",))
@@ -252,13 +254,13 @@ def _throttles(host: LabHost) -> dict[str, str]:
 
 def _own_containers() -> set[str]:
     """The containers of the machine itself, which come and go while tests run: a farm that somebody uses."""
-    return {path.stem for path in Path("/var/lib/baleine/manifeste/containers").glob("*.manifest")}
+    return {path.stem for path in OWN_MANIFESTS.glob("*.manifest")}
 
 
 def _own_links() -> set[str]:
     """The links of the machine's own containers."""
     found = set()
-    for path in Path("/var/lib/baleine/manifeste/containers").glob("*.manifest"):
+    for path in OWN_MANIFESTS.glob("*.manifest"):
         with contextlib.suppress(OSError):
             for line in path.read_text(errors="replace").splitlines():
                 key, _colon, value = line.partition(":")
@@ -271,7 +273,9 @@ def _machine(folders: Sequence[str | Path]) -> Snapshot:
     base, run_id = run.BASE / run.run_id(), run.run_id()
     held = {f"{loop.name} on {loop.path}": "" for folder in (base, *folders) for loop in loops.below(Path(folder))}
     mounts = {point: detail for point, detail in _mounts("/proc/self/mountinfo").items() if point.startswith(str(base))}
-    links = _links(None)
+    found = _links(None)
+    own = _own_links()  # afterwards: a manifest is written before its links are made
+    links = {name: kind for name, kind in found.items() if name.startswith("vif") and name not in own}
     processes = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -282,7 +286,7 @@ def _machine(folders: Sequence[str | Path]) -> Snapshot:
     return {
         "loop device": held,
         "mount": mounts,
-        "link": {name: kind for name, kind in links.items() if name.startswith("vif") and name not in _own_links()},
+        "link": links,
         "cgroup": dict.fromkeys((name for name in cgroups.subtrees() if name.endswith(f".{run_id}")), ""),
         "process": processes,
         "lab folder": {entry.name: str(entry) for entry in base.iterdir() if not entry.name.startswith(".")}
