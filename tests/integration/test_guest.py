@@ -38,14 +38,14 @@ UNLIMITED = {
     "pids.max": "2048",
 }
 # Journal, data, names: all of it changes all the time, flushed and not.
-WRITER = """while :; do for i in 0 1 2 3 4 5 6 7; do
+WRITER = """while :; do for i in 0 1 2 3; do
     head -c 200000 /dev/urandom >new.$i; mv new.$i file.$i; mkdir -p folder.$i; ln -f file.$i folder.$i/link; done; sync
     rm -rf folder.*; echo line; done"""
 CRON = """PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 * * * * * root mkdir -p -m 0700 /var/log/baleine; baleine supervise >>/var/log/baleine/supervise.log 2>&1
 @reboot root mkdir -p -m 0700 /var/log/baleine; baleine supervise >>/var/log/baleine/supervise.log 2>&1
 """
-WRITERS = tuple(f"writer{number}" for number in range(10))
+WRITERS = tuple(f"writer{number}" for number in range(4))
 
 
 @pytest.fixture(scope="module", autouse=True)
