@@ -4,7 +4,7 @@
 
 What is there moves into it and out of it. One of two trees is the true one at every moment, and which is told by one
 name: where there is a file of the name :data:`manifest.STORE`, all is in it, and what may lie beneath is left over.
-Whoever comes first after a boot mounts it (:func:`need_mounted`): no fstab, so nothing of it can hold up a boot.
+Whoever comes first after a boot mounts it (:mod:`store_mount`): no fstab, so nothing of it can hold up a boot.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from .errors import BaleineError, Busy, explained
 from .manifest import LIBRARY, LOCKS, STORE, opened
 from .plan import Action, Outcome, Plan, apply, predicted
 from .process import Runner, check, fault, find_program, in_child, need_program, wait_until
+from .store_mount import WHAT, mount, need_mounted
 
-PART, WHAT = f"{STORE}.part", f"store {STORE}"
+PART = f"{STORE}.part"
 #: Below this mkfs.xfs refuses (300 MiB since 6.0), or leaves little room.
 SMALLEST = 512 << 20
 #: linux/loop.h; XFS_IOC_FSGEOMETRY_V1 and XFS_IOC_FSGROWFSDATA of xfsprogs' xfs_fs.h
@@ -178,28 +179,6 @@ def _beneath(look: Callable[[], Any]) -> Any:
     return in_child(inside, f"{WHAT}: looking beneath it")
 
 
-def need_mounted() -> None:
-    """Mount the store, if there is one and nobody did yet; its file is the lock of who does, or removes it.
-
-    :raises BaleineError: when it cannot be mounted.
-    """
-    with contextlib.suppress(FileNotFoundError), opened(STORE, os.O_RDONLY) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if manifest.store_is_down():
-            _mount(STORE)
-
-
-def _mount(file: str) -> None:
-    os.makedirs(LIBRARY, mode=0o700, exist_ok=True)
-    device, loop = disk.attach(file)
-    try:
-        hint = f"Nothing runs without it. Look at dmesg and 'xfs_repair -n {file}'; xfs_repair without -n mends"
-        with explained(f"{WHAT}: mounting it at {LIBRARY}", hint):
-            rootfs.mount(device, LIBRARY, "xfs", rootfs.MS_NODEV | rootfs.MS_NOATIME)
-    finally:
-        os.close(loop)
-
-
 def ensure(run: Runner, wanted: Wanted, check_only: bool = False) -> Outcome:
     """Bring the store to what is wanted, or only say what that would take.
 
@@ -246,7 +225,7 @@ def _make(run: Runner, size: int) -> None:
             os.fchmod(file, 0o600)
             _reserve(file, size)
         check(run([need_program("mkfs.xfs", WHAT), "-q", "-m", "reflink=1", PART]), f"{WHAT}: making its filesystem")
-        in_child(lambda: _move(run, lambda: _mount(PART)), f"{WHAT}: moving into it")
+        in_child(lambda: _move(run, lambda: mount(PART)), f"{WHAT}: moving into it")
         if not wait_until(lambda: not disk.holders(PART), 60.0):
             raise BaleineError(f"{WHAT}: its file is still held by {', '.join(disk.holders(PART))}")
         with opened(PART, os.O_RDONLY) as file:

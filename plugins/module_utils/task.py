@@ -42,7 +42,7 @@ def perform(module: Any, work: Callable[[Runner, dict[str, Any], bool], dict[str
         if os.geteuid() != 0:
             raise BaleineError(f"{module._name}: this needs root on the target", "Set become: true")
         if store_is_down():
-            from .store import need_mounted  # a heavy import, needed once after a boot
+            from .store_mount import need_mounted  # needed once after a boot
 
             need_mounted()
         result = work(runner(module), module.params, module.check_mode)

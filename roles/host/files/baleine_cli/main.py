@@ -42,7 +42,7 @@ def main(words: Optional[Sequence[str]] = None) -> int:
         if command.guarded:
             _end_cleanly()
         if command.root and store_is_down():
-            from baleine.store import need_mounted  # a heavy import, needed once after a boot
+            from baleine.store_mount import need_mounted  # needed once after a boot
 
             need_mounted()
         code = _call(command.handler, options)
