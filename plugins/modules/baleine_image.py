@@ -336,11 +336,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import commit, image, image_store, task
+from ..module_utils import image, image_store, task
 
 
 def ensure(run: Any, params: dict[str, Any], check: bool) -> dict[str, Any]:
     if params["from_container"] and params["state"] == "present":
+        from ..module_utils import commit  # most of the core, which no other image needs
+
         return task.result_of([commit.ensure(run, params, check)], "image")
     return task.result_of(image_store.ensure(run, [image.request(params)], check), "image")
 
