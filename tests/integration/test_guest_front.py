@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.work_cases import BRIDGE, ENVIRONMENT, NETWORK, PORT, Controller
+from tests.integration.work_cases import BRIDGE, NETWORK, Controller
 from tests.lab import run, trees
 from tests.lab.guest import Guest
 from tests.lab.run import wait_for
@@ -106,17 +106,17 @@ def test_apparmor_confines_program_and_exec_even_with_more_capabilities(guest: G
 
 
 def test_a_playbook_installs_a_server_in_a_container_and_reloads_it(guest: Guest, tmp_path: Path) -> None:
-    image = trees.debian_image(guest)
+    image = trees.stocked_image(guest)
     guest.module("baleine_bridge", name=BRIDGE, addresses=[f"{NETWORK}.1/24"])
-    guest.let_packages_in(f"{NETWORK}.1", PORT)
     guest.module(
         "baleine_container",
         name="web1",
         image=image,
         command=["sleep", "infinity"],
         networks=[{"bridge": BRIDGE, "addresses": [f"{NETWORK}.2/24"]}],
-        env=ENVIRONMENT,
     )
+    # old lists would be fetched anew; test_work_inside does that, where no processor is emulated
+    guest.baleine("container", "exec", "-c", "web1", "--", "touch", "/var/lib/apt/lists")
 
     def call(argv: list[str], *, check: bool, env: dict[str, str], cwd: str, timeout: float) -> Any:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -126,8 +126,6 @@ def test_a_playbook_installs_a_server_in_a_container_and_reloads_it(guest: Guest
         return guest.run(["curl", "-s", f"http://{NETWORK}.2/"], check=False).stdout
 
     controller = Controller(tmp_path / "controller", call, guest.inventory(), timeout=1800)
-    done = controller.ansible("ansible", "all", "-m", "ping")
-    assert done.stdout.count('"pong"') == 2, done.stdout + done.stderr
     assert controller.play("serve.yml", "web1", pipelining=True).changed == {"web1": 4}
     assert wait_for(lambda: page() == "Hello from web1\n", 300)
     salut = ("--skip-tags", "packages", "-e", "work_greeting=Salut")  # apt takes its time under emulation

@@ -54,10 +54,9 @@ class Guest(Target):
         self.folder.mkdir(mode=0o755)
         self.console = self.folder / "console"
         #: What it has as a disk, since it is too large for the network: SHELF in the guest.
-        self.shelf = trees.debian_file()
+        self.shelf = trees.stocked_file()
         self._qemu: subprocess.Popen[str] | None = None
         self._ssh: subprocess.Popen[str] | None = None
-        self._way: subprocess.Popen[str] | None = None
         try:
             self.restore()
         except BaseException:
@@ -190,10 +189,6 @@ class Guest(Target):
     def power_cut(self) -> None:
         """Kill qemu: what the guest had not yet flushed to its disk is lost."""
         self._hang_up()
-        if self._way is not None:
-            self._way.kill()
-            self._way.wait(run.LONGEST)
-            self._way = None
         if self._qemu is not None:
             self._qemu.kill()
             self._qemu.wait(run.LONGEST)
@@ -279,20 +274,7 @@ class Guest(Target):
             f"root@{proxy.LOCAL}",
         ]
 
-    # Packages, and a controller
-
-    def let_packages_in(self, address: str, port: int) -> None:
-        """Make the package proxy listen on an address that the guest has, until its power is cut or it reboots."""
-        package_proxy = proxy.PackageProxy.shared()
-        self.write("/etc/ssh/sshd_config.d/way.conf", "GatewayPorts clientspecified\n")
-        self.run(["systemctl", "restart", "ssh"])
-        forward = ("-S", "none", "-N", "-o", "ExitOnForwardFailure=yes", "-R", f"{address}:{port}:{package_proxy}")
-        with (self.folder / "ssh.log").open("a") as log:
-            self._way = run.start(run.dying(self._words(*forward)), stdout=log, stderr=log)
-        way, listening = self._way, ["ss", "-Hltn", f"src {address} and sport = {port}"]
-        run.wait_for(lambda: way.poll() is not None or self.run(listening).stdout, BOOT_SECONDS, 0.5)
-        if way.poll() is not None:
-            raise LabError(f"no way to the package proxy\n{(self.folder / 'ssh.log').read_text()}")
+    # A controller
 
     def inventory(self, group: str = "lab") -> dict[str, Any]:
         """An Ansible inventory of this guest, over the connection that is open anyway (as Wire.inventory)."""

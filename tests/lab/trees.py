@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SUITE = "bookworm"
 PACKAGES = ("ca-certificates", "iproute2", "openssh-server", "python3", "sudo")
+#: What the stocked image has beside the Debian tree: what Ansible's module of apt needs, and a server that is fetched only.
+STOCKED, FETCHED = "python3-apt", "nginx"
 BUSYBOX = Path("/bin/busybox")
 TINY_VERSION = 1  # raise it when tiny_tree() changes: cached images are named by it
 MKE2FS = (
@@ -157,16 +159,57 @@ def debian_file() -> Path:
     image = run.CACHE / f"{tree.name}.ext4"
     with run.locked(run.CACHE / "debian-file.lock"):
         if not image.exists():
-            new = run.CACHE / "debian-file.new"
-            new.unlink(missing_ok=True)
-            run.machine([*MKE2FS, "-d", str(tree), str(new), "1024M"], timeout=300)
-            new.rename(image)
+            _image_of(tree, image)
     return image
+
+
+def stocked_file() -> Path:
+    """The same image with lists of packages, STOCKED and FETCHED: apt installs a server in there without a network.
+
+    Apt holds the lists of a new container for old ones, until somebody touches /var/lib/apt/lists.
+    """
+    tree = debian_tree()
+    image = run.CACHE / f"{tree.name}-{STOCKED}-{FETCHED}.ext4"
+    with run.locked(run.CACHE / "debian-file.lock"):
+        if not image.exists():
+            work = run.CACHE / "stocked.tree"
+            shutil.rmtree(work, ignore_errors=True)
+            run.machine(["cp", "-a", str(tree), str(work)])
+            _stock(work)
+            _image_of(work, image)
+            shutil.rmtree(work)
+    return image
+
+
+def _stock(tree: Path) -> None:
+    """Fetch lists and packages into a tree, by the machine's apt with the tree's own sources and keys."""
+    configuration = tree.with_suffix(".conf")
+    settings = {**proxy.apt_settings(), "RootDir": f'"{tree}"', "APT::Sandbox::User": '"root"'}
+    configuration.write_text("".join(f"{key} {value};\n" for key, value in settings.items()))
+    environment = {**os.environ, "APT_CONFIG": str(configuration)}
+    install = ["-y", "--no-install-recommends", "install"]
+    for words in (["update"], ["--download-only", *install, STOCKED, FETCHED]):
+        run.machine(["apt-get", "-qq", *words], env=environment, timeout=600)
+    configuration.unlink()
+    run.machine(["chroot", str(tree), "apt-get", "-qq", "--no-download", *install, STOCKED], timeout=600)
+
+
+def _image_of(tree: Path, image: Path) -> None:
+    """Make an image file of a tree, at one go."""
+    new = image.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    run.machine([*MKE2FS, "-d", str(tree), str(new), "1024M"], timeout=300)
+    new.rename(image)
 
 
 def debian_image(host: Target, name: str = "debian") -> str:
     """Put the Debian image into a lab host, as tiny_image() does; returns its name."""
     return _adopt(host, name, debian_file(), "1G")
+
+
+def stocked_image(host: Target, name: str = "stocked") -> str:
+    """Put the stocked image into a machine, as tiny_image() does; returns its name."""
+    return _adopt(host, name, stocked_file(), "1G")
 
 
 def tiny_image(host: Target, name: str = "tiny", size: str = "64M") -> str:
