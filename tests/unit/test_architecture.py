@@ -116,6 +116,31 @@ def test_the_core_imports_only_what_the_diagram_allows():
     assert upwards(drawn, {path.stem: imported(path) for path in CORE_FILES}) == []
 
 
+def sent(module: str) -> set[str]:
+    """Return the files of the core that Ansible sends with a module: all that it may import, from wherever."""
+    found: set[str] = set()
+    names: set[str] = set()
+    for node in ast.walk(ast.parse((ROOT / "plugins" / "modules" / f"{module}.py").read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level == 2:
+            below = (node.module or "").partition("module_utils.")[2]
+            names |= {below} if below else {name.name for name in node.names}
+    while names:
+        name = names.pop()
+        found.add(name)
+        names |= imported(CORE / f"{name}.py") - found
+    return found
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["baleine_bridge", "baleine_command", "baleine_container_exec", "baleine_host_info", "baleine_volume"],
+)
+def test_a_module_that_moves_no_container_is_sent_without_what_moves_containers(module):
+    """Ansible reads each file for its imports and the host compiles it anew, at every task."""
+    assert {"task", "errors"} <= sent(module)
+    assert sent(module) & {"container", "keeper", "lifecycle", "survey"} == set()
+
+
 @pytest.mark.parametrize("path", [*CORE_FILES, *COMMAND_FILES], ids=relative)
 def test_no_file_has_more_than_400_lines(path):
     assert lines(path) <= LARGEST_FILE
