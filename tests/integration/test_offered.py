@@ -76,7 +76,7 @@ class Rule(NamedTuple):
     @property
     def calls(self) -> list[str]:
         """The targets that the recipe makes by a make of its own."""
-        return [target for line in self.recipe for target in re.findall(r"\$\(MAKE\) ([\w-]+)", line)]
+        return [target for line in self.recipe for target in re.findall(r"\$\(MAKE\) (?:-\S+ )*([a-z][\w-]*)", line)]
 
 
 def rules() -> dict[str, Rule]:
