@@ -184,7 +184,8 @@ def stocked_file() -> Path:
 def _stock(tree: Path) -> None:
     """Fetch lists and packages into a tree, by the machine's apt with the tree's own sources and keys."""
     configuration = tree.with_suffix(".conf")
-    settings = {**proxy.apt_settings(), "RootDir": f'"{tree}"', "APT::Sandbox::User": '"root"'}
+    own = {"RootDir": f'"{tree}"', "APT::Sandbox::User": '"root"', "Acquire::Retries": '"3"'}
+    settings = {**proxy.apt_settings(), **own}
     configuration.write_text("".join(f"{key} {value};\n" for key, value in settings.items()))
     environment = {**os.environ, "APT_CONFIG": str(configuration)}
     install = ["-y", "--no-install-recommends", "install"]
