@@ -9,12 +9,15 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.integration.work_cases import BRIDGE, ENVIRONMENT, NETWORK, PORT, Controller
+from tests.integration.work_cases import BRIDGE, NETWORK, Controller
 from tests.lab import trees
 from tests.lab.host import LabHost
 from tests.lab.run import wait_for
 from tests.lab.wire import Wire
 
+PORT = 3142
+#: The proxy is for packages alone: what is asked of the container itself does not go there.
+ENVIRONMENT = {"http_proxy": f"http://{NETWORK}.1:{PORT}", "no_proxy": "localhost,127.0.0.1"}
 WEBS = {"web1": f"{NETWORK}.2", "web2": f"{NETWORK}.3"}
 BALEINE = "/usr/local/bin/baleine"
 

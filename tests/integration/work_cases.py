@@ -19,9 +19,7 @@ from tests.lab import run
 BIN = Path(sys.executable).parent
 PLAYS = run.REPOSITORY / "tests/integration/work"
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
-BRIDGE, NETWORK, PORT = "work", "192.168.78", 3142
-#: The proxy is for packages alone: what is asked of the container itself does not go there.
-ENVIRONMENT = {"http_proxy": f"http://{NETWORK}.1:{PORT}", "no_proxy": "localhost,127.0.0.1"}
+BRIDGE, NETWORK = "work", "192.168.78"
 
 
 class Played(NamedTuple):

@@ -138,18 +138,16 @@ def tiny_file(size: str = "64M") -> Path:
     image = run.CACHE / f"tiny-{TINY_VERSION}-{content}-{megabytes(size)}.ext4"
     with run.locked(run.CACHE / "tiny.lock"):
         if not image.exists():
-            tree, new = run.CACHE / "tiny.tree", run.CACHE / "tiny.new"
+            tree = run.CACHE / "tiny.tree"
             shutil.rmtree(tree, ignore_errors=True)
-            new.unlink(missing_ok=True)
             tree.mkdir(mode=0o755)
             old_mask = os.umask(0o022)
             try:
                 tiny_tree(tree)
             finally:
                 os.umask(old_mask)
-            run.machine([*MKE2FS, "-d", str(tree), str(new), f"{megabytes(size)}M"])
+            _image_of(tree, image, size)
             shutil.rmtree(tree)
-            new.rename(image)
     return image
 
 
@@ -195,11 +193,11 @@ def _stock(tree: Path) -> None:
     run.machine(["chroot", str(tree), "apt-get", "-qq", "--no-download", *install, STOCKED], timeout=600)
 
 
-def _image_of(tree: Path, image: Path) -> None:
+def _image_of(tree: Path, image: Path, size: str = "1G") -> None:
     """Make an image file of a tree, at one go."""
     new = image.with_suffix(".new")
     new.unlink(missing_ok=True)
-    run.machine([*MKE2FS, "-d", str(tree), str(new), "1024M"], timeout=300)
+    run.machine([*MKE2FS, "-d", str(tree), str(new), f"{megabytes(size)}M"], timeout=300)
     new.rename(image)
 
 
