@@ -309,14 +309,18 @@ class Guest(Target):
             return ""
         return f"the guest was lost during {shlex.join(done.args)}: {done.stderr}\n{self.said()}"
 
-    def push(self, local: Path, remote: str) -> None:
+    @property
+    def python_root(self) -> Path:
+        return trees.debian_tree()
+
+    def push(self, local: Path, remote: str, *, compiled: bool = False) -> None:
         target = shlex.quote(remote)
         if local == self.shelf:
             self.sh(f"mkdir -p $(dirname {target}); cp --sparse=always {SHELF} {target}")
             return
         pack = ["tar", "-C", str(local if local.is_dir() else local.parent), "--owner=0", "--group=0", "-czSf", "-"]
         if local.is_dir():
-            pack += ["--exclude=__pycache__", "--exclude=*.pyc", "."]
+            pack += [*([] if compiled else ["--exclude=__pycache__", "--exclude=*.pyc"]), "."]
             unpack = f"rm -rf {target}; mkdir -p {target}; tar -C {target} -xzf -"
         else:
             pack += [local.name]

@@ -225,12 +225,17 @@ class LabHost(Target):
         """A path inside, seen from outside. Absolute symbolic links below it would lead into the machine's root."""
         return Path(f"/proc/{self.pid}/root{path}")
 
-    def push(self, local: Path, remote: str) -> None:
+    @property
+    def python_root(self) -> Path:
+        return self.lower
+
+    def push(self, local: Path, remote: str, *, compiled: bool = False) -> None:
         target = self.path(remote)
         target.parent.mkdir(parents=True, exist_ok=True)
         if local.is_dir():
             shutil.rmtree(target, ignore_errors=True)
-            shutil.copytree(local, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"), symlinks=True)
+            ignored = None if compiled else shutil.ignore_patterns("__pycache__", "*.pyc")
+            shutil.copytree(local, target, ignore=ignored, symlinks=True)
         else:
             run.machine(["cp", "--sparse=always", "--reflink=auto", str(local), str(target)])
 

@@ -170,12 +170,12 @@ def of_each(machine: Target | Wire | None, *pids: int | str | None) -> list[Netw
 class _GuestReader:
     """The reader in a guest, with the pyroute2 of this machine: it is Python alone.
 
-    It goes on running there until the connection ends: the import takes an emulated processor half a minute.
+    It goes on running there until the connection ends: the import takes an emulated processor some seconds.
     """
 
     def __init__(self, guest: Guest) -> None:
         program = f"{GUEST_FOLDER}/{Path(kernel_reader.__file__).name}"
-        guest.push(Path(pyroute2.__file__).parent, f"{GUEST_FOLDER}/pyroute2")
+        guest.push_python({"pyroute2": Path(pyroute2.__file__).parent}, GUEST_FOLDER)
         guest.write(program, Path(kernel_reader.__file__).read_text())
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self.process = guest.popen(["/usr/bin/python3", program], **pipes)

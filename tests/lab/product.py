@@ -40,8 +40,7 @@ else:
 
 def install(host: Target) -> None:
     """Install core, command line and launcher as the `host` role does."""
-    host.push(CORE, f"{INSTALLED}/baleine")
-    host.push(COMMAND_LINE, f"{INSTALLED}/baleine_cli")
+    host.push_python({"baleine": CORE, "baleine_cli": COMMAND_LINE}, INSTALLED)
     host.write("/usr/local/bin/baleine", LAUNCHER, mode=0o755)
 
 
@@ -49,10 +48,11 @@ def install_modules(host: Target) -> None:
     """Copy Ansible's target side, the collection's plugins, a runner and the agent into a machine."""
     import ansible
 
-    host.push(Path(ansible.__file__).parent / "module_utils", f"{MODULES}/ansible/module_utils")
-    host.write(f"{MODULES}/ansible/__init__.py", f"__version__ = {ansible.__version__!r}\n")
+    parts = {"ansible/module_utils": Path(ansible.__file__).parent / "module_utils"}
     for name in ("module_utils", "modules"):
-        host.push(run.REPOSITORY / "plugins" / name, f"{MODULES}/{COLLECTION}/plugins/{name}")
+        parts[f"{COLLECTION}/plugins/{name}"] = run.REPOSITORY / "plugins" / name
+    host.push_python(parts, MODULES)
+    host.write(f"{MODULES}/ansible/__init__.py", f"__version__ = {ansible.__version__!r}\n")
     host.write(f"{MODULES}/run_module.py", RUNNER)
     host.write(agent.PLACE, agent.SCRIPT)
     host.expect(f"process *{agent.PLACE}*")

@@ -6,12 +6,13 @@ from __future__ import annotations
 import abc
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .agent import Agents, Call
 from .commands import Place
+from .compiled import compiled
 from .run import LONGEST
 
 
@@ -23,11 +24,21 @@ class Target(Place):
         self.modules_ready = False
         self.agents = Agents(self)
 
+    @property
     @abc.abstractmethod
-    def push(self, local: Path, remote: str) -> None:
-        """Copy a file (holes stay holes) or a folder (without compiled Python) to a path inside, in place of what is
-        there.
+    def python_root(self) -> Path:
+        """A root filesystem with the Python that runs inside."""
+
+    @abc.abstractmethod
+    def push(self, local: Path, remote: str, *, compiled: bool = False) -> None:
+        """Copy a file (holes stay holes) or a folder to a path inside, in place of what is there.
+
+        compiled: with the compiled Python that is in the folder.
         """
+
+    def push_python(self, parts: Mapping[str, Path], remote: str) -> None:
+        """Copy folders of Python into one folder inside, compiled, in place of what is there; see compiled()."""
+        self.push(compiled(parts, remote, self.python_root), remote, compiled=True)
 
     def sh(self, script: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a shell script inside (sh -e); options are run()'s."""
