@@ -26,10 +26,10 @@ def test_run_ends_with_the_exit_code_of_the_program_on_v2(guest: Guest, program:
 
 @pytest.fixture(scope="module")
 def busy(guest: Guest) -> Iterator[str]:
-    """The name of a container that has written 4 MiB and keeps a CPU busy."""
+    """The name of a container that has written 4 MiB and keeps a fifth of a CPU busy."""
     writes = "dd if=/dev/zero of=/big bs=64k count=64 conv=fsync 2>/dev/null"
     script = f"{writes}; echo turning; while :; do :; done"
-    create = ("container", "create", "-c", "busy", "-i", "tiny", "--memory", "64M")
+    create = ("container", "create", "-c", "busy", "-i", "tiny", "--memory", "64M", "--cpus", "0.2")
     guest.baleine(*create, "-p", f"sh -c '{script}'")
     assert wait_for(lambda: "turning" in guest.read("/var/log/baleine/busy.log"), 900, 0.2)
     yield "busy"
