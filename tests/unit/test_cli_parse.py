@@ -78,6 +78,39 @@ def test_flags_are_accepted_in_any_order() -> None:
             assert options.values == expected
 
 
+#: Lines of the documents' own session, which tests/integration/test_session.py types, and the same in other words.
+IN_OTHER_WORDS = [
+    ("image create -i apache2 -s 10240", "image create --size 10240 --name apache2"),
+    ("image create -i apache2_reverse -s 10240", "image -s 10240 create -i apache2_reverse"),
+    ("image mount -i apache2_reverse", "image -i apache2_reverse mount"),
+    ("image umount -i apache2_reverse", "image umount apache2_reverse"),
+    ("bridge create -b private -a 192.168.42.1/24", "bridge create -a 192.168.42.1/24 -b private"),
+    ("bridge create -b public -a 10.0.0.1/8", "bridge --address 10.0.0.1/8 create --bridge public"),
+    (
+        'container create -c mycontainer -i apache2 -b private -a 192.168.42.2/24 -p "/usr/sbin/apache2ctl start"',
+        'container create -p "/usr/sbin/apache2ctl start" -a 192.168.42.2/24 -b private -i apache2 -c mycontainer',
+    ),
+    (
+        'container create -c mycontainer2 -i apache2_reverse -b private,public -a 192.168.42.3/24,10.0.0.2/8 -p "/usr/sbin/apache2ctl start"',
+        'container create -a 192.168.42.3/24,10.0.0.2/8 -p "/usr/sbin/apache2ctl start" -b private,public -c mycontainer2 -i apache2_reverse',
+    ),
+    ("container stop -c mycontainer", "container -c mycontainer stop"),
+    ("container restart -c mycontainer", "container restart mycontainer"),
+    ("container remove -c mycontainer2", "container remove mycontainer2"),
+    ("container remove -c mycontainer", "container -c mycontainer remove"),
+    ("bridge remove -b public", "bridge remove public"),
+    ("bridge remove -b private", "bridge -b private remove"),
+    ("image remove -i apache2_reverse", "image remove apache2_reverse"),
+    ("image remove -i apache2", "image -i apache2 remove"),
+]
+
+
+@pytest.mark.parametrize(("line", "other"), IN_OTHER_WORDS)
+def test_a_line_of_the_documented_session_may_have_its_words_in_another_order(line: str, other: str) -> None:
+    (command, options), (same, others) = parse(shlex.split(line)), parse(shlex.split(other))
+    assert (same, others.names, others.values) == (command, options.names, options.values)
+
+
 @pytest.mark.parametrize(
     ("line", "names", "program", "flags"),
     [
