@@ -105,7 +105,7 @@ def test_apparmor_confines_program_and_exec_even_with_more_capabilities(guest: G
     guest.module("baleine_container", name="shut", state="absent")
 
 
-def test_a_playbook_installs_a_server_in_a_container_and_reloads_it(guest: Guest, tmp_path: Path) -> None:
+def test_a_playbook_installs_a_server_in_a_container_and_a_signal_reloads_it(guest: Guest, tmp_path: Path) -> None:
     image = trees.stocked_image(guest)
     guest.module("baleine_bridge", name=BRIDGE, addresses=[f"{NETWORK}.1/24"])
     guest.module(
@@ -128,7 +128,8 @@ def test_a_playbook_installs_a_server_in_a_container_and_reloads_it(guest: Guest
     controller = Controller(tmp_path / "controller", call, guest.inventory(), timeout=1800)
     assert controller.play("serve.yml", "web1", pipelining=True).changed == {"web1": 4}
     assert wait_for(lambda: page() == "Hello from web1\n", 300)
-    salut = ("--skip-tags", "packages", "-e", "work_greeting=Salut")  # apt takes its time under emulation
-    assert controller.play("serve.yml", "web1", *salut, pipelining=True).changed == {"web1": 2}
+    # a second run is test_work_inside's; here, whether a signal arrives that makes the server read its site again
+    reload = "sed -i s/Hello/Salut/ /etc/nginx/sites-available/default; service nginx reload"
+    guest.baleine("container", "exec", "-c", "web1", "--", "sh", "-ec", reload)
     assert wait_for(lambda: page() == "Salut from web1\n", 300)
     guest.module("baleine_container", name="web1", state="absent")
