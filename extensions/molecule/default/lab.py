@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Keep a laboratory host, or the guest, alive between molecule's create and destroy.
 
-Usage: lab.py up FOLDER [guest | quick_guest] | down FOLDER
+Usage: lab.py up FOLDER [host | quick_guest | guest] | down FOLDER
 
 `up` returns when the host answers; FOLDER then holds ssh_config (the way to it, as host `lab`), proxy_url (the package
 proxy on its wire; the guest has none) and pid (of the process that keeps it). `down` ends that process, and with it
@@ -69,8 +69,8 @@ def keep_guest(folder: Path) -> None:
             signal.pause()
 
 
-def keep(folder: Path) -> None:
-    """Start the host, say in FOLDER how to reach it, and keep it until SIGTERM."""
+def keep_host(folder: Path) -> None:
+    """Start a pristine host, say in FOLDER how to reach it, and keep it until SIGTERM."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with Wire() as wire, LabHost("lab", root="debian", wire=wire) as host:
         host.start_sshd()
@@ -85,6 +85,7 @@ def keep_quick_guest(folder: Path) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with Wire() as wire, LabHost("guest", wire=wire) as host:
         host.start_sshd()
+        (folder / "proxy_url").write_text(host.use_package_proxy())
         trees.debian_image(host)
         write_ssh_config(folder, host, wire, "root")
         while True:
@@ -107,13 +108,13 @@ def keeper(folder: Path) -> int | None:
     return pid if os.fsencode(str(folder)) in command.split(b"\0") else None
 
 
-def up(folder: Path, kind: str = "") -> None:
+def up(folder: Path, kind: str = "host") -> None:
     down(folder)
     folder.mkdir(parents=True)
     (folder / "cp").mkdir(mode=0o700)
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            [LAB_PYTHON, __file__, f"keep{kind and '_'}{kind}", str(folder)],
+            [LAB_PYTHON, __file__, f"keep_{kind}", str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -144,5 +145,6 @@ def down(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    commands = {"up": up, "down": down, "keep": keep, "keep_guest": keep_guest, "keep_quick_guest": keep_quick_guest}
+    keepers = {"keep_host": keep_host, "keep_quick_guest": keep_quick_guest, "keep_guest": keep_guest}
+    commands = {"up": up, "down": down, **keepers}
     commands[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])
