@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -88,3 +89,13 @@ def test_a_module_runs_after_the_process_that_ran_the_last_one_was_killed(lab_fa
     host.run(["pkill", "-9", "-f", agent.PLACE])
     assert run.wait_for(lambda: host.run(["pgrep", "-f", agent.PLACE], check=False).returncode == 1)
     assert host.module("greet", name="b")["greeting"] == "hello b"
+
+
+@pytest.mark.parametrize("root", ["machine", "debian"])
+def test_python_that_a_host_is_given_was_compiled_for_it(lab_factory: Factory, tmp_path: Path, root: str) -> None:
+    (tmp_path / "given.py").write_text("VALUE = 1\n")
+    with lab_factory(f"given-{root}", root=root) as host:
+        host.push_python({"part": tmp_path}, "/opt/parts")
+        program = "import sys; sys.path.insert(0, '/opt/parts/part'); import given; print(given.VALUE)"
+        done = host.run(["/usr/bin/python3", "-v", "-c", program])
+        assert done.stdout == "1\n" and re.search(r"given\.[\w-]+\.pyc matches /opt/parts/part/given\.py", done.stderr)

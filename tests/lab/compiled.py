@@ -16,20 +16,12 @@ COMPILE = """
 mount --bind "$1" "$2/mnt"
 exec chroot "$2" /usr/bin/python3 -m compileall -q -s /mnt -p "$3" /mnt
 """
-_kept: list[tempfile.TemporaryDirectory[str]] = []
-
-
-@functools.cache
-def folder() -> Path:
-    """Where this process keeps them; gone with it."""
-    _kept.append(tempfile.TemporaryDirectory(prefix="baleine-python-"))
-    return Path(_kept[-1].name)
 
 
 def compiled(parts: Mapping[str, Path], place: str, root: Path) -> Path:
     """One folder of several, compiled; it is made once and must not be changed.
 
-    :param parts: where in it each of them goes; an empty name is the folder itself.
+    :param parts: where in it each of them goes.
     :param place: the path at which it will lie.
     :param root: the root filesystem whose Python will read it.
     """
@@ -38,11 +30,16 @@ def compiled(parts: Mapping[str, Path], place: str, root: Path) -> Path:
 
 @functools.cache
 def _compiled(parts: tuple[tuple[str, Path], ...], place: str, root: Path) -> Path:
-    made = Path(tempfile.mkdtemp(dir=folder()))
+    made = Path(tempfile.mkdtemp(dir=_kept().name))
     made.chmod(0o755)
     for name, source in parts:
-        ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
-        shutil.copytree(source, made / name, ignore=ignored, symlinks=True, dirs_exist_ok=True)
+        shutil.copytree(source, made / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"), symlinks=True)
     words = ["unshare", "--mount", "sh", "-ec", COMPILE, "sh", str(made), str(root), place]
     run.machine(words, env=run.CLEAN_ENV)
     return made
+
+
+@functools.cache
+def _kept() -> tempfile.TemporaryDirectory[str]:
+    """The folder that holds them, gone with this process."""
+    return tempfile.TemporaryDirectory(prefix="baleine-python-")
