@@ -133,11 +133,18 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
 
 
 def wait_for(condition: Callable[[], Any], timeout: float = PATIENCE, interval: float = 0.01) -> Any:
-    """Call condition until it is true; returns its last value, true or not."""
+    """Call condition until it is true; returns its last value, true or not.
+
+    interval: the seconds between two calls; at least as long as a call takes, since what is waited for needs the processor too.
+    """
     end = time.monotonic() + timeout
-    while not (value := condition()) and time.monotonic() < end:
-        time.sleep(interval)
-    return value
+    while True:
+        begun = time.monotonic()
+        value = condition()
+        now = time.monotonic()
+        if value or now >= end:
+            return value
+        time.sleep(max(interval, now - begun))
 
 
 def tool(name: str) -> str:
