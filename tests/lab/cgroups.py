@@ -11,8 +11,6 @@ from pathlib import Path
 
 MOUNTED = Path("/sys/fs/cgroup")
 LAB = "baleine-lab"
-#: What all lab hosts together count for where others want the processor too: four processes, not one (cgroups(7), sched(7)).
-SHARES = {"cpu.shares": "4096", "cpu.weight": "400"}
 
 
 @dataclass(frozen=True)
@@ -64,9 +62,6 @@ def make(name: str) -> None:
             for folder in (tree.folder, tree.lab, tree.lab / name) if tree.name == "" else ():
                 for controller in (folder / "cgroup.controllers").read_text().split():
                     (folder / "cgroup.subtree_control").write_text(f"+{controller}")
-        for key, value in SHARES.items():
-            if (tree.lab / key).exists():
-                (tree.lab / key).write_text(value)
 
 
 def own(tree: Hierarchy, name: str) -> Path:
