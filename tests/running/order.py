@@ -8,21 +8,21 @@ import pytest
 #: The files that take longest begin first: one that begins last keeps the others waiting.
 #: `make integration` prints how long each of them took.
 LONGEST_FIRST: tuple[str, ...] = (
-    "test_farm",
     "test_guest",
-    "test_docs",
+    "test_farm",
     "test_guest_front",
-    "test_honesty",
+    "test_docs",
     "test_guest_limits",
+    "test_honesty",
+    "test_attacks",
+    "test_guest_store",
     "test_faults",
     "test_work_inside",
-    "test_attacks",
     "test_offered",
-    "test_guest_store",
     "test_session",
-    "test_image",
-    "test_made",
     "test_connection",
+    "test_made",
+    "test_image",
 )
 
 
