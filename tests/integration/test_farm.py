@@ -278,13 +278,17 @@ def test_a_rule_that_drops_bridged_frames_is_named_by_the_role_and_by_the_failed
     assert recap["one"][3] == 0, words
 
 
-@pytest.fixture(scope="module")
-def host_role(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A playbook of the role `host` alone."""
-    playbook = tmp_path_factory.mktemp("host") / "host.yml"
-    tasks = [{"name": "The host", "ansible.builtin.include_role": {"name": "lab.baleine.host"}}]
+def playbook_of_the_host(folder: Path, **options: str) -> str:
+    """Write a playbook of the role `host` alone; options are include_role's."""
+    playbook = folder / "host.yml"
+    tasks = [{"name": "The host", "ansible.builtin.include_role": {"name": "lab.baleine.host", **options}}]
     playbook.write_text(json.dumps([{"hosts": "webfarm", "become": True, "gather_facts": False, "tasks": tasks}]))
     return str(playbook)
+
+
+@pytest.fixture(scope="module")
+def host_role(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return playbook_of_the_host(tmp_path_factory.mktemp("host"))
 
 
 UNINSTALLED = ("-e", "host_state=absent")
@@ -328,13 +332,10 @@ def test_an_uninstallation_with_its_data_leaves_no_file_of_baleine(farm: Farm, h
 
 
 def test_the_installed_keys_of_published_images_are_exactly_the_given_ones(farm: Farm, tmp_path: Path) -> None:
-    playbook, host = tmp_path / "trust.yml", farm.hosts[0]
-    role = {"name": "lab.baleine.host", "tasks_from": "trust"}
-    tasks = [{"name": "Trust", "ansible.builtin.include_role": role}]
-    playbook.write_text(json.dumps([{"hosts": "webfarm", "become": True, "gather_facts": False, "tasks": tasks}]))
+    playbook, host = playbook_of_the_host(tmp_path, tasks_from="trust"), farm.hosts[0]
 
     def trust(*words: str, **keys: str) -> int:
-        told, recap = farm.play("-e", json.dumps({"host_trust": keys}), *words, playbook=str(playbook))
+        told, recap = farm.play("-e", json.dumps({"host_trust": keys}), *words, playbook=playbook)
         assert recap["one"][3] == 0, told
         return recap["one"][1]
 

@@ -313,14 +313,14 @@ class Guest(Target):
     def python_root(self) -> Path:
         return trees.debian_tree()
 
-    def push(self, local: Path, remote: str, *, compiled: bool = False) -> None:
+    def push(self, local: Path, remote: str) -> None:
         target = shlex.quote(remote)
         if local == self.shelf:
             self.sh(f"mkdir -p $(dirname {target}); cp --sparse=always {SHELF} {target}")
             return
         pack = ["tar", "-C", str(local if local.is_dir() else local.parent), "--owner=0", "--group=0", "-czSf", "-"]
         if local.is_dir():
-            pack += [*([] if compiled else ["--exclude=__pycache__", "--exclude=*.pyc"]), "."]
+            pack += ["."]
             unpack = f"rm -rf {target}; mkdir -p {target}; tar -C {target} -xzf -"
         else:
             pack += [local.name]

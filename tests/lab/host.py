@@ -229,13 +229,12 @@ class LabHost(Target):
     def python_root(self) -> Path:
         return self.lower
 
-    def push(self, local: Path, remote: str, *, compiled: bool = False) -> None:
+    def push(self, local: Path, remote: str) -> None:
         target = self.path(remote)
         target.parent.mkdir(parents=True, exist_ok=True)
         if local.is_dir():
             shutil.rmtree(target, ignore_errors=True)
-            ignored = None if compiled else shutil.ignore_patterns("__pycache__", "*.pyc")
-            shutil.copytree(local, target, ignore=ignored, symlinks=True)
+            shutil.copytree(local, target, symlinks=True)
         else:
             run.machine(["cp", "--sparse=always", "--reflink=auto", str(local), str(target)])
 

@@ -30,15 +30,12 @@ class Target(Place):
         """A root filesystem with the Python that runs inside."""
 
     @abc.abstractmethod
-    def push(self, local: Path, remote: str, *, compiled: bool = False) -> None:
-        """Copy a file (holes stay holes) or a folder to a path inside, in place of what is there.
-
-        compiled: with the compiled Python that is in the folder.
-        """
+    def push(self, local: Path, remote: str) -> None:
+        """Copy a file (holes stay holes) or a folder to a path inside, in place of what is there."""
 
     def push_python(self, parts: Mapping[str, Path], remote: str) -> None:
         """Copy folders of Python into one folder inside, compiled, in place of what is there; see compiled()."""
-        self.push(compiled(parts, remote, self.python_root), remote, compiled=True)
+        self.push(compiled(parts, remote, self.python_root), remote)
 
     def sh(self, script: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a shell script inside (sh -e); options are run()'s."""

@@ -4,9 +4,10 @@
 
 Usage: lab.py up FOLDER [host | quick_guest | guest] | down FOLDER
 
-`up` returns when the host answers; FOLDER then holds ssh_config (the way to it, as host `lab`), proxy_url (the package
-proxy on its wire; the guest has none) and pid (of the process that keeps it). `down` ends that process, and with it
-the host. A quick guest is a laboratory host that has what the guest has, for who cannot wait for an emulated one.
+`up` returns when the host answers; FOLDER then holds ssh_config (the way to it, as host `lab`),
+proxy_url (the package proxy on its wire; the guest has none) and pid (of the process that keeps
+it). `down` ends that process, and with it the host. A quick guest is a laboratory host that has
+what the guest has, for who cannot wait for an emulated one.
 """
 
 from __future__ import annotations
@@ -60,42 +61,44 @@ GUEST_PACKAGES = ("gpgv", "mmdebstrap", "zstd")
 
 
 def keep_guest(folder: Path) -> None:
-    """Boot the guest with a Debian image in it, say in FOLDER how to reach it, and keep it until SIGTERM."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    """Boot the guest with a Debian image in it, and keep it."""
     with Guest(packages=GUEST_PACKAGES) as guest:
         trees.debian_image(guest)
-        (folder / "ssh_config").write_text(GUEST_SSH_CONFIG.format(port=guest.port, key=guest.base / "key"))
-        while True:
-            signal.pause()
+        way = GUEST_SSH_CONFIG.format(port=guest.port, key=guest.base / "key")
+        say_ready_and_wait(folder, way)
 
 
 def keep_host(folder: Path) -> None:
-    """Start a pristine host, say in FOLDER how to reach it, and keep it until SIGTERM."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    """Start a pristine host, and keep it."""
     with Wire() as wire, LabHost("lab", root="debian", wire=wire) as host:
-        host.start_sshd()
-        (folder / "proxy_url").write_text(host.use_package_proxy())
-        write_ssh_config(folder, host, wire, "ops")
-        while True:
-            signal.pause()
+        keep_on_wire(folder, host, wire, "ops")
 
 
 def keep_quick_guest(folder: Path) -> None:
-    """Start a host with all that this machine has and a Debian image, say how to reach it, keep it until SIGTERM."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    """Start a host with all that this machine has and a Debian image, and keep it."""
     with Wire() as wire, LabHost("guest", wire=wire) as host:
-        host.start_sshd()
-        (folder / "proxy_url").write_text(host.use_package_proxy())
         trees.debian_image(host)
-        write_ssh_config(folder, host, wire, "root")
-        while True:
-            signal.pause()
+        keep_on_wire(folder, host, wire, "root")
 
 
-def write_ssh_config(folder: Path, host: LabHost, wire: Wire, user: str) -> None:
-    """Say in FOLDER how to reach a host; who waits for it takes this file for the sign that it is ready."""
-    way = {"address": host.address, "key": wire.ssh_key, "known_hosts": wire.known_hosts, "pid": wire.pid}
-    (folder / "ssh_config").write_text(SSH_CONFIG.format(user=user, **way))
+def keep_on_wire(folder: Path, host: LabHost, wire: Wire, user: str) -> None:
+    """Let a host be reached by SSH and fetch packages, and keep it."""
+    host.start_sshd()
+    (folder / "proxy_url").write_text(host.use_package_proxy())
+    way = {
+        "address": host.address,
+        "key": wire.ssh_key,
+        "known_hosts": wire.known_hosts,
+        "pid": wire.pid,
+    }
+    say_ready_and_wait(folder, SSH_CONFIG.format(user=user, **way))
+
+
+def say_ready_and_wait(folder: Path, way: str) -> None:
+    """Say in FOLDER how to reach a machine, which tells `up` that it is ready, and wait."""
+    (folder / "ssh_config").write_text(way)
+    while True:
+        signal.pause()
 
 
 def keeper(folder: Path) -> int | None:
@@ -147,4 +150,6 @@ def down(folder: Path) -> None:
 if __name__ == "__main__":
     keepers = {"keep_host": keep_host, "keep_quick_guest": keep_quick_guest, "keep_guest": keep_guest}
     commands = {"up": up, "down": down, **keepers}
+    if sys.argv[1] in keepers:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     commands[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])
